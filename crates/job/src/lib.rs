@@ -1,0 +1,17 @@
+//! The words all programs share: specification, flat coordinates, shard plan, assignment, status, report.
+//!
+//! Nothing here does input or output, reads a clock, or knows libtorch.
+
+mod assignment;
+mod identity;
+mod layout;
+mod report;
+mod specification;
+mod timeouts;
+
+pub use assignment::*;
+pub use identity::*;
+pub use layout::*;
+pub use report::*;
+pub use specification::*;
+pub use timeouts::*;

@@ -1,0 +1,140 @@
+//! What a finished job says. `report.json` is this structure; the page is drawn from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, JobEvent, Round, Specification, WorldSize};
+
+/// Why a step ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// `rounds`, `ua-at-least`, `utility-budget` or `epochs`.
+    pub rule: String,
+    /// `UA 99.1 reached the wanted 98.0`.
+    pub text: String,
+}
+
+/// What every rank knows after a round; committed with it. Accuracies in percent, times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    pub round: Round,
+    /// Mean training loss of the round's epochs.
+    pub loss: f64,
+    /// Accuracy on `D_f`, with the labels that were trained with.
+    pub forget_accuracy: Option<f64>,
+    pub validation_accuracy: Option<f64>,
+    /// Root mean square of the change of the weights in this round.
+    pub weight_change: f64,
+    /// Wall time since the step began.
+    pub seconds: f64,
+    /// Epochs over `D_f` since the step began.
+    pub forget_epochs: f64,
+    /// Bytes rank 0 sent since the step began.
+    pub bytes_moved: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the program that made it.
+    pub version: String,
+    pub job: String,
+    pub world_size: WorldSize,
+    pub specification: Specification,
+    pub data: DataSummary,
+    /// Where the work was done; bits are compared only between equal machines.
+    pub machine: Machine,
+    pub pretrained: Option<Measured>,
+    /// The reference: trained on the remaining data alone.
+    pub retrain: Option<Measured>,
+    /// One entry an unlearning step, in the specification's order.
+    pub methods: Vec<Measured>,
+    /// The rule that ended each unlearning step.
+    pub stop: Vec<StepStop>,
+    /// Share of the test accuracy that Retrain gains over the pretrained weights, by method, in percent.
+    pub recovered: Vec<Recovered>,
+    /// Restarts and other decisions of the coordinator. Filled in when the report is fetched.
+    #[serde(default)]
+    pub events: Vec<JobEvent>,
+    /// What a reader must know to trust the figures.
+    pub warnings: Vec<String>,
+    /// The search that found the settings (`search-log` of the specification).
+    pub search: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepStop {
+    pub name: String,
+    pub rule: String,
+    pub text: String,
+    pub selected: Round,
+    pub rounds: Round,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recovered {
+    pub name: String,
+    /// For the selected round.
+    pub percent: f64,
+    /// For the best round on test data: an *oracle* figure, not one a user could have chosen.
+    pub oracle_percent: f64,
+}
+
+/// One step's result. Accuracies in percent; null where the data to measure it is not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The step's name.
+    pub name: String,
+    /// The method's name: `pretrain`, `retrain`, `rewinding`, …
+    pub method: String,
+    /// `forget-only` or `retain-using`.
+    pub group: String,
+    /// Accuracy on the remaining data.
+    pub ra: Option<f64>,
+    /// 100 − accuracy on the forget data.
+    pub ua: Option<f64>,
+    /// Accuracy on test data.
+    pub ta: Option<f64>,
+    /// Share of the forget data that the attack calls non-member.
+    pub mia: Option<f64>,
+    /// Balanced accuracy of the attack on held-out members and non-members; near 50 it says nothing.
+    pub mia_attack_accuracy: Option<f64>,
+    /// Mean distance of RA, UA, TA and MIA from Retrain's.
+    pub average_gap: Option<f64>,
+    pub seconds: f64,
+    pub forget_epochs: f64,
+    pub bytes_moved: u64,
+    /// The round whose weights were measured.
+    pub selected: Round,
+    pub weights: Digest,
+    /// Round 0 is the start.
+    pub curve: Vec<CurvePoint>,
+    pub rounds: Vec<RoundRecord>,
+}
+
+/// Measured after the step had ended, on data no choice has read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    pub round: Round,
+    pub forget_accuracy: f64,
+    pub test_accuracy: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSummary {
+    pub forget: u64,
+    pub remaining: Option<u64>,
+    pub test: Option<u64>,
+    pub validation: Option<u64>,
+    pub attack: Option<u64>,
+    /// SHA-256 of each file that was read.
+    pub files: Vec<(String, Digest)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub threads: u32,
+    pub libtorch: String,
+    /// `AVX512` or `AVX2`: libtorch chooses its kernels by it.
+    pub cpu_capability: String,
+    /// `cpu`, or the GPU's name.
+    pub device: String,
+}
