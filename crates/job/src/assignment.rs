@@ -15,7 +15,7 @@ pub enum WorkerCommand {
     /// All ranks are prepared: form the collective and run.
     Begin { job: JobId, generation: Generation, plan: ShardPlan },
     /// The round's manifest is committed.
-    Committed { job: JobId, generation: Generation, step: StepIndex, round: Round },
+    Committed { job: JobId, generation: Generation, manifest: Box<Manifest> },
     /// Leave the collective at once, drop what is not committed, answer [`WorkerEvent::Left`].
     Abort { job: JobId, generation: Generation, reason: String },
     /// Finish and exit.
