@@ -1,0 +1,310 @@
+//! Who is who: training, test, validation, attack; to be forgotten, remaining. Drawn once, by seeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, seq::SliceRandom};
+use rewind_job::{Data, Forget, Split};
+
+use crate::{DataError, Samples, generator};
+
+/// Some samples, and the labels to use for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subset {
+    /// Position in the pool; samples of forget files of their own are numbered after the pool.
+    pub ids: Vec<u32>,
+    /// The labels that were trained with.
+    pub labels: Vec<u8>,
+}
+
+impl Subset {
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+/// All samples of a job and the parts they play.
+#[derive(Debug)]
+pub struct Partition {
+    samples: Vec<Samples>,
+    forget: Subset,
+    true_forget_labels: Vec<u8>,
+    pooled: Option<Pooled>,
+}
+
+#[derive(Debug)]
+struct Pooled {
+    train: Subset,
+    remaining: Subset,
+    test: Subset,
+    validation: Subset,
+    attack: Subset,
+}
+
+impl Partition {
+    /// Splits the pool and picks the forget data, as the specification says.
+    ///
+    /// # Errors
+    /// Names the field: a label that is no class, a split larger than the pool, an empty forget set.
+    pub fn new(data: &Data, classes: u32, pool: Option<Samples>, own: Option<Samples>) -> Result<Self, DataError> {
+        for (field, samples) in [("data.pool.labels", &pool), ("data.forget.files.labels", &own)] {
+            let largest = samples.iter().flat_map(|s| &s.labels).copied().max().unwrap_or(0);
+            if u32::from(largest) >= classes {
+                return Err(refuse(field, format!("label {largest} is not below model.classes ({classes})")));
+            }
+        }
+        let offset = pool.as_ref().map_or(0, Samples::len) as u32;
+        let mut parts = match (&pool, &data.split) {
+            (Some(pool), Some(split)) => Some(split_pool(pool, split)?),
+            _ => None,
+        };
+        let (forget, true_forget_labels) = match (&data.forget, &own, &mut parts) {
+            (Forget::Files(_), Some(own), _) => {
+                let ids = (0..own.len() as u32).map(|index| offset + index).collect();
+                (Subset { ids, labels: own.labels.clone() }, own.labels.clone())
+            }
+            (forget, _, Some(parts)) => choose_forget(forget, classes, parts)?,
+            _ => return Err(refuse("data.forget", "needs data.pool, or forget data in files of its own".into())),
+        };
+        if let Some(parts) = &mut parts {
+            let chosen: BTreeSet<u32> = forget.ids.iter().copied().collect();
+            parts.remaining = filter(&parts.train, |id| !chosen.contains(&id));
+        }
+        Ok(Self { samples: pool.into_iter().chain(own).collect(), forget, true_forget_labels, pooled: parts })
+    }
+
+    /// Channels, height, width.
+    pub fn shape(&self) -> [usize; 3] {
+        self.samples[0].shape
+    }
+
+    /// The pixels of a sample.
+    pub fn image(&self, id: u32) -> &[u8] {
+        let mut index = id as usize;
+        for samples in &self.samples {
+            if index < samples.len() {
+                return samples.image(index);
+            }
+            index -= samples.len();
+        }
+        panic!("{id} is not the id of a sample of this partition");
+    }
+
+    /// `D_f`, with the labels that were trained with.
+    pub fn forget(&self) -> &Subset {
+        &self.forget
+    }
+
+    /// What the forget samples really show, where the job knows it.
+    pub fn true_forget_labels(&self) -> &[u8] {
+        &self.true_forget_labels
+    }
+
+    /// All training samples, wrong labels included.
+    pub fn train(&self) -> Option<&Subset> {
+        self.pooled.as_ref().map(|p| &p.train)
+    }
+
+    /// `D_r`: training samples that are not forgotten.
+    pub fn remaining(&self) -> Option<&Subset> {
+        self.pooled.as_ref().map(|p| &p.remaining)
+    }
+
+    pub fn test(&self) -> Option<&Subset> {
+        self.pooled.as_ref().map(|p| &p.test)
+    }
+
+    pub fn validation(&self) -> Option<&Subset> {
+        self.pooled.as_ref().map(|p| &p.validation)
+    }
+
+    pub fn attack(&self) -> Option<&Subset> {
+        self.pooled.as_ref().map(|p| &p.attack)
+    }
+}
+
+fn refuse(field: &str, problem: String) -> DataError {
+    DataError::Specification { field: field.into(), problem }
+}
+
+fn filter(subset: &Subset, keep: impl Fn(u32) -> bool) -> Subset {
+    let (ids, labels) =
+        subset.ids.iter().zip(&subset.labels).filter(|&(&id, _)| keep(id)).map(|(&id, &label)| (id, label)).unzip();
+    Subset { ids, labels }
+}
+
+/// Stratified by label: every part has the classes in the pool's proportions, within rounding.
+fn split_pool(pool: &Samples, split: &Split) -> Result<Pooled, DataError> {
+    let sizes = [split.train, split.test, split.validation, split.attack].map(|size| size as usize);
+    let wanted: usize = sizes.iter().sum();
+    if wanted > pool.len() {
+        return Err(refuse(
+            "data.split",
+            format!("its parts sum to {wanted}, but the pool has {} samples", pool.len()),
+        ));
+    }
+    let mut by_class: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+    for (id, &label) in pool.labels.iter().enumerate() {
+        by_class.entry(label).or_default().push(id as u32);
+    }
+    let mut rng = generator(split.seed, "split");
+    // Classes interleaved by relative position: any run of this list is stratified.
+    let mut spread: Vec<(f64, u8, u32)> = Vec::with_capacity(pool.len());
+    for (&label, ids) in &mut by_class {
+        ids.shuffle(&mut rng);
+        let count = ids.len() as f64;
+        spread.extend(ids.iter().enumerate().map(|(i, &id)| ((i as f64 + 0.5) / count, label, id)));
+    }
+    spread.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    let mut rest = &spread[..];
+    let mut take = |size: usize| {
+        let (part, after) = rest.split_at(size);
+        rest = after;
+        let mut ids: Vec<u32> = part.iter().map(|&(_, _, id)| id).collect();
+        ids.sort_unstable();
+        let labels = ids.iter().map(|&id| pool.labels[id as usize]).collect();
+        Subset { ids, labels }
+    };
+    let [train, test, validation, attack] = sizes.map(&mut take);
+    Ok(Pooled { train, remaining: Subset::default(), test, validation, attack })
+}
+
+/// Picks `D_f` out of the training samples; label noise changes their labels there too.
+fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(Subset, Vec<u8>), DataError> {
+    let train = &mut parts.train;
+    let mut share_of_train = |share: f64, seed: u64, purpose: &str| {
+        let count = (share * train.len() as f64).round() as usize;
+        let mut positions: Vec<usize> = (0..train.len()).collect();
+        positions.shuffle(&mut generator(seed, purpose));
+        positions.truncate(count);
+        positions.sort_unstable();
+        positions
+    };
+    let (field, positions) = match forget {
+        Forget::LabelNoise { share, seed } => ("data.forget.label-noise", share_of_train(*share, *seed, "label-noise")),
+        Forget::Random { share, seed } => ("data.forget.random", share_of_train(*share, *seed, "random-forget")),
+        Forget::Class { label } => {
+            let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == *label).collect();
+            ("data.forget.class", positions)
+        }
+        Forget::Files(_) => return Err(refuse("data.forget.files", "its files were not read".into())),
+    };
+    if positions.is_empty() {
+        return Err(refuse(field, "no training sample would be forgotten".into()));
+    }
+    let true_labels = positions.iter().map(|&at| train.labels[at]).collect();
+    if let Forget::LabelNoise { seed, .. } = forget {
+        let mut rng = generator(*seed, "wrong-labels");
+        for &at in &positions {
+            // Uniform among the other classes.
+            let shift = rng.random_range(1..classes);
+            train.labels[at] = ((u32::from(train.labels[at]) + shift) % classes) as u8;
+        }
+    }
+    let ids = positions.iter().map(|&at| train.ids[at]).collect();
+    let labels = positions.iter().map(|&at| train.labels[at]).collect();
+    Ok((Subset { ids, labels }, true_labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rewind_job::IdxFiles;
+
+    fn pool(count: usize) -> Samples {
+        Samples {
+            shape: [1, 1, 1],
+            images: (0..count).map(|i| i as u8).collect(),
+            labels: (0..count).map(|i| (i % 5) as u8).collect(),
+        }
+    }
+
+    fn data(forget: Forget) -> Data {
+        Data {
+            pool: Some(IdxFiles { images: "i".into(), labels: "l".into() }),
+            split: Some(Split { seed: 3, train: 100, test: 20, validation: 10, attack: 10 }),
+            forget,
+        }
+    }
+
+    fn noise() -> Forget {
+        Forget::LabelNoise { share: 0.2, seed: 1 }
+    }
+
+    #[test]
+    fn parts_are_stratified_and_do_not_overlap() {
+        let partition = Partition::new(&data(noise()), 5, Some(pool(150)), None).expect("splits");
+        let parts =
+            [partition.train(), partition.test(), partition.validation(), partition.attack()].map(Option::unwrap);
+        let mut seen = BTreeSet::new();
+        for (part, size) in parts.iter().zip([100, 20, 10, 10]) {
+            assert_eq!(part.len(), size);
+            assert!(part.ids.iter().all(|&id| seen.insert(id)));
+            for class in 0..5 {
+                assert_eq!(part.ids.iter().filter(|&&id| id % 5 == class).count(), size / 5);
+            }
+        }
+    }
+
+    #[test]
+    fn label_noise_makes_wrong_labels_wherever_they_are_trained_with() {
+        let partition = Partition::new(&data(noise()), 5, Some(pool(150)), None).expect("splits");
+        let (forget, train) = (partition.forget(), partition.train().unwrap());
+        assert_eq!(forget.len(), 20);
+        assert_eq!(partition.remaining().unwrap().len(), 80);
+        for ((&id, &label), &truth) in forget.ids.iter().zip(&forget.labels).zip(partition.true_forget_labels()) {
+            assert_eq!(u32::from(truth), id % 5);
+            assert_ne!(label, truth);
+            let at = train.ids.iter().position(|&other| other == id).unwrap();
+            assert_eq!(train.labels[at], label);
+            assert!(!partition.remaining().unwrap().ids.contains(&id));
+        }
+        let remaining = partition.remaining().unwrap();
+        assert!(remaining.ids.iter().zip(&remaining.labels).all(|(&id, &label)| u32::from(label) == id % 5));
+    }
+
+    #[test]
+    fn a_partition_is_a_function_of_its_specification() {
+        let draw = |seed| {
+            Partition::new(&data(Forget::Random { share: 0.5, seed }), 5, Some(pool(150)), None)
+                .expect("splits")
+                .forget()
+                .clone()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_eq!(draw(1).len(), 50);
+    }
+
+    #[test]
+    fn one_class_is_forgotten_whole() {
+        let partition = Partition::new(&data(Forget::Class { label: 2 }), 5, Some(pool(150)), None).expect("splits");
+        assert!(partition.forget().ids.iter().all(|id| id % 5 == 2));
+        assert_eq!(partition.forget().len(), 20);
+        assert!(partition.remaining().unwrap().labels.iter().all(|&label| label != 2));
+    }
+
+    #[test]
+    fn forget_files_alone_are_enough() {
+        let files = IdxFiles { images: "i".into(), labels: "l".into() };
+        let data = Data { pool: None, split: None, forget: Forget::Files(files) };
+        let partition = Partition::new(&data, 5, None, Some(pool(7))).expect("splits");
+        assert_eq!(partition.forget().len(), 7);
+        assert_eq!(partition.image(6), [6]);
+        assert!(partition.train().is_none() && partition.test().is_none());
+    }
+
+    #[test]
+    fn impossible_parts_are_refused_by_field() {
+        let refusal = |forget, classes, count| {
+            Partition::new(&data(forget), classes, Some(pool(count)), None).expect_err("refused").to_string()
+        };
+        assert!(refusal(noise(), 5, 139).starts_with("data.split: its parts sum to 140"));
+        assert!(refusal(noise(), 4, 150).starts_with("data.pool.labels: label 4"));
+        let tiny = Forget::Random { share: 0.001, seed: 0 };
+        assert!(refusal(tiny, 5, 150).starts_with("data.forget.random: no training sample"));
+    }
+}
