@@ -1,0 +1,83 @@
+//! Whole weights at rest: one tensor a segment, under the network's names; what users bring and take away.
+
+use std::collections::BTreeMap;
+
+use rewind_job::Layout;
+use safetensors::SafeTensors;
+
+use crate::{
+    ArtifactError,
+    tensors::{Float32, float32, serialize},
+};
+
+/// Buffers by name: shape and values.
+pub type Buffers = BTreeMap<String, (Vec<i64>, Vec<f32>)>;
+
+/// Writes weights (`[P]`) and buffers as safetensors.
+pub fn write_weights(
+    layout: &Layout,
+    weights: &[f32],
+    buffers: &Buffers,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, ArtifactError> {
+    let sizes = |shape: &[i64]| shape.iter().map(|&side| side as usize).collect();
+    let mut tensors = Vec::new();
+    for s in &layout.segments {
+        let values = &weights[s.offset..s.offset + s.len()];
+        tensors.push((s.name.clone(), Float32 { shape: sizes(&s.shape), values }));
+    }
+    for (name, (shape, values)) in buffers {
+        tensors.push((name.clone(), Float32 { shape: sizes(shape), values }));
+    }
+    serialize(tensors, metadata.clone().into_iter().collect())
+}
+
+/// Reads weights (`[P]`) by the names and shapes of `layout`; every other float32 tensor is a buffer.
+///
+/// # Errors
+/// Names the tensor that is missing, and both shapes of one that does not fit.
+pub fn read_weights(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, Buffers), ArtifactError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut weights = Vec::with_capacity(layout.coordinates());
+    for segment in &layout.segments {
+        let (shape, values) = float32(&file, &segment.name)?;
+        if shape != segment.shape {
+            return Err(ArtifactError::Tensor {
+                tensor: segment.name.clone(),
+                problem: format!("has shape {shape:?}, but the model's is {:?}", segment.shape),
+            });
+        }
+        weights.extend(values);
+    }
+    let is_parameter = |name: &str| layout.segments.iter().any(|segment| segment.name == name);
+    let mut buffers = Buffers::new();
+    for name in file.names() {
+        // Counters such as num_batches_tracked are of another kind, and not needed.
+        if !is_parameter(name)
+            && let Ok(buffer) = float32(&file, name)
+        {
+            buffers.insert(name.to_owned(), buffer);
+        }
+    }
+    Ok((weights, buffers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_come_back_and_misfits_are_named() {
+        let layout = Layout::new([("a.weight".into(), vec![2, 2]), ("a.bias".into(), vec![2])]);
+        let buffers = Buffers::from([("bn.running_mean".into(), (vec![1], vec![0.5]))]);
+        let bytes = write_weights(&layout, &[1., 2., 3., 4., 5., 6.], &buffers, &BTreeMap::new()).expect("writes");
+        let (weights, read) = read_weights(&bytes, &layout).expect("reads");
+        assert_eq!((weights, read), (vec![1., 2., 3., 4., 5., 6.], buffers));
+
+        let refusal = |layout: Layout| read_weights(&bytes, &layout).expect_err("refused").to_string();
+        let other = Layout::new([("a.weight".into(), vec![4, 1])]);
+        assert_eq!(refusal(other), "tensor `a.weight` has shape [2, 2], but the model's is [4, 1]");
+        assert_eq!(refusal(Layout::new([("b".into(), vec![1])])), "tensor `b` is not in the file");
+        assert!(read_weights(b"not safetensors", &layout).is_err());
+    }
+}
