@@ -1,0 +1,145 @@
+//! Layers over parameters that live in flat storage.
+
+use tch::Tensor;
+
+use crate::parameters::{Builder, Initial, Parameter, Parameters};
+
+/// How BatchNorm behaves in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Normalises by the running statistics and leaves them as they are.
+    Inference,
+    /// Normalises by the batch's statistics; the running ones become `(1 − momentum)·running + momentum·batch`.
+    Train { momentum: f64 },
+}
+
+pub struct Conv2d {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    stride: i64,
+    padding: i64,
+    groups: i64,
+}
+
+impl Conv2d {
+    /// A square kernel, padded so that a stride of 1 keeps the size; without bias.
+    pub fn new(build: &mut Builder, name: &str, channels: (i64, i64), kernel: i64, stride: i64) -> Self {
+        Self::grouped(build, name, channels, kernel, stride, 1)
+    }
+
+    pub fn grouped(
+        build: &mut Builder,
+        name: &str,
+        (inputs, outputs): (i64, i64),
+        kernel: i64,
+        stride: i64,
+        groups: i64,
+    ) -> Self {
+        let shape = [outputs, inputs / groups, kernel, kernel];
+        let fan_in = Initial::FanIn(shape[1..].iter().product());
+        let weight = build.parameter(&format!("{name}.weight"), &shape, fan_in);
+        Self { weight, bias: None, stride, padding: kernel / 2, groups }
+    }
+
+    pub fn with_bias(build: &mut Builder, name: &str, channels: (i64, i64), kernel: i64, padding: i64) -> Self {
+        let fan_in = channels.0 * kernel * kernel;
+        let conv = Self::new(build, name, channels, kernel, 1);
+        let bias = build.parameter(&format!("{name}.bias"), &[channels.1], Initial::FanIn(fan_in));
+        Self { bias: Some(bias), padding, ..conv }
+    }
+
+    pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.conv2d(p.get(self.weight), self.bias.map(|bias| p.get(bias)), stride, padding, [1, 1], self.groups)
+    }
+}
+
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    pub fn new(build: &mut Builder, name: &str, inputs: i64, outputs: i64) -> Self {
+        let initial = Initial::FanIn(inputs);
+        Self {
+            weight: build.parameter(&format!("{name}.weight"), &[outputs, inputs], initial),
+            bias: build.parameter(&format!("{name}.bias"), &[outputs], initial),
+        }
+    }
+
+    pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
+        x.linear(p.get(self.weight), Some(p.get(self.bias)))
+    }
+}
+
+pub struct BatchNorm {
+    weight: Parameter,
+    bias: Parameter,
+    running_mean: Tensor,
+    running_var: Tensor,
+}
+
+impl BatchNorm {
+    pub fn new(build: &mut Builder, name: &str, channels: i64) -> Self {
+        Self {
+            weight: build.parameter(&format!("{name}.weight"), &[channels], Initial::Constant(1.0)),
+            bias: build.parameter(&format!("{name}.bias"), &[channels], Initial::Constant(0.0)),
+            running_mean: build.buffer(&format!("{name}.running_mean"), channels, 0.0),
+            running_var: build.buffer(&format!("{name}.running_var"), channels, 1.0),
+        }
+    }
+
+    pub fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
+        let (training, momentum) = match mode {
+            Mode::Inference => (false, 0.0),
+            Mode::Train { momentum } => (true, momentum),
+        };
+        x.batch_norm(
+            Some(p.get(self.weight)),
+            Some(p.get(self.bias)),
+            Some(&self.running_mean),
+            Some(&self.running_var),
+            training,
+            momentum,
+            1e-5,
+            false,
+        )
+    }
+}
+
+/// Convolution, BatchNorm, ReLU.
+pub struct ConvBlock {
+    conv: Conv2d,
+    norm: BatchNorm,
+}
+
+impl ConvBlock {
+    pub fn new(
+        build: &mut Builder,
+        (conv, norm): (&str, &str),
+        channels: (i64, i64),
+        kernel: i64,
+        stride: i64,
+    ) -> Self {
+        Self { conv: Conv2d::new(build, conv, channels, kernel, stride), norm: BatchNorm::new(build, norm, channels.1) }
+    }
+
+    pub fn depthwise(build: &mut Builder, (conv, norm): (&str, &str), channels: i64, stride: i64) -> Self {
+        let conv = Conv2d::grouped(build, conv, (channels, channels), 3, stride, channels);
+        Self { conv, norm: BatchNorm::new(build, norm, channels) }
+    }
+
+    pub fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
+        self.without_relu(p, x, mode).relu()
+    }
+
+    pub fn without_relu(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
+        self.norm.forward(p, &self.conv.forward(p, x), mode)
+    }
+}
+
+/// Mean over height and width: `[N, C, H, W]` → `[N, C]`.
+pub fn global_average(x: &Tensor) -> Tensor {
+    x.mean_dim([2, 3].as_slice(), false, x.kind())
+}

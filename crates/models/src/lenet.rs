@@ -1,0 +1,36 @@
+//! LeNet-5 with ReLU and max pooling (LeCun et al., 1998).
+
+use tch::Tensor;
+
+use crate::{
+    layers::{Conv2d, Linear, Mode},
+    network::Body,
+    parameters::{Builder, Parameters},
+};
+
+pub struct Lenet {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    fc: [Linear; 3],
+}
+
+impl Lenet {
+    /// `image` is channels, height, width.
+    pub fn new(build: &mut Builder, [channels, height, width]: [i64; 3], classes: i64) -> Self {
+        let conv1 = Conv2d::with_bias(build, "conv1", (channels, 6), 5, 2);
+        let conv2 = Conv2d::with_bias(build, "conv2", (6, 16), 5, 2);
+        let features = 16 * (height / 4) * (width / 4);
+        let fc = [("fc1", features, 120), ("fc2", 120, 84), ("fc3", 84, classes)]
+            .map(|(name, inputs, outputs)| Linear::new(build, name, inputs, outputs));
+        Self { conv1, conv2, fc }
+    }
+}
+
+impl Body for Lenet {
+    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+        let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
+        let x = self.conv2.forward(p, &x).relu().max_pool2d_default(2).flatten(1, -1);
+        let [first, second, last] = &self.fc;
+        last.forward(p, &second.forward(p, &first.forward(p, &x).relu()).relu())
+    }
+}

@@ -1,0 +1,72 @@
+//! A network as the rest of the system sees it.
+
+use rewind_job::{Architecture, Layout};
+use tch::{Tensor, no_grad};
+
+use crate::{
+    depthwise_small::DepthwiseSmall,
+    layers::Mode,
+    lenet::Lenet,
+    mlp::Mlp,
+    parameters::{Builder, Parameters},
+    residual_small::ResidualSmall,
+    vgg_small::VggSmall,
+};
+
+/// The computation of an architecture.
+pub(crate) trait Body: Send {
+    /// `[N, C, H, W]` → logits `[N, classes]`.
+    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
+}
+
+/// An architecture with its weights in flat coordinates.
+pub struct Network {
+    parameters: Parameters,
+    body: Box<dyn Body>,
+}
+
+impl Network {
+    /// Fresh weights: a function of the seed and the tensors' names. `image` is channels, height, width.
+    pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
+        let mut build = Builder::new(seed);
+        let classes = i64::from(classes);
+        let image = image.map(i64::from);
+        let body: Box<dyn Body> = match architecture {
+            Architecture::ResidualSmall => Box::new(ResidualSmall::new(&mut build, image[0], classes)),
+            Architecture::Mlp => Box::new(Mlp::new(&mut build, image.iter().product(), classes)),
+            Architecture::Lenet => Box::new(Lenet::new(&mut build, image, classes)),
+            Architecture::VggSmall => Box::new(VggSmall::new(&mut build, image[0], classes)),
+            Architecture::DepthwiseSmall => Box::new(DepthwiseSmall::new(&mut build, image[0], classes)),
+        };
+        Self { parameters: build.finish(), body }
+    }
+
+    /// Logits `[N, classes]` of images `[N, C, H, W]`.
+    pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
+        self.body.forward(&self.parameters, images, mode)
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.parameters.layout
+    }
+
+    /// The storage of all parameters, `[P]`: changing it in place moves the network.
+    pub fn flat(&self) -> &Tensor {
+        &self.parameters.flat
+    }
+
+    /// Replaces all weights; `weights` has `P` values.
+    pub fn load(&self, weights: &[f32]) {
+        no_grad(|| self.flat().shallow_clone().copy_(&Tensor::from_slice(weights)));
+    }
+
+    /// Copies every gradient into `into` (`[P]`), zero where there is none, and clears it.
+    pub fn collect_gradients(&self, into: &Tensor) {
+        self.parameters.collect_gradients(into);
+    }
+
+    /// BatchNorm's running statistics by torch's names; changing them in place moves the network.
+    pub fn buffers(&self) -> Vec<(String, Tensor)> {
+        self.parameters.buffers.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+    }
+}

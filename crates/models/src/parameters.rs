@@ -1,0 +1,101 @@
+//! Parameters as views of one flat tensor, and the buffers beside them.
+
+use rand::RngExt;
+use rewind_datasets::generator;
+use rewind_job::Layout;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// How fresh weights are drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum Initial {
+    /// Uniform in ±1/√fan-in: PyTorch's default for convolutions, linear layers and their biases.
+    FanIn(i64),
+    Constant(f32),
+}
+
+/// Collects an architecture's tensors before their storage exists.
+pub struct Builder {
+    seed: u64,
+    tensors: Vec<(String, Vec<i64>, Initial)>,
+    buffers: Vec<(String, Tensor)>,
+}
+
+/// A parameter's place, before and after its storage exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter(usize);
+
+impl Builder {
+    pub fn new(seed: u64) -> Self {
+        Self { seed, tensors: Vec::new(), buffers: Vec::new() }
+    }
+
+    pub fn parameter(&mut self, name: &str, shape: &[i64], initial: Initial) -> Parameter {
+        self.tensors.push((name.to_owned(), shape.to_vec(), initial));
+        Parameter(self.tensors.len() - 1)
+    }
+
+    /// A tensor that training does not change by gradients.
+    pub fn buffer(&mut self, name: &str, len: i64, value: f64) -> Tensor {
+        let buffer = Tensor::full([len], value, (Kind::Float, Device::Cpu));
+        self.buffers.push((name.to_owned(), buffer.shallow_clone()));
+        buffer
+    }
+
+    /// Makes the storage and draws the weights: each tensor's are a function of the seed and its name.
+    pub fn finish(self) -> Parameters {
+        let layout = Layout::new(self.tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())));
+        let mut values: Vec<f32> = Vec::with_capacity(layout.coordinates());
+        for (segment, (name, _, initial)) in layout.segments.iter().zip(&self.tensors) {
+            match *initial {
+                Initial::Constant(value) => values.resize(values.len() + segment.len(), value),
+                Initial::FanIn(fan_in) => {
+                    let bound = 1.0 / (fan_in as f32).sqrt();
+                    let mut rng = generator(self.seed, &format!("weights/{name}"));
+                    values.extend((0..segment.len()).map(|_| rng.random_range(-bound..bound)));
+                }
+            }
+        }
+        let flat = Tensor::from_slice(&values);
+        let views = layout
+            .segments
+            .iter()
+            .map(|s| {
+                // detach() shares the storage, and the view becomes a leaf of its own.
+                let view = flat.narrow(0, s.offset as i64, s.len() as i64).view(&s.shape[..]).detach();
+                view.set_requires_grad(true)
+            })
+            .collect();
+        Parameters { layout, flat, views, buffers: self.buffers }
+    }
+}
+
+/// The storage of a network.
+pub struct Parameters {
+    pub layout: Layout,
+    /// `[P]`.
+    pub flat: Tensor,
+    views: Vec<Tensor>,
+    pub buffers: Vec<(String, Tensor)>,
+}
+
+impl Parameters {
+    pub fn get(&self, parameter: Parameter) -> &Tensor {
+        &self.views[parameter.0]
+    }
+
+    /// Copies every gradient into `into` (`[P]`), zero where there is none, and clears it.
+    pub fn collect_gradients(&self, into: &Tensor) {
+        no_grad(|| {
+            for (segment, view) in self.layout.segments.iter().zip(&self.views) {
+                let mut place = into.narrow(0, segment.offset as i64, segment.len() as i64);
+                let mut gradient = view.grad();
+                if gradient.defined() {
+                    place.copy_(&gradient.view([-1]));
+                    let _ = gradient.zero_();
+                } else {
+                    let _ = place.zero_();
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! A small residual network with BatchNorm (after ResNet; He et al., 2016).
+
+use tch::Tensor;
+
+use crate::{
+    layers::{ConvBlock, Linear, Mode, global_average},
+    network::Body,
+    parameters::{Builder, Parameters},
+};
+
+/// Channels of the three stages; the first stage keeps the stem's size, each later one halves it.
+const WIDTHS: [i64; 3] = [16, 32, 64];
+
+/// Stem with stride 2, then one basic block a stage.
+pub struct ResidualSmall {
+    stem: ConvBlock,
+    blocks: Vec<BasicBlock>,
+    fc: Linear,
+}
+
+struct BasicBlock {
+    first: ConvBlock,
+    second: ConvBlock,
+    shortcut: Option<ConvBlock>,
+}
+
+impl ResidualSmall {
+    pub fn new(build: &mut Builder, channels: i64, classes: i64) -> Self {
+        let stem = ConvBlock::new(build, ("conv1", "bn1"), (channels, WIDTHS[0]), 3, 2);
+        let mut blocks = Vec::new();
+        let mut inputs = WIDTHS[0];
+        for (stage, &width) in WIDTHS.iter().enumerate() {
+            let stride = if stage == 0 { 1 } else { 2 };
+            blocks.push(BasicBlock::new(build, &format!("layer{}.0", stage + 1), (inputs, width), stride));
+            inputs = width;
+        }
+        Self { stem, blocks, fc: Linear::new(build, "fc", inputs, classes) }
+    }
+}
+
+impl BasicBlock {
+    fn new(build: &mut Builder, name: &str, (inputs, width): (i64, i64), stride: i64) -> Self {
+        let at = |part: &str| format!("{name}.{part}");
+        Self {
+            first: ConvBlock::new(build, (&at("conv1"), &at("bn1")), (inputs, width), 3, stride),
+            second: ConvBlock::new(build, (&at("conv2"), &at("bn2")), (width, width), 3, 1),
+            shortcut: (inputs != width || stride != 1)
+                .then(|| ConvBlock::new(build, (&at("downsample.0"), &at("downsample.1")), (inputs, width), 1, stride)),
+        }
+    }
+
+    fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
+        let y = self.second.without_relu(p, &self.first.forward(p, x, mode), mode);
+        match &self.shortcut {
+            Some(shortcut) => (y + shortcut.without_relu(p, x, mode)).relu(),
+            None => (y + x).relu(),
+        }
+    }
+}
+
+impl Body for ResidualSmall {
+    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        let mut x = self.stem.forward(p, images, mode);
+        for block in &self.blocks {
+            x = block.forward(p, &x, mode);
+        }
+        self.fc.forward(p, &global_average(&x))
+    }
+}

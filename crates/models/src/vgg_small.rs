@@ -1,0 +1,50 @@
+//! Plain 3×3 convolutions with BatchNorm (after VGG; Simonyan and Zisserman, 2015).
+
+use tch::Tensor;
+
+use crate::{
+    layers::{ConvBlock, Linear, Mode, global_average},
+    network::Body,
+    parameters::{Builder, Parameters},
+};
+
+/// Output channels of the convolutions; a maximum is pooled after each group.
+const GROUPS: [&[i64]; 3] = [&[16], &[32, 32], &[64]];
+
+pub struct VggSmall {
+    groups: Vec<Vec<ConvBlock>>,
+    fc: Linear,
+}
+
+impl VggSmall {
+    pub fn new(build: &mut Builder, channels: i64, classes: i64) -> Self {
+        let mut inputs = channels;
+        let mut index = 0;
+        let mut groups = Vec::new();
+        for widths in GROUPS {
+            let mut group = Vec::new();
+            for &width in widths {
+                let names = (format!("features.{index}"), format!("features.{}", index + 1));
+                group.push(ConvBlock::new(build, (&names.0, &names.1), (inputs, width), 3, 1));
+                inputs = width;
+                index += 3;
+            }
+            index += 1;
+            groups.push(group);
+        }
+        Self { groups, fc: Linear::new(build, "classifier", inputs, classes) }
+    }
+}
+
+impl Body for VggSmall {
+    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        let mut x = images.shallow_clone();
+        for group in &self.groups {
+            for block in group {
+                x = block.forward(p, &x, mode);
+            }
+            x = x.max_pool2d_default(2);
+        }
+        self.fc.forward(p, &global_average(&x))
+    }
+}
