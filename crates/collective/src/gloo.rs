@@ -1,0 +1,386 @@
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rewind_job::{Rank, WorldSize};
+use tch::Tensor;
+
+use crate::abandon::abandon;
+use crate::recorder::FlightRecorder;
+use crate::shim::{Failure, Group, Work};
+use crate::store::{RendezvousStore, StoreError};
+use crate::tensors::{check, check_flat, check_slices};
+use crate::{CancelSignal, Collective, CollectiveError, Operation, OperationRecord};
+
+/// Gloo's own timeout lies this much behind the deadline, so that the deadline is the one that is seen.
+const GLOO_TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+/// A wait in the rendezvous store is cut into slices, after which it may find itself abandoned.
+const STORE_SLICE: Duration = Duration::from_millis(100);
+/// How often a forming group looks at the cancel signal.
+const FORMING_SLICE: Duration = Duration::from_millis(2);
+/// How long an operation is polled without sleeping. The peer may need the core.
+const SPIN: Duration = Duration::from_micros(20);
+const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
+const LONGEST_SLEEP: Duration = Duration::from_micros(200);
+
+/// What a rank needs to join a group.
+#[derive(Clone)]
+pub struct GlooOptions {
+    pub rank: Rank,
+    pub world_size: WorldSize,
+    pub store: Arc<dyn RendezvousStore>,
+    /// Goes before every key; never used twice in one store: job and generation.
+    pub prefix: String,
+    /// Address or host name on which this rank listens for its peers, and under which they reach it.
+    pub bind_address: String,
+    /// Bounds forming the group, and then every call.
+    pub deadline: Duration,
+    pub cancel: CancelSignal,
+}
+
+impl GlooOptions {
+    /// Options of a rank that listens on the loopback address only.
+    pub fn loopback(
+        rank: Rank,
+        world_size: WorldSize,
+        store: Arc<dyn RendezvousStore>,
+        prefix: impl Into<String>,
+        deadline: Duration,
+    ) -> Self {
+        Self {
+            rank,
+            world_size,
+            store,
+            prefix: prefix.into(),
+            bind_address: "127.0.0.1".to_owned(),
+            deadline,
+            cancel: CancelSignal::new(),
+        }
+    }
+}
+
+/// Ranks connected over TCP, on CPUs.
+pub struct Gloo {
+    rank: Rank,
+    world_size: WorldSize,
+    deadline: Duration,
+    cancel: CancelSignal,
+    membership: Membership,
+    recorder: FlightRecorder,
+}
+
+enum Membership {
+    Joined(Group),
+    /// Why the group ended.
+    Ended(String),
+}
+
+impl Gloo {
+    /// Waits for all ranks of the world and connects to them.
+    ///
+    /// # Errors
+    /// `Rendezvous` when the store fails or a peer cannot be reached, `DeadlineExceeded` when one does not come,
+    /// `Cancelled`, `NoSuchRank`; `PeerLost` when one is lost at once.
+    pub fn connect(options: GlooOptions) -> Result<Self, CollectiveError> {
+        let GlooOptions { rank, world_size, deadline, cancel, .. } = options.clone();
+        if rank.0 >= world_size.0 {
+            return Err(CollectiveError::NoSuchRank { rank, world_size });
+        }
+        let started = Instant::now();
+        let mut recorder = FlightRecorder::default();
+        recorder.begin(Operation::Form, 0);
+        let group = form(options, started)?;
+        recorder.end(&Ok(()), 0);
+        let mut gloo = Self { rank, world_size, deadline, cancel, membership: Membership::Joined(group), recorder };
+        // A group has formed when every rank says so; this also warms the connections up.
+        gloo.run(Operation::Barrier, 0, 0, started, Group::barrier)?;
+        Ok(gloo)
+    }
+
+    /// Starts an operation and waits until it ends, its deadline passes or it is cancelled.
+    fn run(
+        &mut self,
+        operation: Operation,
+        bytes: u64,
+        sent: u64,
+        started: Instant,
+        start: impl FnOnce(&Group) -> Result<Work, Failure>,
+    ) -> Result<(), CollectiveError> {
+        let group = match &self.membership {
+            Membership::Joined(group) => group,
+            Membership::Ended(cause) => {
+                return Err(CollectiveError::GroupEnded { rank: self.rank, operation, cause: cause.clone() });
+            }
+        };
+        let sequence = self.recorder.begin(operation, bytes);
+        let (work, end) = if self.cancel.is_cancelled() {
+            (None, Err(Interruption::Cancelled))
+        } else {
+            match start(group) {
+                Ok(work) => {
+                    let end = wait(&work, started, self.deadline, &self.cancel);
+                    (Some(work), end)
+                }
+                Err(failure) => (None, Err(Interruption::Failed(failure))),
+            }
+        };
+        let result = end.map_err(|interruption| interruption.into_error(self.rank, operation, sequence, self.deadline));
+        self.recorder.end(&result, sent);
+        if let Err(error) = &result {
+            self.abandon(error.to_string(), work);
+        }
+        result
+    }
+
+    /// Leaves the group: its peers see the connections close, and what is in flight keeps its tensors until it ends.
+    fn abandon(&mut self, cause: String, work: Option<Work>) {
+        let membership = std::mem::replace(&mut self.membership, Membership::Ended(cause));
+        if let Membership::Joined(group) = membership {
+            abandon(move || {
+                // Where the abort fails, the drop waits for Gloo's timeout.
+                let _ = group.abort();
+                drop(group);
+                drop(work);
+            });
+        }
+    }
+
+    /// `(w - 1) bytes / w`: what a rank sends to sum or to spread `bytes` around a ring.
+    fn ring_share(&self, bytes: u64) -> u64 {
+        let world = u64::from(self.world_size.0);
+        bytes * (world - 1) / world
+    }
+}
+
+impl Collective for Gloo {
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn world_size(&self) -> WorldSize {
+        self.world_size
+    }
+
+    fn all_reduce(&mut self, tensor: &Tensor) -> Result<(), CollectiveError> {
+        let bytes = check(Operation::AllReduce, tensor)?;
+        let sent = self.ring_share(2 * bytes);
+        self.run(Operation::AllReduce, bytes, sent, Instant::now(), |group| group.all_reduce(tensor))
+    }
+
+    fn reduce_scatter(&mut self, input: &Tensor) -> Result<Tensor, CollectiveError> {
+        let (bytes, length) = check_slices(Operation::ReduceScatter, input, self.world_size)?;
+        let sum = input.detach().copy();
+        let sent = self.ring_share(2 * bytes);
+        // Gloo's own reduce-scatter costs more than an all-reduce.
+        self.run(Operation::ReduceScatter, bytes, sent, Instant::now(), |group| group.all_reduce(&sum))?;
+        Ok(sum.narrow(0, i64::from(self.rank.0) * length, length).copy())
+    }
+
+    fn all_gather(&mut self, shard: &Tensor) -> Result<Tensor, CollectiveError> {
+        let bytes = check_flat(Operation::AllGather, shard)?;
+        let world = self.world_size.0;
+        let output = Tensor::empty([i64::from(world) * shard.size()[0]], (shard.kind(), shard.device()));
+        let sent = u64::from(world - 1) * bytes;
+        let shard = shard.detach();
+        self.run(Operation::AllGather, bytes, sent, Instant::now(), |group| group.all_gather(&output, &shard))?;
+        Ok(output)
+    }
+
+    fn broadcast(&mut self, tensor: &Tensor, root: Rank) -> Result<(), CollectiveError> {
+        let bytes = check(Operation::Broadcast, tensor)?;
+        let world_size = self.world_size;
+        if root.0 >= world_size.0 {
+            return Err(CollectiveError::NoSuchRank { rank: root, world_size });
+        }
+        let is_last = (self.rank.0 + 1) % world_size.0 == root.0;
+        let sent = if is_last { 0 } else { bytes };
+        self.run(Operation::Broadcast, bytes, sent, Instant::now(), |group| group.broadcast(tensor, root))
+    }
+
+    fn barrier(&mut self) -> Result<(), CollectiveError> {
+        self.run(Operation::Barrier, 0, 0, Instant::now(), Group::barrier)
+    }
+
+    fn bytes_moved(&self) -> u64 {
+        self.recorder.bytes_moved()
+    }
+
+    fn recent(&self) -> Vec<OperationRecord> {
+        self.recorder.recent()
+    }
+}
+
+/// Why an operation did not end well.
+enum Interruption {
+    Cancelled,
+    DeadlineExceeded,
+    Failed(Failure),
+}
+
+impl Interruption {
+    fn into_error(self, rank: Rank, operation: Operation, sequence: u64, deadline: Duration) -> CollectiveError {
+        match self {
+            Self::Cancelled => CollectiveError::Cancelled { rank, operation, sequence },
+            Self::DeadlineExceeded => {
+                CollectiveError::DeadlineExceeded { rank, operation, sequence, deadline, waiting_for: None }
+            }
+            Self::Failed(failure) if failure.is_connection => {
+                CollectiveError::PeerLost { rank, operation, sequence, detail: failure.message }
+            }
+            Self::Failed(failure) => CollectiveError::Backend { rank, operation, sequence, detail: failure.message },
+        }
+    }
+}
+
+/// Polls `work` beside the deadline and the cancel signal.
+fn wait(work: &Work, started: Instant, deadline: Duration, cancel: &CancelSignal) -> Result<(), Interruption> {
+    let spinning = Instant::now();
+    let mut sleep = SHORTEST_SLEEP;
+    loop {
+        if work.poll().map_err(Interruption::Failed)? {
+            return Ok(());
+        }
+        if cancel.is_cancelled() {
+            return Err(Interruption::Cancelled);
+        }
+        if started.elapsed() >= deadline {
+            return Err(Interruption::DeadlineExceeded);
+        }
+        if spinning.elapsed() < SPIN {
+            thread::yield_now();
+        } else {
+            thread::sleep(sleep);
+            sleep = (sleep * 2).min(LONGEST_SLEEP);
+        }
+    }
+}
+
+/// Forms a group on a thread of its own, which is left behind when the deadline passes first.
+fn form(options: GlooOptions, started: Instant) -> Result<Group, CollectiveError> {
+    let GlooOptions { rank, world_size, store, prefix, bind_address, deadline, cancel } = options;
+    let rendezvous_error =
+        |detail: String| CollectiveError::Rendezvous { rank, world_size, prefix: prefix.clone(), detail };
+    let rendezvous = Arc::new(Rendezvous::new(store, &prefix));
+    let (report, formed) = mpsc::channel();
+    let seen_by_the_group = Arc::clone(&rendezvous);
+    thread::Builder::new()
+        .name("forming-group".to_owned())
+        .spawn(move || {
+            let _ = report.send(Group::gloo(
+                seen_by_the_group,
+                rank,
+                world_size,
+                &bind_address,
+                deadline + GLOO_TIMEOUT_MARGIN,
+            ));
+        })
+        .map_err(|error| rendezvous_error(format!("failed to start a thread: {error}")))?;
+
+    let error = loop {
+        match formed.recv_timeout(FORMING_SLICE) {
+            Ok(Ok(group)) => return Ok(group),
+            Ok(Err(failure)) => return Err(rendezvous_error(failure.message)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(rendezvous_error("the forming thread panicked".to_owned()));
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if cancel.is_cancelled() {
+            break CollectiveError::Cancelled { rank, operation: Operation::Form, sequence: 0 };
+        }
+        if started.elapsed() >= deadline {
+            break CollectiveError::DeadlineExceeded {
+                rank,
+                operation: Operation::Form,
+                sequence: 0,
+                deadline,
+                waiting_for: rendezvous.waiting_for(),
+            };
+        }
+    };
+    rendezvous.closed.cancel();
+    abandon(move || drop(formed.recv()));
+    Err(error)
+}
+
+/// The caller's store under a prefix, closed when the group is abandoned.
+struct Rendezvous {
+    store: Arc<dyn RendezvousStore>,
+    prefix: String,
+    closed: CancelSignal,
+    waiting_for: Mutex<Option<String>>,
+}
+
+impl Rendezvous {
+    fn new(store: Arc<dyn RendezvousStore>, prefix: &str) -> Self {
+        Self { store, prefix: prefix.to_owned(), closed: CancelSignal::new(), waiting_for: Mutex::new(None) }
+    }
+
+    fn waiting_for(&self) -> Option<String> {
+        self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_waiting_for(&self, key: Option<String>) {
+        *self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn key(&self, key: &str) -> Result<String, StoreError> {
+        if self.closed.is_cancelled() {
+            return Err(StoreError::Unavailable { detail: "the group was abandoned while it formed".to_owned() });
+        }
+        Ok(format!("{}/{key}", self.prefix))
+    }
+
+    /// Waits in slices, so that an abandoned group ends soon.
+    fn wait_in_slices<T>(
+        &self,
+        key: &str,
+        timeout: Duration,
+        wait: impl Fn(&str, Duration) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        loop {
+            let key = self.key(key)?;
+            let left = timeout.saturating_sub(started.elapsed());
+            match wait(&key, left.min(STORE_SLICE)) {
+                Err(StoreError::TimedOut { .. }) if !left.is_zero() => {
+                    self.set_waiting_for(Some(key));
+                }
+                answer => {
+                    self.set_waiting_for(None);
+                    return answer;
+                }
+            }
+        }
+    }
+}
+
+impl RendezvousStore for Rendezvous {
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.store.set(&self.key(key)?, value)
+    }
+
+    fn get(&self, key: &str, timeout: Duration) -> Result<Vec<u8>, StoreError> {
+        self.wait_in_slices(key, timeout, |key, slice| self.store.get(key, slice))
+    }
+
+    fn wait(&self, key: &str, timeout: Duration) -> Result<(), StoreError> {
+        self.wait_in_slices(key, timeout, |key, slice| self.store.wait(key, slice))
+    }
+
+    fn add(&self, key: &str, amount: i64) -> Result<i64, StoreError> {
+        self.store.add(&self.key(key)?, amount)
+    }
+
+    fn check(&self, key: &str) -> Result<bool, StoreError> {
+        self.store.check(&self.key(key)?)
+    }
+
+    fn delete(&self, key: &str) -> Result<bool, StoreError> {
+        self.store.delete(&self.key(key)?)
+    }
+
+    fn compare_set(&self, key: &str, expected: &[u8], desired: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.store.compare_set(&self.key(key)?, expected, desired)
+    }
+}
