@@ -1,1 +1,28 @@
+//! The heart of the method: the trajectory of a shard, the networks that read it, and the rewinding of its weights.
+//!
+//! Source: "Learning to Rewind via Iterative Prediction of Past Weights for Practical Unlearning", Jang, Kim, Youn,
+//! AAAI 2025. One round of its algorithm 1, as this crate sees it:
+//!
+//! ```text
+//! trajectory.record(Φ_0) … record(Φ_{K-1})        the shard's weights, one epoch on D_f apart
+//! partial_sums(trajectory) → gathered → scales     the drift scale of every tensor
+//! rewind(trajectory, predictor, scales, U, factor) θ_i = Φ_0,i + factor · InvWNN(W_i, dW_i)
+//! ```
+//!
+//! Everything works tile by tile, with shapes that the tile alone decides: the same recorded trajectory gives the same
+//! bits however the tiles are dealt to ranks.
 
+mod drift_scale;
+mod error;
+mod network;
+mod predictor;
+mod rewind;
+mod tensors_at_rest;
+mod trajectory;
+
+pub use drift_scale::{partial_sums, scales};
+pub use error::PredictorError;
+pub use network::{Architecture, Network};
+pub use predictor::{Card, Networks, Predictor};
+pub use rewind::{linear_extrapolation, persistence, rewind, task_vector};
+pub use trajectory::{Trajectory, TrajectoryTile};

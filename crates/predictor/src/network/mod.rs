@@ -1,0 +1,143 @@
+//! The networks that look at the trajectory of one coordinate and say how far back its weight lay.
+
+mod dense;
+mod equivariant;
+mod paper;
+
+use std::fmt;
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::PredictorError;
+use dense::Initial;
+use equivariant::EquivariantNetwork;
+use paper::PaperNetwork;
+
+/// Which network a predictor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// InvWNN as published: two streams, 62,609 parameters at `K = 15`, blind to scale.
+    Paper,
+    /// Our own: reads differences in units of the tensor's drift scale; still, shift, scale and odd by construction.
+    Equivariant,
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paper => "paper",
+            Self::Equivariant => "equivariant",
+        })
+    }
+}
+
+/// InvWNN for one operation type and one number of snapshots.
+#[derive(Debug)]
+pub struct Network {
+    architecture: Architecture,
+    snapshots: usize,
+    form: Form,
+    /// Everything trained, by its name in the file. Shares memory with `form`.
+    parameters: Vec<(String, Tensor)>,
+}
+
+#[derive(Debug)]
+enum Form {
+    Paper(PaperNetwork),
+    Equivariant(EquivariantNetwork),
+}
+
+impl Network {
+    /// Builds the network from what `source` gives for each name, shape and initial distribution.
+    pub(crate) fn build(
+        architecture: Architecture,
+        snapshots: usize,
+        mut source: impl FnMut(&str, &[i64], Initial) -> Result<Tensor, PredictorError>,
+    ) -> Result<Self, PredictorError> {
+        let mut parameters = Vec::new();
+        let mut take = |name: &str, shape: &[i64], initial| {
+            let tensor = source(name, shape, initial)?;
+            parameters.push((name.to_owned(), tensor.shallow_clone()));
+            Ok(tensor)
+        };
+        let form = match architecture {
+            Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, &mut take)?),
+            Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
+        };
+        Ok(Self { architecture, snapshots, form, parameters })
+    }
+
+    /// An untrained network on the CPU; the same `draw` gives the same bits.
+    pub(crate) fn initial(architecture: Architecture, snapshots: usize, draw: &mut ChaCha8Rng) -> Self {
+        Self::build(architecture, snapshots, |_, shape, initial| Ok(initial.draw(shape, draw)))
+            .expect("drawing parameters cannot fail")
+    }
+
+    /// The predicted residual `θ_i^{t−U} − Φ_0,i`, `[coordinates]`, in units of the weights.
+    ///
+    /// `window` holds the snapshots, oldest first, `[coordinates, snapshots]`; `scale` is the drift scale of their
+    /// tensor, `horizon` is `U`. The paper's network knows neither: its scale is that of the weights, its horizon the
+    /// one it was trained for.
+    pub fn residual(&self, window: &Tensor, scale: f64, horizon: u32) -> Tensor {
+        if self.is_still(scale) {
+            return window.select(1, 0).zeros_like();
+        }
+        self.forward(&self.input(window, scale), horizon) * self.unit(scale, horizon)
+    }
+
+    /// Whether a tensor of this drift scale gets the residual 0, unseen.
+    pub(crate) fn is_still(&self, scale: f64) -> bool {
+        match self.form {
+            Form::Paper(_) => false,
+            // Dividing by a subnormal float32 would not keep the symmetries, and 0 / 0 is no number.
+            Form::Equivariant(_) => scale < f64::from(f32::MIN_POSITIVE),
+        }
+    }
+
+    /// What the network reads, computed once a window: `[coordinates, inputs]`.
+    pub(crate) fn input(&self, window: &Tensor, scale: f64) -> Tensor {
+        match self.form {
+            Form::Paper(_) => window.shallow_clone(),
+            Form::Equivariant(_) => differences(window) / scale,
+        }
+    }
+
+    /// What the network answers, in its own unit: `[coordinates]`.
+    pub(crate) fn forward(&self, input: &Tensor, horizon: u32) -> Tensor {
+        match &self.form {
+            Form::Paper(network) => network.forward(input),
+            Form::Equivariant(network) => network.forward(input, horizon),
+        }
+    }
+
+    /// The size of the network's unit: its answer times this is the residual.
+    pub(crate) fn unit(&self, scale: f64, horizon: u32) -> f64 {
+        match self.form {
+            Form::Paper(_) => 1.0,
+            Form::Equivariant(_) => scale * f64::from(horizon),
+        }
+    }
+
+    /// Names and values of everything trained.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// The same network with each parameter replaced: on another device, in another precision.
+    pub(crate) fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        let mut parameters = self.parameters.iter();
+        Self::build(self.architecture, self.snapshots, |_, _, _| {
+            Ok(change(&parameters.next().expect("the same parameters in the same order").1))
+        })
+        .expect("changing parameters cannot fail")
+    }
+}
+
+/// `dW_j = Φ_{j+1} − Φ_j`, oldest first, `[coordinates, snapshots − 1]`.
+fn differences(window: &Tensor) -> Tensor {
+    let differences = window.size()[1] - 1;
+    window.narrow(1, 1, differences) - window.narrow(1, 0, differences)
+}

@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rewind_job::OperationType;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use crate::tensors_at_rest;
+use crate::{Architecture, Network, PredictorError};
+
+const METADATA: &str = "predictor";
+const VERSION: u32 = 1;
+
+/// Trained networks of one architecture: three (one an operation type) for each number of snapshots `K` it serves.
+///
+/// At rest a safetensors file with float32 tensors `k{K}.{operation}.{parameter}`, kernels `[outputs, inputs]`, and one
+/// metadata key `predictor`: JSON with `version`, `architecture`, and a [`Card`] for each `K`.
+#[derive(Debug)]
+pub struct Predictor {
+    architecture: Architecture,
+    by_snapshots: BTreeMap<usize, Networks>,
+}
+
+/// The networks for one number of snapshots, and where they come from.
+#[derive(Debug)]
+pub struct Networks {
+    snapshots: usize,
+    architecture: Architecture,
+    by_operation: BTreeMap<OperationType, Network>,
+    card: Card,
+}
+
+/// What is known about trained networks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Card {
+    /// The horizons `U` they were trained for, ascending.
+    pub horizons: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Metadata {
+    version: u32,
+    architecture: Architecture,
+    snapshots: BTreeMap<usize, Card>,
+}
+
+impl Networks {
+    pub(crate) fn new(
+        architecture: Architecture,
+        snapshots: usize,
+        card: Card,
+        mut network: impl FnMut(OperationType) -> Result<Network, PredictorError>,
+    ) -> Result<Self, PredictorError> {
+        let by_operation = OperationType::ALL
+            .into_iter()
+            .map(|operation| Ok((operation, network(operation)?)))
+            .collect::<Result<_, PredictorError>>()?;
+        Ok(Self { snapshots, architecture, by_operation, card })
+    }
+
+    /// The network for tensors of this operation type.
+    pub fn of(&self, operation: OperationType) -> &Network {
+        &self.by_operation[&operation]
+    }
+
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The paper's network answers for the horizons it was trained for; the equivariant one also for those between.
+    ///
+    /// # Errors
+    /// Any other horizon.
+    pub fn check_horizon(&self, horizon: u32) -> Result<(), PredictorError> {
+        let trained = &self.card.horizons;
+        let answers = match self.architecture {
+            Architecture::Paper => trained.contains(&horizon),
+            Architecture::Equivariant => {
+                trained.iter().any(|&low| low <= horizon) && trained.iter().any(|&high| horizon <= high)
+            }
+        };
+        match answers {
+            true => Ok(()),
+            false => {
+                Err(PredictorError::Horizon { asked: horizon, snapshots: self.snapshots, trained: trained.clone() })
+            }
+        }
+    }
+}
+
+impl Predictor {
+    pub(crate) fn new(networks: Networks) -> Self {
+        Self { architecture: networks.architecture, by_snapshots: BTreeMap::from([(networks.snapshots, networks)]) }
+    }
+
+    /// An untrained predictor; the same seed gives the same bits.
+    pub fn untrained(architecture: Architecture, snapshots: usize, horizons: &[u32], seed: u64) -> Self {
+        let mut draw = ChaCha8Rng::seed_from_u64(seed);
+        let card = Card { horizons: horizons.to_vec() };
+        Self::new(
+            Networks::new(architecture, snapshots, card, |_| Ok(Network::initial(architecture, snapshots, &mut draw)))
+                .expect("drawing parameters cannot fail"),
+        )
+    }
+
+    /// Both predictors in one, so that one file serves several `K`.
+    ///
+    /// # Errors
+    /// Different architectures, or networks for the same `K`.
+    pub fn join(mut self, other: Self) -> Result<Self, PredictorError> {
+        if self.architecture != other.architecture {
+            return Err(PredictorError::MixedArchitectures);
+        }
+        for (snapshots, networks) in other.by_snapshots {
+            if self.by_snapshots.insert(snapshots, networks).is_some() {
+                return Err(PredictorError::SameSnapshots { snapshots });
+            }
+        }
+        Ok(self)
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// The numbers of snapshots `K` that it has networks for, ascending.
+    pub fn snapshots(&self) -> impl Iterator<Item = usize> {
+        self.by_snapshots.keys().copied()
+    }
+
+    /// The networks for `snapshots = K`.
+    ///
+    /// # Errors
+    /// There are none; the error lists those there are.
+    pub fn for_snapshots(&self, snapshots: usize) -> Result<&Networks, PredictorError> {
+        self.by_snapshots
+            .get(&snapshots)
+            .ok_or_else(|| PredictorError::NoNetwork { snapshots, available: self.snapshots().collect() })
+    }
+
+    /// The same predictor on another device.
+    pub fn to_device(&self, device: Device) -> Self {
+        let move_networks = |networks: &Networks| Networks {
+            snapshots: networks.snapshots,
+            architecture: networks.architecture,
+            by_operation: networks
+                .by_operation
+                .iter()
+                .map(|(&operation, network)| (operation, network.map(|parameter| parameter.to_device(device))))
+                .collect(),
+            card: networks.card.clone(),
+        };
+        Self {
+            architecture: self.architecture,
+            by_snapshots: self.by_snapshots.iter().map(|(&k, networks)| (k, move_networks(networks))).collect(),
+        }
+    }
+
+    /// # Errors
+    /// The file cannot be read, or see [`from_bytes`](Self::from_bytes).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PredictorError> {
+        Self::from_bytes(&tensors_at_rest::read(path.as_ref())?)
+    }
+
+    /// # Errors
+    /// Not safetensors; metadata missing or not understood; a tensor missing, unknown, of another shape or element
+    /// type, or not finite: each error names the tensor or the metadata key.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PredictorError> {
+        let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes)?;
+        let bad = |reason: &str| PredictorError::BadMetadata { key: METADATA, reason: reason.to_owned() };
+        if metadata.version != VERSION {
+            return Err(bad(&format!("version {} of the format, this program reads {VERSION}", metadata.version)));
+        }
+        let architecture = metadata.architecture;
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut unread: std::collections::BTreeSet<_> = file.names().into_iter().collect();
+        let mut by_snapshots = BTreeMap::new();
+        for (snapshots, card) in metadata.snapshots {
+            if snapshots < 2 {
+                return Err(bad("networks need at least 2 snapshots"));
+            }
+            let networks = Networks::new(architecture, snapshots, card, |operation| {
+                Network::build(architecture, snapshots, |parameter, shape, _| {
+                    let name = tensor_name(snapshots, operation, parameter);
+                    unread.remove(name.as_str());
+                    tensors_at_rest::tensor_of_shape(&file, &name, shape)
+                })
+            })?;
+            by_snapshots.insert(snapshots, networks);
+        }
+        match unread.first() {
+            Some(name) => Err(PredictorError::UnknownTensor { name: name.to_string() }),
+            None => Ok(Self { architecture, by_snapshots }),
+        }
+    }
+
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PredictorError> {
+        tensors_at_rest::write(path.as_ref(), &self.to_bytes()?)
+    }
+
+    /// The bytes of the safetensors file; equal predictors give equal bytes.
+    ///
+    /// # Errors
+    /// None that a predictor of this crate could cause.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, PredictorError> {
+        let metadata = Metadata {
+            version: VERSION,
+            architecture: self.architecture,
+            snapshots: self.by_snapshots.iter().map(|(&k, networks)| (k, networks.card.clone())).collect(),
+        };
+        let mut tensors: Vec<(String, Tensor)> = Vec::new();
+        for (&snapshots, networks) in &self.by_snapshots {
+            for (&operation, network) in &networks.by_operation {
+                for (parameter, tensor) in network.parameters() {
+                    tensors.push((tensor_name(snapshots, operation, parameter), tensor.shallow_clone()));
+                }
+            }
+        }
+        tensors_at_rest::to_bytes(METADATA, &metadata, &tensors)
+    }
+}
+
+fn tensor_name(snapshots: usize, operation: OperationType, parameter: &str) -> String {
+    format!("k{snapshots}.{}.{parameter}", operation.name())
+}

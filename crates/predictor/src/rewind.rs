@@ -1,0 +1,82 @@
+//! Rewinding a shard, and the simpler rules it is measured against. All are forget-only and work tile by tile.
+
+use rewind_job::{Lambda, OperationType};
+use tch::Tensor;
+
+use crate::{Predictor, PredictorError, Trajectory, TrajectoryTile};
+
+/// `θ_i^{t−U} = Φ_0,i + factor · InvWNN(W_i, dW_i)` for every coordinate of the shard, `[coordinates]`
+/// (paper, algorithm 1; the factor is 1 there).
+///
+/// `scales` holds the drift scale of every segment of the layout, see [`scales`](crate::scales); the paper's network
+/// does not read it. `horizon` is `U` in epochs.
+///
+/// # Errors
+/// The predictor has no network for this many snapshots or was not trained for this horizon; scales are missing.
+pub fn rewind(
+    trajectory: &Trajectory,
+    predictor: &Predictor,
+    scales: &[f64],
+    horizon: u32,
+    factor: f64,
+) -> Result<Tensor, PredictorError> {
+    let networks = predictor.for_snapshots(trajectory.len())?;
+    networks.check_horizon(horizon)?;
+    move_base(trajectory, |tile| {
+        let segment = tile.tile.segment;
+        let scale = *scales.get(segment).ok_or(PredictorError::Scales { segment, found: scales.len() })?;
+        let residual = networks.of(tile.operation).residual(&tile.window(), scale, horizon); // [tile]
+        Ok(residual * factor)
+    })
+}
+
+/// `Φ_0 − λ (Φ_{K−1} − Φ_0)`, `[coordinates]` (Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023).
+///
+/// # Errors
+/// Fewer than two snapshots.
+pub fn task_vector(trajectory: &Trajectory, lambda: &Lambda) -> Result<Tensor, PredictorError> {
+    trajectory.require(2)?;
+    let newest = trajectory.len() - 1;
+    move_base(trajectory, |tile| Ok((tile.snapshot(newest) - tile.snapshot(0)) * -lambda_of(lambda, tile.operation)))
+}
+
+/// `Φ_0 − U (Φ_{K−1} − Φ_0) / (K − 1)`, `[coordinates]`: the mean drift goes on backwards for `U` epochs.
+///
+/// # Errors
+/// Fewer than two snapshots.
+pub fn linear_extrapolation(trajectory: &Trajectory, horizon: u32) -> Result<Tensor, PredictorError> {
+    trajectory.require(2)?;
+    let epochs = (trajectory.len() - 1) as f64;
+    task_vector(trajectory, &Lambda::One(f64::from(horizon) / epochs))
+}
+
+/// `Φ_0`, `[coordinates]`: what a predictor that changes nothing answers.
+///
+/// # Errors
+/// Nothing was recorded.
+pub fn persistence(trajectory: &Trajectory) -> Result<Tensor, PredictorError> {
+    Ok(trajectory.base()?.copy())
+}
+
+fn lambda_of(lambda: &Lambda, operation: OperationType) -> f64 {
+    match (lambda, operation) {
+        (Lambda::One(lambda), _) => *lambda,
+        (Lambda::PerOperation(lambdas), OperationType::Convolution) => lambdas.convolution,
+        (Lambda::PerOperation(lambdas), OperationType::FullyConnected) => lambdas.fully_connected,
+        (Lambda::PerOperation(lambdas), OperationType::Bias) => lambdas.bias,
+    }
+}
+
+/// `Φ_0` plus the residual of each tile.
+fn move_base(
+    trajectory: &Trajectory,
+    residual: impl Fn(&TrajectoryTile) -> Result<Tensor, PredictorError>,
+) -> Result<Tensor, PredictorError> {
+    let _no_grad = tch::no_grad_guard();
+    let rewound = trajectory.base()?.empty_like(); // [coordinates]
+    for tile in trajectory.tiles() {
+        let (start, len) = tile.range();
+        rewound.narrow(0, start, len).copy_(&(tile.snapshot(0) + residual(&tile)?));
+    }
+    Ok(rewound)
+}

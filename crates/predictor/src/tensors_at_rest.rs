@@ -1,0 +1,82 @@
+//! Tensors and one metadata document, as safetensors.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
+use tch::{Device, Kind, Tensor};
+
+use crate::PredictorError;
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PredictorError> {
+    std::fs::read(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), PredictorError> {
+    std::fs::write(path, bytes).map_err(|source| PredictorError::Write { path: path.to_owned(), source })
+}
+
+/// The bytes of a safetensors file. All metadata stands as JSON under the single key `key`: the format keeps no order
+/// among keys, and equal content shall give equal bytes.
+pub(crate) fn to_bytes(
+    key: &'static str,
+    metadata: &impl Serialize,
+    tensors: &[(String, Tensor)],
+) -> Result<Vec<u8>, PredictorError> {
+    let document =
+        serde_json::to_string(metadata).map_err(|e| PredictorError::BadMetadata { key, reason: e.to_string() })?;
+    let data: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| bytes_of(tensor)).collect();
+    let mut views = Vec::new();
+    for ((name, tensor), data) in tensors.iter().zip(&data) {
+        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+        views.push((name, TensorView::new(Dtype::F32, shape, data)?));
+    }
+    Ok(safetensors::serialize(views, Some(HashMap::from([(key.to_owned(), document)])))?)
+}
+
+/// The metadata document of a safetensors file.
+pub(crate) fn metadata<M: DeserializeOwned>(key: &'static str, bytes: &[u8]) -> Result<M, PredictorError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let document =
+        header.metadata().as_ref().and_then(|map| map.get(key)).ok_or(PredictorError::MissingMetadata { key })?;
+    serde_json::from_str(document).map_err(|e| PredictorError::BadMetadata { key, reason: e.to_string() })
+}
+
+/// A float32 tensor of a safetensors file, on the CPU.
+pub(crate) fn tensor(file: &SafeTensors, name: &str) -> Result<Tensor, PredictorError> {
+    let view = file.tensor(name).map_err(|_| PredictorError::MissingTensor { name: name.to_owned() })?;
+    if view.dtype() != Dtype::F32 {
+        return Err(PredictorError::TensorType {
+            name: name.to_owned(),
+            found: format!("{:?}", view.dtype()),
+            expected: "F32",
+        });
+    }
+    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    let tensor = Tensor::from_data_size(view.data(), &shape, Kind::Float);
+    if tensor.numel() > 0 && tensor.isfinite().all().int64_value(&[]) == 0 {
+        return Err(PredictorError::NotFinite { name: name.to_owned() });
+    }
+    Ok(tensor)
+}
+
+/// The same, which must have this shape.
+pub(crate) fn tensor_of_shape(file: &SafeTensors, name: &str, shape: &[i64]) -> Result<Tensor, PredictorError> {
+    let tensor = tensor(file, name)?;
+    if tensor.size() != shape {
+        return Err(PredictorError::TensorShape {
+            name: name.to_owned(),
+            found: tensor.size(),
+            expected: shape.to_vec(),
+        });
+    }
+    Ok(tensor)
+}
+
+fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut bytes = vec![0; tensor.numel() * 4];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
