@@ -1,1 +1,18 @@
+//! Metrics on plain numbers. Nothing here knows which method made the weights, or links libtorch.
 
+mod gap;
+mod membership;
+
+pub use gap::{average_gap, fill_gaps, recovered};
+pub use membership::{Membership, membership_inference};
+
+/// Why a metric has no value.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluationError {
+    #[error("the membership attack needs at least 4 members and 4 non-members, found {members} and {non_members}")]
+    TooFewSamples { members: usize, non_members: usize },
+    #[error("the membership attack needs finite probabilities")]
+    NotFinite,
+    #[error("failed to fit the membership attack: {0}")]
+    Fit(String),
+}
