@@ -185,10 +185,9 @@ impl Predictor {
                 return Err(bad("networks need at least 2 snapshots"));
             }
             let networks = Networks::new(architecture, snapshots, card, |operation| {
-                Network::build(architecture, snapshots, |parameter, shape, _| {
-                    let name = tensor_name(snapshots, operation, parameter);
-                    unread.remove(name.as_str());
-                    tensors_at_rest::tensor_of_shape(&file, &name, shape)
+                Network::from_parameters(architecture, snapshots, &prefix(snapshots, operation), |name| {
+                    unread.remove(name);
+                    tensors_at_rest::tensor(&file, name)
                 })
             })?;
             by_snapshots.insert(snapshots, networks);
@@ -218,8 +217,9 @@ impl Predictor {
         let mut tensors: Vec<(String, Tensor)> = Vec::new();
         for (&snapshots, networks) in &self.by_snapshots {
             for (&operation, network) in &networks.by_operation {
+                let prefix = prefix(snapshots, operation);
                 for (parameter, tensor) in network.parameters() {
-                    tensors.push((tensor_name(snapshots, operation, parameter), tensor.shallow_clone()));
+                    tensors.push((format!("{prefix}{parameter}"), tensor.shallow_clone()));
                 }
             }
         }
@@ -227,6 +227,7 @@ impl Predictor {
     }
 }
 
-fn tensor_name(snapshots: usize, operation: OperationType, parameter: &str) -> String {
-    format!("k{snapshots}.{}.{parameter}", operation.name())
+/// Of the names of a network's tensors.
+fn prefix(snapshots: usize, operation: OperationType) -> String {
+    format!("k{snapshots}.{}.", operation.name())
 }

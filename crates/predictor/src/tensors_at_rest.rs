@@ -61,19 +61,6 @@ pub(crate) fn tensor(file: &SafeTensors, name: &str) -> Result<Tensor, Predictor
     Ok(tensor)
 }
 
-/// The same, which must have this shape.
-pub(crate) fn tensor_of_shape(file: &SafeTensors, name: &str, shape: &[i64]) -> Result<Tensor, PredictorError> {
-    let tensor = tensor(file, name)?;
-    if tensor.size() != shape {
-        return Err(PredictorError::TensorShape {
-            name: name.to_owned(),
-            found: tensor.size(),
-            expected: shape.to_vec(),
-        });
-    }
-    Ok(tensor)
-}
-
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
     let mut bytes = vec![0; tensor.numel() * 4];

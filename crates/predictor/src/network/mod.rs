@@ -52,7 +52,7 @@ enum Form {
 
 impl Network {
     /// Builds the network from what `source` gives for each name, shape and initial distribution.
-    pub(crate) fn build(
+    fn build(
         architecture: Architecture,
         snapshots: usize,
         mut source: impl FnMut(&str, &[i64], Initial) -> Result<Tensor, PredictorError>,
@@ -68,6 +68,26 @@ impl Network {
             Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
         };
         Ok(Self { architecture, snapshots, form, parameters })
+    }
+
+    /// The network with the parameters that `read` gives for each name, `{prefix}{parameter}`.
+    ///
+    /// # Errors
+    /// Those of `read`, and a tensor of another shape.
+    pub fn from_parameters(
+        architecture: Architecture,
+        snapshots: usize,
+        prefix: &str,
+        mut read: impl FnMut(&str) -> Result<Tensor, PredictorError>,
+    ) -> Result<Self, PredictorError> {
+        Self::build(architecture, snapshots, |parameter, shape, _| {
+            let name = format!("{prefix}{parameter}");
+            let tensor = read(&name)?;
+            match tensor.size() == shape {
+                true => Ok(tensor),
+                false => Err(PredictorError::TensorShape { name, found: tensor.size(), expected: shape.to_vec() }),
+            }
+        })
     }
 
     /// An untrained network on the CPU; the same `draw` gives the same bits.

@@ -1,0 +1,153 @@
+//! Three snapshots of two coordinates, worked out on paper: which snapshot is the base, what is newest first, which
+//! way a residual points.
+
+use rewind_job::{Lambda, LambdaPerOperation, Layout};
+use rewind_predictor::{
+    Architecture, Network, Predictor, PredictorError, Trajectory, linear_extrapolation, partial_sums, persistence,
+    scales, task_vector,
+};
+use tch::{Kind, Tensor};
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.flatten(0, -1)).unwrap()
+}
+
+/// Coordinate 0 rises by 1 and 2, coordinate 1 falls by 0.5 and 1.
+fn trajectory() -> (Layout, Trajectory) {
+    let layout = Layout::new([("bias".to_owned(), vec![2])]);
+    let mut trajectory = Trajectory::new(&layout, &layout.tiles());
+    for snapshot in [[1.0f32, 4.0], [2.0, 3.5], [4.0, 2.5]] {
+        trajectory.record(&Tensor::from_slice(&snapshot)).unwrap();
+    }
+    (layout, trajectory)
+}
+
+/// A paper network that copies one of its inputs into its answer, `tanh(input / 100)`.
+fn copying(stream: &str, input: i64) -> Network {
+    Network::from_parameters(Architecture::Paper, 3, "", |name| {
+        let shape: &[i64] = match name.rsplit_once('.').unwrap() {
+            ("weights_stream.dense1", "kernel") => &[128, 3],
+            ("differences_stream.dense1", "kernel") => &[128, 2],
+            ("out", "kernel") => &[1, 128],
+            ("out", _) => &[1],
+            (layer, "kernel") if layer.ends_with("dense2") => &[128, 128],
+            (layer, "kernel") if layer.ends_with("a_c") => &[8, 128],
+            (layer, "kernel") if layer.ends_with("dense3") => &[64, 128],
+            (_, "kernel") => &[128, 8],
+            (layer, _) if layer.ends_with("a_c") => &[8],
+            (layer, _) if layer.ends_with("dense3") => &[64],
+            _ => &[128],
+        };
+        let zeros = Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu));
+        let set = |row: i64, column: i64, value: f64| {
+            let _ = zeros.get(row).get(column).fill_(value);
+        };
+        // Unit 0 of every layer passes the input on; 10 keeps it positive until the ReLU is behind it.
+        let in_stream = |layer: &str| name == format!("{stream}.{layer}");
+        if in_stream("dense1.kernel") {
+            set(0, input, 1.0);
+        } else if in_stream("dense1.bias") {
+            let _ = zeros.get(0).fill_(10.0);
+        } else if in_stream("dense2.kernel")
+            || in_stream("a_c.kernel")
+            || in_stream("a_shift.kernel")
+            || in_stream("dense3.kernel")
+        {
+            set(0, 0, 1.0);
+        } else if in_stream("dense3.bias") {
+            let _ = zeros.get(0).fill_(-10.0);
+        } else if name == "out.kernel" {
+            // Negative values come out of the LeakyReLU as 0.3 of themselves.
+            set(0, if stream == "weights_stream" { 0 } else { 64 }, 0.01);
+        }
+        Ok(zeros)
+    })
+    .unwrap()
+}
+
+fn leaky(x: f32) -> f32 {
+    if x < 0.0 { 0.3 * x } else { x }
+}
+
+fn assert_close(found: &[f32], expected: &[f32]) {
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
+}
+
+#[test]
+fn the_first_snapshot_is_the_base() {
+    let (_, trajectory) = trajectory();
+    assert_eq!(trajectory.len(), 3);
+    assert_eq!(values(trajectory.base().unwrap()), [1.0, 4.0]);
+    assert_eq!(trajectory.snapshots().size(), [3, 2]);
+    assert_eq!(values(&trajectory.snapshots()), [1.0, 4.0, 2.0, 3.5, 4.0, 2.5]);
+    assert_eq!(values(&persistence(&trajectory).unwrap()), [1.0, 4.0]);
+}
+
+#[test]
+fn recording_copies_the_weights() {
+    let layout = Layout::new([("bias".to_owned(), vec![2])]);
+    let mut trajectory = Trajectory::new(&layout, &layout.tiles());
+    let mut weights = Tensor::from_slice(&[1.0f32, 2.0]);
+    trajectory.record(&weights).unwrap();
+    let _ = weights.fill_(7.0);
+    assert_eq!(values(trajectory.base().unwrap()), [1.0, 2.0]);
+}
+
+#[test]
+fn the_paper_network_reads_the_newest_value_first() {
+    let (_, trajectory) = trajectory();
+    let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
+    for (input, snapshot) in [[4.0f32, 2.5], [2.0, 3.5], [1.0, 4.0]].into_iter().enumerate() {
+        let answer = copying("weights_stream", input as i64).residual(&window, 0.0, 3);
+        assert_close(&values(&answer), &snapshot.map(|w| (leaky(w) / 100.0).tanh()));
+    }
+    // dW_j = W_{j+1} - W_j: coordinate 0 rises, so its differences are positive.
+    for (input, difference) in [[2.0f32, -1.0], [1.0, -0.5]].into_iter().enumerate() {
+        let answer = copying("differences_stream", input as i64).residual(&window, 0.0, 3);
+        assert_close(&values(&answer), &difference.map(|dw| (leaky(dw) / 100.0).tanh()));
+    }
+}
+
+#[test]
+fn the_drift_scale_is_the_root_mean_square_of_all_differences() {
+    let (layout, trajectory) = trajectory();
+    let sums = partial_sums(&trajectory).unwrap();
+    assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0]);
+    assert_eq!(scales(&layout, &sums, trajectory.len()).unwrap(), [1.25]);
+}
+
+#[test]
+fn a_task_vector_goes_back_along_the_whole_drift() {
+    let (_, trajectory) = trajectory();
+    assert_eq!(values(&task_vector(&trajectory, &Lambda::One(0.5)).unwrap()), [-0.5, 4.75]);
+    let lambdas = LambdaPerOperation { convolution: 7.0, fully_connected: 8.0, bias: 1.0 };
+    assert_eq!(values(&task_vector(&trajectory, &Lambda::PerOperation(lambdas)).unwrap()), [-2.0, 5.5]);
+}
+
+#[test]
+fn linear_extrapolation_continues_the_mean_drift_backwards() {
+    let (_, trajectory) = trajectory();
+    assert_eq!(values(&linear_extrapolation(&trajectory, 2).unwrap()), [-2.0, 5.5]);
+}
+
+#[test]
+fn a_snapshot_of_another_shape_or_precision_is_refused() {
+    let (_, mut trajectory) = trajectory();
+    for wrong in [Tensor::from_slice(&[1.0f32]), Tensor::from_slice(&[1.0f64, 2.0])] {
+        assert!(matches!(trajectory.record(&wrong), Err(PredictorError::Snapshot { expected: 2, .. })));
+    }
+}
+
+#[test]
+fn one_snapshot_is_no_trajectory() {
+    let layout = Layout::new([("bias".to_owned(), vec![2])]);
+    let mut trajectory = Trajectory::new(&layout, &layout.tiles());
+    assert!(matches!(trajectory.base(), Err(PredictorError::TooFewSnapshots { needed: 1, recorded: 0 })));
+    trajectory.record(&Tensor::from_slice(&[1.0f32, 2.0])).unwrap();
+    assert!(matches!(partial_sums(&trajectory), Err(PredictorError::TooFewSnapshots { needed: 2, recorded: 1 })));
+    let predictor = Predictor::untrained(Architecture::Equivariant, 5, &[3], 0);
+    let error = rewind_predictor::rewind(&trajectory, &predictor, &[1.0], 3, 1.0).unwrap_err();
+    assert_eq!(error.to_string(), "no network for 1 snapshots; this predictor has networks for [5]");
+}
