@@ -175,7 +175,7 @@ fn split_pool(pool: &Samples, split: &Split) -> Result<Pooled, DataError> {
 /// Picks `D_f` out of the training samples; label noise changes their labels there too.
 fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(Subset, Vec<u8>), DataError> {
     let train = &mut parts.train;
-    let mut share_of_train = |share: f64, seed: u64, purpose: &str| {
+    let share_of_train = |share: f64, seed: u64, purpose: &str| {
         let count = (share * train.len() as f64).round() as usize;
         let mut positions: Vec<usize> = (0..train.len()).collect();
         positions.shuffle(&mut generator(seed, purpose));

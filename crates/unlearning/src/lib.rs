@@ -1,1 +1,55 @@
+//! The unlearning methods, one file each, and the loop they share.
+//!
+//! Every method runs on the same sharded data path: parameters are whole on each rank for forward and backward;
+//! gradients are reduced to their owner; optimiser state and trajectory live on the owner's shard alone; the
+//! parameters are gathered again.
 
+mod batch_norm;
+mod gang;
+mod learner;
+mod measure;
+mod method;
+mod neg_grad;
+mod optimiser;
+mod rewinding;
+mod rounds;
+mod samples;
+mod stop;
+mod task_vector;
+mod training;
+
+pub use gang::Gang;
+pub use learner::{Descent, Learner, Pass, PassMode, load_weights};
+pub use measure::{Predictions, accuracy, predictions};
+pub use method::{RoundMethod, method_for};
+pub use optimiser::ShardOptimiser;
+pub use rounds::{Commit, Finished, StepRun, run_rounds};
+pub use samples::LabelledSamples;
+pub use stop::{select_round, stop_reason};
+pub use training::Training;
+
+/// Why a step could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlearningError {
+    #[error("failed to act together: {0}")]
+    Collective(#[from] rewind_collective::CollectiveError),
+    #[error("{0}")]
+    Predictor(#[from] rewind_predictor::PredictorError),
+    #[error("{0}")]
+    Artifact(#[from] rewind_artifacts::ArtifactError),
+    #[error("libtorch failed: {0}")]
+    Torch(#[from] tch::TchError),
+    #[error("failed to commit: {0}")]
+    Commit(String),
+    #[error("told to stop: {0}")]
+    Stopped(String),
+    #[error("{field}: {problem}")]
+    Specification { field: String, problem: String },
+}
+
+impl UnlearningError {
+    /// A lost peer is worth another generation; bad input is not.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Collective(_) | Self::Artifact(_) | Self::Commit(_) | Self::Stopped(_))
+    }
+}

@@ -1,0 +1,108 @@
+//! Update rules on one shard: state lives with the owner alone (ZeRO-1).
+
+use std::collections::BTreeMap;
+
+use rewind_job::{Adam, Optimiser, Sgd};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// An optimiser with the state of one shard; agrees with torch.optim.
+pub struct ShardOptimiser {
+    rule: Optimiser,
+    steps: u64,
+    /// `[n]` each: `momentum`, or `first` and `second` (the moments of Adam).
+    state: BTreeMap<&'static str, Tensor>,
+    len: usize,
+}
+
+impl ShardOptimiser {
+    /// State for `len` coordinates, all zero.
+    pub fn new(rule: Optimiser, len: usize) -> Self {
+        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), len };
+        optimiser.reset();
+        optimiser
+    }
+
+    /// Forgets everything the state has seen.
+    pub fn reset(&mut self) {
+        let names: &[&'static str] = match &self.rule {
+            Optimiser::Sgd(sgd) if sgd.momentum == 0.0 => &[],
+            Optimiser::Sgd(_) => &["momentum"],
+            Optimiser::Adam(_) | Optimiser::Adamw(_) => &["first", "second"],
+        };
+        let zeros = || Tensor::zeros([self.len as i64], (Kind::Float, Device::Cpu));
+        self.state = names.iter().map(|&name| (name, zeros())).collect();
+        self.steps = 0;
+    }
+
+    /// One update in place; `rate_factor` is the schedule's. `weights` and `gradient` are `[n]`.
+    pub fn step(&mut self, weights: &Tensor, gradient: &Tensor, rate_factor: f64) {
+        self.steps += 1;
+        let weights = &mut weights.shallow_clone();
+        no_grad(|| match &self.rule {
+            Optimiser::Sgd(sgd) => sgd_step(sgd, rate_factor, weights, gradient, self.state.get_mut("momentum")),
+            Optimiser::Adam(adam) => {
+                let gradient = gradient + &*weights * adam.weight_decay;
+                adam_step(adam, rate_factor, self.steps, weights, &gradient, &mut self.state);
+            }
+            Optimiser::Adamw(adam) => {
+                let _ = weights.g_mul_scalar_(1.0 - rate_factor * adam.learning_rate * adam.weight_decay);
+                adam_step(adam, rate_factor, self.steps, weights, gradient, &mut self.state);
+            }
+        });
+    }
+
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The state at rest: each entry as long as the shard.
+    pub fn state(&self) -> Result<BTreeMap<String, Vec<f32>>, tch::TchError> {
+        self.state.iter().map(|(name, tensor)| Ok(((*name).to_owned(), Vec::try_from(tensor)?))).collect()
+    }
+
+    /// Takes up a state at rest. Entries that this rule does not have are left out.
+    pub fn restore(&mut self, steps: u64, state: &BTreeMap<String, Vec<f32>>) {
+        self.steps = steps;
+        for (name, tensor) in &mut self.state {
+            if let Some(values) = state.get(*name) {
+                tensor.copy_(&Tensor::from_slice(values));
+            }
+        }
+    }
+}
+
+fn sgd_step(sgd: &Sgd, rate_factor: f64, weights: &mut Tensor, gradient: &Tensor, momentum: Option<&mut Tensor>) {
+    let gradient = gradient + &*weights * sgd.weight_decay;
+    let direction = match momentum {
+        None => gradient,
+        Some(buffer) => {
+            // The first step leaves buffer = gradient, as torch does.
+            let _ = buffer.g_mul_scalar_(sgd.momentum);
+            let _ = buffer.g_add_(&gradient);
+            if sgd.nesterov { gradient + &*buffer * sgd.momentum } else { buffer.copy() }
+        }
+    };
+    let _ = weights.g_add_(&(direction * (-rate_factor * sgd.learning_rate)));
+}
+
+/// Kingma and Ba (2015), algorithm 1, in torch's order of operations.
+fn adam_step(
+    adam: &Adam,
+    rate_factor: f64,
+    t: u64,
+    weights: &mut Tensor,
+    gradient: &Tensor,
+    state: &mut BTreeMap<&'static str, Tensor>,
+) {
+    let first = state.get_mut("first").expect("reset() made it");
+    let _ = first.lerp_(gradient, 1.0 - adam.beta1);
+    let numerator = first.shallow_clone();
+    let second = state.get_mut("second").expect("reset() made it");
+    let _ = second.g_mul_scalar_(adam.beta2);
+    let _ = second.g_add_(&(gradient.square() * (1.0 - adam.beta2)));
+    let correction1 = 1.0 - adam.beta1.powf(t as f64);
+    let correction2 = 1.0 - adam.beta2.powf(t as f64);
+    let denominator = second.sqrt() / correction2.sqrt() + adam.epsilon;
+    let step_size = rate_factor * adam.learning_rate / correction1;
+    let _ = weights.g_add_(&(numerator / denominator * -step_size));
+}

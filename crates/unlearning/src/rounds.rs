@@ -1,0 +1,110 @@
+//! The loop that every step shares: round, record, decide, commit.
+
+use std::time::Instant;
+
+use rewind_artifacts::Shard;
+use rewind_job::{RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
+
+use crate::{LabelledSamples, Learner, RoundMethod, UnlearningError, accuracy, select_round, stop_reason};
+
+/// Makes rounds durable.
+pub trait Commit {
+    /// Takes this rank's shard of a round. Returns once the round *before* it is committed: a job runs at most one
+    /// round ahead of its commits.
+    ///
+    /// # Errors
+    /// When the round cannot be stored, or the coordinator has ended this generation.
+    fn commit(
+        &mut self,
+        shard: Shard,
+        record: &RoundRecord,
+        outcome: Option<&StepOutcome>,
+    ) -> Result<(), UnlearningError>;
+
+    /// Says how far the step is: the share of its rounds that are done.
+    fn progress(&mut self, record: &RoundRecord, fraction: f64);
+}
+
+/// What a step knows of its data and its end.
+pub struct StepRun<'a> {
+    pub stop: Stop,
+    pub roll_back: RollBack,
+    /// Set: BatchNorm's statistics are taken anew on it after each round, this many samples at once.
+    pub recompute: Option<(&'a LabelledSamples, usize)>,
+    /// Where `D_f` is measured, with the labels that were trained with.
+    pub forget: &'a LabelledSamples,
+    pub validation: Option<&'a LabelledSamples>,
+}
+
+/// What a step leaves.
+#[derive(Debug)]
+pub struct Finished {
+    pub records: Vec<RoundRecord>,
+    pub outcome: StepOutcome,
+}
+
+/// Runs a step's rounds to its end. `records` are of the rounds done so far; the learner holds the state after them.
+///
+/// # Errors
+/// A lost peer, a failed commit, or the end of this generation.
+pub fn run_rounds(
+    learner: &mut Learner,
+    method: &mut dyn RoundMethod,
+    run: &StepRun,
+    mut records: Vec<RoundRecord>,
+    commit: &mut dyn Commit,
+) -> Result<Finished, UnlearningError> {
+    let begun = Instant::now();
+    let bytes_before = learner.gang.bytes_moved();
+    let (seconds_so_far, bytes_so_far) = records.last().map_or((0.0, 0), |record| (record.seconds, record.bytes_moved));
+    loop {
+        let round = records.last().map_or(Round(0), |record| record.round).next();
+        let before = learner.to_shard()?;
+        let mut loss = method.round(learner)?;
+        let diverged = !is_finite(learner, loss)?;
+        if diverged {
+            learner.take_back(&before)?;
+            loss = records.last().map_or(0.0, |record| record.loss);
+        } else if let Some((data, batch_size)) = run.recompute {
+            learner.recompute_batch_norm(data, batch_size)?;
+        }
+        let forget_accuracy = Some(accuracy(&learner.network, &mut learner.gang, run.forget)?);
+        let validation_accuracy =
+            run.validation.map(|data| accuracy(&learner.network, &mut learner.gang, data)).transpose()?;
+        let weight_change = learner.change_since(&before)?;
+        // Rank 0's clock and counter, so that the record is the same on every rank.
+        let own = [begun.elapsed().as_secs_f64(), (learner.gang.bytes_moved() - bytes_before) as f64];
+        let counted = learner.gang.gather_rows(&own, 2)?.swap_remove(0);
+        records.push(RoundRecord {
+            round,
+            loss,
+            forget_accuracy,
+            validation_accuracy,
+            weight_change,
+            seconds: seconds_so_far + counted[0],
+            forget_epochs: f64::from(round.0) * method.forget_epochs_a_round(),
+            bytes_moved: bytes_so_far + counted[1] as u64,
+        });
+        let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };
+        let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &records), stop });
+        let record = &records[records.len() - 1];
+        commit.progress(record, f64::from(round.0) / f64::from(run.stop.rounds));
+        commit.commit(learner.to_shard()?, record, outcome.as_ref())?;
+        if let Some(outcome) = outcome {
+            return Ok(Finished { records, outcome });
+        }
+    }
+}
+
+fn divergence(round: Round) -> StopReason {
+    StopReason {
+        rule: "diverged".into(),
+        text: format!("round {round} left weights that are not finite; it was taken back"),
+    }
+}
+
+fn is_finite(learner: &mut Learner, loss: f64) -> Result<bool, UnlearningError> {
+    let finite = learner.gang.shard(learner.network.flat()).isfinite().all().int64_value(&[]) == 1;
+    let bad = learner.gang.sum(&[f64::from(u8::from(!finite))])?[0];
+    Ok(bad == 0.0 && loss.is_finite())
+}

@@ -1,0 +1,103 @@
+//! When a step ends, and which round's weights it leaves. Pure: reads the records of committed rounds.
+
+use rewind_job::{RollBack, Round, RoundRecord, Stop, StopReason};
+
+/// The first rule that fires after the last of `records`.
+pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
+    let last = records.last()?;
+    let reason = |rule: &str, text: String| Some(StopReason { rule: rule.into(), text });
+    if let (Some(wanted), Some(forget)) = (stop.ua_at_least, last.forget_accuracy)
+        && 100.0 - forget >= wanted
+    {
+        return reason(
+            "ua-at-least",
+            format!("UA {:.1} reached the wanted {wanted:.1} in round {}", 100.0 - forget, last.round),
+        );
+    }
+    if let (Some(budget), Some(validation)) = (stop.utility_budget, last.validation_accuracy) {
+        let best = records.iter().filter_map(|record| record.validation_accuracy).fold(f64::MIN, f64::max);
+        if best - validation > budget {
+            return reason(
+                "utility-budget",
+                format!(
+                    "validation accuracy {validation:.1} in round {} is more than {budget} below the best, {best:.1}",
+                    last.round
+                ),
+            );
+        }
+    }
+    if last.round.0 >= stop.rounds {
+        return reason("rounds", format!("all {} rounds are done", stop.rounds));
+    }
+    None
+}
+
+/// The round whose weights become the step's result.
+pub fn select_round(roll_back: RollBack, records: &[RoundRecord]) -> Round {
+    let last = records.last().map_or(Round(0), |record| record.round);
+    match roll_back {
+        RollBack::None => last,
+        RollBack::BestValidation => records
+            .iter()
+            .filter(|record| record.validation_accuracy.is_some())
+            .max_by(|a, b| {
+                // Of equal ones the latest: max_by keeps the last of equals.
+                a.validation_accuracy.unwrap_or(f64::MIN).total_cmp(&b.validation_accuracy.unwrap_or(f64::MIN))
+            })
+            .map_or(last, |best| best.round),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(rounds: &[(f64, f64)]) -> Vec<RoundRecord> {
+        rounds
+            .iter()
+            .zip(1..)
+            .map(|(&(forget, validation), round)| RoundRecord {
+                round: Round(round),
+                loss: 0.0,
+                forget_accuracy: Some(forget),
+                validation_accuracy: Some(validation),
+                weight_change: 0.0,
+                seconds: 0.0,
+                forget_epochs: 0.0,
+                bytes_moved: 0,
+            })
+            .collect()
+    }
+
+    fn stop() -> Stop {
+        Stop { rounds: 3, ua_at_least: None, utility_budget: None }
+    }
+
+    #[test]
+    fn rounds_end_a_step() {
+        assert_eq!(stop_reason(&stop(), &records(&[(90.0, 80.0), (80.0, 81.0)])), None);
+        let reason = stop_reason(&stop(), &records(&[(90.0, 80.0), (80.0, 81.0), (70.0, 82.0)])).expect("fires");
+        assert_eq!(reason.rule, "rounds");
+    }
+
+    #[test]
+    fn the_first_round_with_enough_ua_ends_a_step() {
+        let stop = Stop { ua_at_least: Some(15.0), ..stop() };
+        assert_eq!(stop_reason(&stop, &records(&[(90.0, 80.0)])), None);
+        assert_eq!(stop_reason(&stop, &records(&[(90.0, 80.0), (85.0, 81.0)])).expect("fires").rule, "ua-at-least");
+    }
+
+    #[test]
+    fn a_spent_utility_budget_ends_a_step() {
+        let stop = Stop { utility_budget: Some(2.0), ..stop() };
+        assert_eq!(stop_reason(&stop, &records(&[(90.0, 88.0), (80.0, 86.0)])), None);
+        assert_eq!(stop_reason(&stop, &records(&[(90.0, 88.0), (80.0, 85.9)])).expect("fires").rule, "utility-budget");
+    }
+
+    #[test]
+    fn roll_back_takes_the_latest_of_the_best_rounds() {
+        let records = records(&[(90.0, 88.0), (80.0, 91.0), (70.0, 91.0), (60.0, 89.0)]);
+        assert_eq!(select_round(RollBack::BestValidation, &records), Round(3));
+        assert_eq!(select_round(RollBack::None, &records), Round(4));
+    }
+}

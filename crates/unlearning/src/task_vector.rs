@@ -1,0 +1,31 @@
+//! Task Vector: negate what fine-tuning on `D_f` adds (Ilharco et al., 2023), iterated in rounds like rewinding.
+
+use crate::{
+    LabelledSamples, Learner, Pass, RoundMethod, UnlearningError,
+    rewinding::{forget_epochs, record_trajectory},
+};
+
+pub struct TaskVector<'a> {
+    settings: &'a rewind_job::TaskVector,
+    pass: Pass,
+    forget: &'a LabelledSamples,
+}
+
+impl<'a> TaskVector<'a> {
+    pub fn new(settings: &'a rewind_job::TaskVector, pass: Pass, forget: &'a LabelledSamples) -> Self {
+        Self { settings, pass, forget }
+    }
+}
+
+impl RoundMethod for TaskVector<'_> {
+    fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
+        let recorded = record_trajectory(learner, self.forget, &self.pass, &self.settings.trajectory)?;
+        let negated = rewind_predictor::task_vector(&recorded.trajectory, &self.settings.lambda)?;
+        learner.replace_weights(&negated)?;
+        Ok(recorded.loss)
+    }
+
+    fn forget_epochs_a_round(&self) -> f64 {
+        forget_epochs(&self.settings.trajectory)
+    }
+}

@@ -1,0 +1,184 @@
+//! The shared loop on a small network: what is recorded, what resumes, and the same bits twice.
+
+mod gang;
+
+use rewind_artifacts::{Shard, assemble};
+use rewind_collective::CancelSignal;
+use rewind_job::{
+    Adam, Architecture, BatchNormPolicy, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, StepOutcome,
+    Stop, TaskVector, Trajectory,
+};
+use rewind_models::Network;
+use rewind_unlearning::{Commit, Gang, LabelledSamples, Learner, StepRun, UnlearningError, method_for, run_rounds};
+use tch::{Kind, Tensor};
+
+const IMAGE: [u32; 3] = [1, 8, 8];
+
+fn network() -> Network {
+    Network::build(Architecture::DepthwiseSmall, 4, IMAGE, 3)
+}
+
+/// Four blurred classes that a network can learn.
+fn samples(count: i64) -> LabelledSamples {
+    let labels = Tensor::arange(count, (Kind::Int64, tch::Device::Cpu)).remainder(4);
+    let noise = (Tensor::arange(count * 64, (Kind::Float, tch::Device::Cpu)) * 0.7).sin().view([count, 1, 8, 8]);
+    let rows = Tensor::arange(8, (Kind::Int64, tch::Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
+    let bars = rows.eq_tensor(&labels.view([-1, 1, 1, 1])).to_kind(Kind::Float).expand([count, 1, 8, 8], false);
+    LabelledSamples { images: bars + noise * 0.2, labels }
+}
+
+/// Keeps what was committed.
+#[derive(Default)]
+struct Kept(Vec<(Shard, RoundRecord, Option<StepOutcome>)>);
+
+impl Commit for Kept {
+    fn commit(
+        &mut self,
+        shard: Shard,
+        record: &RoundRecord,
+        outcome: Option<&StepOutcome>,
+    ) -> Result<(), UnlearningError> {
+        self.0.push((shard, record.clone(), outcome.cloned()));
+        Ok(())
+    }
+
+    fn progress(&mut self, _: &RoundRecord, _: f64) {}
+}
+
+fn method() -> Method {
+    Method::TaskVector(TaskVector {
+        lambda: Lambda::One(0.5),
+        trajectory: Trajectory { snapshots: 3, ..Trajectory::default() },
+    })
+}
+
+fn forward() -> Forward {
+    let adam = Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+    Forward { optimiser: Optimiser::Adam(adam), batch_size: 8, batch_norm: BatchNormPolicy::Recompute }
+}
+
+fn learner(gang: Gang) -> Learner {
+    Learner::new(network(), gang, forward().optimiser, 5, "step", CancelSignal::new())
+}
+
+fn run(learner: &mut Learner, rounds: u32, records: Vec<RoundRecord>) -> Kept {
+    let (forget, validation) = (samples(20), samples(12));
+    let (method, forward) = (method(), forward());
+    let mut method = method_for(&method, &forward, &forget, None).expect("needs no predictor");
+    let step = StepRun {
+        stop: Stop { rounds, ua_at_least: None, utility_budget: None },
+        roll_back: RollBack::BestValidation,
+        recompute: Some((&forget, 7)),
+        forget: &forget,
+        validation: Some(&validation),
+    };
+    let mut kept = Kept::default();
+    run_rounds(learner, &mut *method, &step, records, &mut kept).expect("runs");
+    kept
+}
+
+fn without_clock(record: &RoundRecord) -> RoundRecord {
+    RoundRecord { seconds: 0.0, ..record.clone() }
+}
+
+fn three_rounds(gang: Gang) -> Kept {
+    run(&mut learner(gang), 3, Vec::new())
+}
+
+/// Two rounds, then a fresh learner that takes up the second one's state and runs the third.
+fn two_rounds_and_a_resumed_third(gang: Gang) -> Kept {
+    let mut first = learner(gang);
+    let mut kept = run(&mut first, 2, Vec::new());
+    let mut shards: Vec<Shard> = Vec::new();
+    let mut gang = first.into_gang();
+    let (own, _, _) = &kept.0[1];
+    let whole = share_with_everybody(&mut gang, own);
+    shards.push(whole);
+    let mut second = learner(gang);
+    second.restore(&assemble(shards).expect("one whole shard"));
+    let records = kept.0.iter().map(|(_, record, _)| record.clone()).collect();
+    kept.0.extend(run(&mut second, 3, records).0);
+    kept
+}
+
+/// What the artifact store does between processes: the whole state from every rank's shard.
+fn share_with_everybody(gang: &mut Gang, own: &Shard) -> Shard {
+    let total = gang.layout().coordinates();
+    let mut whole = own.clone();
+    whole.start = 0;
+    let mut spread = |values: &[f32]| {
+        let mut padded = vec![0.0; total];
+        padded[own.start..own.start + values.len()].copy_from_slice(values);
+        let flat = Tensor::from_slice(&padded);
+        gang.gather_from_owners(&flat).expect("gathers");
+        Vec::try_from(flat).expect("float32")
+    };
+    whole.weights = spread(&own.weights);
+    whole.optimiser = own.optimiser.iter().map(|(name, values)| (name.clone(), spread(values))).collect();
+    whole
+}
+
+#[test]
+fn the_same_world_gives_the_same_bits_twice() {
+    tch::set_num_threads(1);
+    let layout = network().layout().clone();
+    for world in [1, 2, 3] {
+        let (once, again) =
+            (gang::on_every_rank(world, &layout, three_rounds), gang::on_every_rank(world, &layout, three_rounds));
+        for (a, b) in once.iter().zip(&again) {
+            for ((shard, record, outcome), (other, other_record, other_outcome)) in a.0.iter().zip(&b.0) {
+                assert_eq!(shard, other);
+                assert_eq!(without_clock(record), without_clock(other_record));
+                assert_eq!(outcome, other_outcome);
+            }
+        }
+        // Every rank records the same, and holds its own coordinates.
+        for kept in &once[1..] {
+            assert_eq!(kept.0[2].1, once[0].0[2].1);
+        }
+        let shards = once.iter().map(|kept| kept.0[2].0.clone()).collect();
+        assert_eq!(assemble(shards).expect("they fit").weights.len(), layout.coordinates());
+    }
+}
+
+#[test]
+fn a_resumed_step_ends_in_the_bits_of_an_undisturbed_one() {
+    tch::set_num_threads(1);
+    let layout = network().layout().clone();
+    for world in [1, 2] {
+        let undisturbed = gang::on_every_rank(world, &layout, three_rounds);
+        let resumed = gang::on_every_rank(world, &layout, two_rounds_and_a_resumed_third);
+        for (a, b) in undisturbed.iter().zip(&resumed) {
+            assert_eq!(a.0[2].0, b.0[2].0);
+            assert_eq!(a.0[2].1.forget_accuracy, b.0[2].1.forget_accuracy);
+        }
+    }
+}
+
+#[test]
+fn records_count_epochs_rounds_and_bytes() {
+    let layout = network().layout().clone();
+    let kept = gang::on_every_rank(2, &layout, three_rounds).swap_remove(0);
+    let records: Vec<&RoundRecord> = kept.0.iter().map(|(_, record, _)| record).collect();
+    assert_eq!(records.iter().map(|r| r.round).collect::<Vec<_>>(), [Round(1), Round(2), Round(3)]);
+    // Three snapshots a round: two epochs.
+    assert_eq!(records.iter().map(|r| r.forget_epochs).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
+    assert!(records.windows(2).all(|pair| pair[0].bytes_moved < pair[1].bytes_moved));
+    assert!(records.iter().all(|r| r.weight_change > 0.0 && r.loss.is_finite()));
+    let outcomes: Vec<bool> = kept.0.iter().map(|(_, _, outcome)| outcome.is_some()).collect();
+    assert_eq!(outcomes, [false, false, true]);
+}
+
+#[test]
+fn a_round_that_diverges_is_taken_back_and_ends_the_step() {
+    let layout = network().layout().clone();
+    let kept = gang::on_every_rank(1, &layout, |gang| {
+        let adam = Adam { learning_rate: 1e30, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+        let mut learner = Learner::new(network(), gang, Optimiser::Adam(adam), 5, "step", CancelSignal::new());
+        run(&mut learner, 3, Vec::new())
+    });
+    let (shard, record, outcome) = &kept[0].0[0];
+    assert_eq!(outcome.as_ref().expect("the step ended").stop.rule, "diverged");
+    assert!(shard.weights.iter().all(|weight| weight.is_finite()));
+    assert_eq!(record.weight_change, 0.0);
+}
