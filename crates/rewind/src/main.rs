@@ -1,1 +1,5 @@
-fn main() {}
+mod page;
+
+fn main() {
+    let _ = page::render as fn(&rewind_job::Report) -> String;
+}

@@ -1,0 +1,313 @@
+//! Charts as SVG: frame, axes, lines, markers. No styles inline; the page's sheet colours the classes.
+
+use super::text::{Escaped, decimal};
+
+/// A method's place in the report; it fixes colour, dash and marker, so that colour is never the only sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Series(pub usize);
+
+impl Series {
+    pub fn color(self) -> usize {
+        self.0 % 6
+    }
+
+    /// Five shapes and six colours repeat together only after thirty methods.
+    fn shape(self) -> usize {
+        self.0 % 5
+    }
+}
+
+/// One marker around a centre.
+pub fn marker(series: Series, x: f64, y: f64, radius: f64) -> String {
+    let class = format!("mark s{}", series.color());
+    let polygon = |points: &[(f64, f64)]| {
+        let points: Vec<String> =
+            points.iter().map(|(dx, dy)| format!("{:.1},{:.1}", x + dx * radius, y + dy * radius)).collect();
+        format!("<polygon class=\"{class}\" points=\"{}\"/>", points.join(" "))
+    };
+    match series.shape() {
+        0 => format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\"/>"),
+        1 => polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
+        2 => polygon(&[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)]),
+        3 => polygon(&[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)]),
+        _ => polygon(&[(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)]),
+    }
+}
+
+/// Maps values to pixels; `low` need not be drawn left of `high`.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    low: f64,
+    high: f64,
+    step: f64,
+    start: f64,
+    end: f64,
+}
+
+impl Scale {
+    /// Covers the values with round limits and about `ticks` ticks; never beyond `limits`.
+    /// Values that are not finite are left out.
+    pub fn covering(values: impl IntoIterator<Item = f64>, limits: (f64, f64), ticks: usize) -> Self {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values.into_iter().filter(|value| value.is_finite()) {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        if high - low < 1e-9 {
+            (low, high) = (low - 1.0, high + 1.0);
+        }
+        let rough = (high - low) / ticks.max(1) as f64;
+        let magnitude = 10f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude).into_iter().find(|step| *step >= rough);
+        let step = step.unwrap_or(10.0 * magnitude);
+        low = ((low / step).floor() * step).max(limits.0);
+        high = ((high / step).ceil() * step).min(limits.1);
+        if high - low < step / 2.0 {
+            (low, high) = (low - step, high + step);
+        }
+        Self { low, high, step, start: 0.0, end: 1.0 }
+    }
+
+    fn between(self, start: f64, end: f64) -> Self {
+        Self { start, end, ..self }
+    }
+
+    pub fn at(&self, value: f64) -> f64 {
+        self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        let first = (self.low / self.step - 1e-9).ceil();
+        let count = ((self.high / self.step + 1e-9).floor() - first).clamp(0.0, 50.0) as usize;
+        (0..=count).map(|index| (first + index as f64) * self.step).collect()
+    }
+
+    fn places(&self) -> usize {
+        if self.step >= 0.999 {
+            0
+        } else if self.step >= 0.0999 {
+            1
+        } else {
+            2
+        }
+    }
+}
+
+/// A chart is drawn twice, for wide and for narrow screens, so that its letters keep their size.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub class: &'static str,
+    pub width: f64,
+    pub height: f64,
+}
+
+pub const LARGE: [Size; 2] =
+    [Size { class: "wide", width: 960.0, height: 470.0 }, Size { class: "narrow", width: 360.0, height: 360.0 }];
+pub const SMALL: [Size; 2] =
+    [Size { class: "wide", width: 468.0, height: 300.0 }, Size { class: "narrow", width: 360.0, height: 270.0 }];
+
+/// Labels of a chart.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// Unique in the page.
+    pub id: &'a str,
+    /// Read aloud instead of the drawing.
+    pub description: &'a str,
+    pub x: &'a str,
+    pub y: &'a str,
+}
+
+pub struct Frame<'a> {
+    size: Size,
+    labels: Labels<'a>,
+    x: Scale,
+    y: Scale,
+    body: String,
+}
+
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 46.0;
+
+impl<'a> Frame<'a> {
+    /// `reversed`: large values left.
+    pub fn new(size: Size, labels: Labels<'a>, x: Scale, y: Scale, reversed: bool) -> Self {
+        let (left, right) = (LEFT, size.width - RIGHT);
+        let x = if reversed { x.between(right, left) } else { x.between(left, right) };
+        let y = y.between(size.height - BOTTOM, TOP);
+        Self { size, labels, x, y, body: String::new() }
+    }
+
+    fn point(&self, (x, y): (f64, f64)) -> Option<(f64, f64)> {
+        let (x, y) = (self.x.at(x), self.y.at(y));
+        // Far outside is still outside, and keeps the file free of absurd numbers.
+        (x.is_finite() && y.is_finite()).then(|| (x.clamp(-1e4, 1e4), y.clamp(-1e4, 1e4)))
+    }
+
+    fn is_inside(&self, (x, y): (f64, f64)) -> bool {
+        let slack = 0.5;
+        (LEFT - slack..=self.size.width - RIGHT + slack).contains(&x)
+            && (TOP - slack..=self.size.height - BOTTOM + slack).contains(&y)
+    }
+
+    /// A line through the points, with an arrowhead on its longest stretches: which way time runs.
+    pub fn line(&mut self, series: Series, points: &[(f64, f64)], arrows: bool) {
+        let pixels: Vec<(f64, f64)> = points.iter().filter_map(|point| self.point(*point)).collect();
+        if pixels.len() < 2 {
+            return;
+        }
+        let path: Vec<String> = pixels.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        self.body.push_str(&format!(
+            "<polyline class=\"line s{} d{}\" points=\"{}\"/>\n",
+            series.color(),
+            series.shape(),
+            path.join(" ")
+        ));
+        if !arrows {
+            return;
+        }
+        let mut stretches: Vec<_> = pixels.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        stretches.retain(|(a, b)| distance(*a, *b) > 34.0 && self.is_inside(middle(*a, *b)));
+        stretches.sort_by(|(a, b), (c, d)| distance(*c, *d).total_cmp(&distance(*a, *b)));
+        for (a, b) in stretches.into_iter().take(2) {
+            let (x, y) = middle(a, b);
+            let angle = (b.1 - a.1).atan2(b.0 - a.0).to_degrees();
+            self.body.push_str(&format!(
+                "<polygon class=\"arrow s{}\" points=\"-5,-4.5 6,0 -5,4.5\" transform=\"translate({x:.1} {y:.1}) rotate({angle:.1})\"/>\n",
+                series.color()
+            ));
+        }
+    }
+
+    /// A marker with a text shown under the pointer; the selected one is ringed. Outside the frame nothing is drawn.
+    pub fn mark(&mut self, series: Series, point: (f64, f64), selected: bool, hint: &str) {
+        let Some((x, y)) = self.point(point).filter(|pixel| self.is_inside(*pixel)) else { return };
+        let ring = if selected {
+            format!("<circle class=\"ring s{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"9.5\"/>", series.color())
+        } else {
+            String::new()
+        };
+        self.body.push_str(&format!(
+            "<g class=\"point\"><title>{}</title><circle class=\"reach\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"11\"/>{ring}{}</g>\n",
+            Escaped(hint),
+            marker(series, x, y, if selected { 4.6 } else { 3.4 }),
+        ));
+    }
+
+    /// A reference: a cross in ink, not in a method's colour.
+    pub fn reference(&mut self, point: (f64, f64), hint: &str) {
+        let Some((x, y)) = self.point(point).filter(|pixel| self.is_inside(*pixel)) else { return };
+        self.body.push_str(&format!(
+            "<g class=\"point\"><title>{}</title><circle class=\"reach\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"12\"/><path class=\"cross\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}M{x0:.1} {y1:.1}L{x1:.1} {y0:.1}\"/></g>\n",
+            Escaped(hint),
+            x0 = x - 5.5,
+            x1 = x + 5.5,
+            y0 = y - 5.5,
+            y1 = y + 5.5,
+        ));
+    }
+
+    /// A dashed level across the frame with its name, above the line or below it.
+    pub fn level(&mut self, value: f64, name: &str, above: bool) {
+        let y = self.y.at(value);
+        if !y.is_finite() || !(TOP - 0.5..=self.size.height - BOTTOM + 0.5).contains(&y) {
+            return;
+        }
+        let right = self.size.width - RIGHT;
+        self.body.push_str(&format!(
+            "<line class=\"level\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"level-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+            right - 4.0,
+            if above { y - 6.0 } else { y + 15.0 },
+            Escaped(name)
+        ));
+    }
+
+    pub fn finish(self) -> String {
+        let Size { class, width, height } = self.size;
+        let (right, bottom) = (width - RIGHT, height - BOTTOM);
+        let mut axes = String::new();
+        for tick in self.y.ticks() {
+            let y = self.y.at(tick);
+            axes.push_str(&format!(
+                "<line class=\"grid\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 8.0,
+                y + 4.0,
+                decimal(tick, self.y.places())
+            ));
+        }
+        for tick in self.x.ticks() {
+            let x = self.x.at(tick);
+            axes.push_str(&format!(
+                "<line class=\"notch\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom:.1}\" y2=\"{:.1}\"/><text class=\"tick-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                bottom + 4.0,
+                bottom + 18.0,
+                decimal(tick, self.x.places())
+            ));
+        }
+        format!(
+            r#"<svg class="chart {class}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{description}">
+<defs><clipPath id="{id}-{class}"><rect x="{clip_x:.1}" y="{clip_y:.1}" width="{clip_width:.1}" height="{clip_height:.1}"/></clipPath></defs>
+{axes}<line class="axis" x1="{LEFT:.1}" x2="{right:.1}" y1="{bottom:.1}" y2="{bottom:.1}"/>
+<text class="axis-name" x="4" y="14">{y_label}</text><text class="axis-name" x="{right:.1}" y="{x_label_y:.1}" text-anchor="end">{x_label}</text>
+<g clip-path="url(#{id}-{class})">
+{body}</g>
+</svg>
+"#,
+            description = Escaped(self.labels.description),
+            id = self.labels.id,
+            clip_x = LEFT - 11.0,
+            clip_y = TOP - 11.0,
+            clip_width = right - LEFT + 22.0,
+            clip_height = bottom - TOP + 11.0,
+            y_label = Escaped(self.labels.y),
+            x_label = Escaped(self.labels.x),
+            x_label_y = height - 6.0,
+            body = self.body,
+        )
+    }
+}
+
+fn distance(a: (f64, f64), b: (f64, f64)) -> f64 {
+    (b.0 - a.0).hypot(b.1 - a.1)
+}
+
+fn middle(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+    (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_round_and_cover_the_values() {
+        let scale = Scale::covering([86.6, 97.8], (0.0, 100.0), 5);
+        assert!(scale.low <= 86.6 && scale.high >= 97.8);
+        assert_eq!(scale.ticks(), [85.0, 90.0, 95.0, 100.0]);
+    }
+
+    #[test]
+    fn one_value_or_none_still_makes_a_scale() {
+        for values in [vec![], vec![f64::NAN], vec![50.0], vec![100.0, 100.0], vec![0.0]] {
+            let scale = Scale::covering(values, (0.0, 100.0), 5).between(40.0, 300.0);
+            assert!(scale.at(50.0).is_finite());
+            assert!(!scale.ticks().is_empty());
+        }
+    }
+
+    #[test]
+    fn points_outside_the_frame_are_not_marked() {
+        let labels = Labels { id: "c", description: "", x: "", y: "" };
+        let scale = Scale::covering([0.0, 10.0], (0.0, 100.0), 5);
+        let mut frame = Frame::new(SMALL[0], labels, scale, scale, false);
+        frame.mark(Series(0), (5.0, 90.0), false, "outside");
+        frame.mark(Series(0), (5.0, 5.0), false, "inside");
+        frame.mark(Series(0), (f64::NAN, 5.0), false, "nowhere");
+        let svg = frame.finish();
+        assert!(svg.contains("inside") && !svg.contains("outside") && !svg.contains("nowhere"));
+    }
+}

@@ -1,0 +1,206 @@
+//! The curves: test accuracy while the forgotten labels fade, and what each round did.
+
+use rewind_job::{Measured, Report, RoundRecord};
+
+use super::{
+    chart::{Frame, LARGE, Labels, SMALL, Scale, Series, Size, marker},
+    text::{Escaped, decimal, name},
+};
+
+const PERCENT: (f64, f64) = (0.0, 100.0);
+
+pub fn render(report: &Report) -> String {
+    let mut page = String::new();
+    if report.methods.iter().any(|method| !path(method).is_empty()) {
+        page.push_str(&forgetting(report));
+    }
+    if report.methods.iter().any(|method| !method.rounds.is_empty()) {
+        page.push_str(&rounds(report));
+    }
+    page
+}
+
+/// Accuracy on the forget data, test accuracy.
+fn path(method: &Measured) -> Vec<(f64, f64)> {
+    method
+        .curve
+        .iter()
+        .filter_map(|point| point.test_accuracy.map(|test| (point.forget_accuracy, test)))
+        .filter(|(forget, test)| forget.is_finite() && test.is_finite())
+        .collect()
+}
+
+fn place(measured: &Measured) -> Option<(f64, f64)> {
+    Some((100.0 - measured.ua?, measured.ta?)).filter(|(forget, test)| forget.is_finite() && test.is_finite())
+}
+
+fn forgetting(report: &Report) -> String {
+    let references = [&report.pretrained, &report.retrain];
+    let places = || references.into_iter().flatten().filter_map(place);
+    let tests = || report.methods.iter().flat_map(path).map(|(_, test)| test).chain(places().map(|(_, test)| test));
+    // The part of the frame where methods can be told apart: the references and the best point of each.
+    let best =
+        report.methods.iter().filter_map(|method| path(method).into_iter().map(|(_, test)| test).reduce(f64::max));
+    let notable: Vec<f64> = places().map(|(_, test)| test).chain(best).collect();
+    let (low, high) = span(notable.iter().copied());
+    let floor = low - 0.5 * (high - low).max(4.0);
+    let (lowest, _) = span(tests());
+    let is_close_up = lowest < floor - 3.0;
+    let whole = Scale::covering(tests(), PERCENT, 5);
+    let close_up = Scale::covering(notable.iter().copied().chain([floor]), PERCENT, 5);
+
+    let draw = |id: &str, y: Scale| -> String { LARGE.map(|size| forgetting_chart(report, size, id, y)).concat() };
+    let further = if is_close_up {
+        format!(
+            "<p class=\"notes\">Lines that leave the frame below fall further.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",
+            draw("whole", whole)
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        r#"<section>
+<h2>Forgetting, and what it does to everything else</h2>
+<p>Each line is one method, round by round. It starts at the trained network on the left, where the labels to be forgotten are still remembered, and moves right as they fade. Higher is better: the network works better on images it has never seen. A ring marks the round that was kept.</p>
+<figure>
+{chart}{legend}</figure>
+{further}<p class="notes">Measured after the job had made every choice, on test data that no choice has read.</p>
+</section>
+"#,
+        chart = draw("forgetting", if is_close_up { close_up } else { whole }),
+        legend = legend(report, true),
+    )
+}
+
+fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
+    let references = [&report.pretrained, &report.retrain];
+    let forgets = report
+        .methods
+        .iter()
+        .flat_map(path)
+        .chain(references.into_iter().flatten().filter_map(place))
+        .map(|(forget, _)| forget);
+    let x = Scale::covering(forgets, PERCENT, if size.width > 500.0 { 10 } else { 5 });
+    let labels = Labels {
+        id,
+        description: "Test accuracy over accuracy on the forgotten labels, one line a method",
+        x: "accuracy on the labels to forget, %  →  forgotten",
+        y: "test accuracy, %",
+    };
+    let mut frame = Frame::new(size, labels, x, y, true);
+    let tests = (report.retrain.as_ref().and_then(|m| m.ta), report.pretrained.as_ref().and_then(|m| m.ta));
+    let retrain_is_above = !matches!(tests, (Some(retrain), Some(pretrained)) if retrain < pretrained);
+    if let Some(retrain) = tests.0 {
+        frame.level(retrain, &format!("Retrain {}", decimal(retrain, 1)), retrain_is_above);
+    }
+    if let Some(pretrained) = tests.1 {
+        frame.level(pretrained, &format!("before unlearning {}", decimal(pretrained, 1)), !retrain_is_above);
+    }
+    for (index, method) in report.methods.iter().enumerate() {
+        frame.line(Series(index), &path(method), true);
+    }
+    for (index, method) in report.methods.iter().enumerate() {
+        for point in &method.curve {
+            let Some(test) = point.test_accuracy else { continue };
+            let selected = point.round == method.selected;
+            let hint = format!(
+                "{}, {}{}: test {} %, labels to forget {} %",
+                method.name,
+                if point.round.0 == 0 { "start".to_owned() } else { format!("round {}", point.round) },
+                if selected { " (kept)" } else { "" },
+                decimal(test, 1),
+                decimal(point.forget_accuracy, 1),
+            );
+            frame.mark(Series(index), (point.forget_accuracy, test), selected, &hint);
+        }
+    }
+    for (what, measured) in [("before unlearning", &report.pretrained), ("Retrain", &report.retrain)] {
+        let Some(measured) = measured else { continue };
+        if let Some(place) = place(measured) {
+            let hint = format!(
+                "{what} ({}): test {} %, labels to forget {} %",
+                measured.name,
+                decimal(place.1, 1),
+                decimal(place.0, 1)
+            );
+            frame.reference(place, &hint);
+        }
+    }
+    frame.finish()
+}
+
+fn rounds(report: &Report) -> String {
+    let validation = per_round(report, "validation", "validation accuracy, %", |record| record.validation_accuracy);
+    let forget = per_round(report, "fading", "accuracy on the labels to forget, %", |record| record.forget_accuracy);
+    if validation.is_empty() && forget.is_empty() {
+        return String::new();
+    }
+    format!(
+        r#"<section>
+<h2>Round by round</h2>
+<p>What the job itself could see while it ran: validation data on which it chooses, and the labels to forget.</p>
+<div class="pair">
+{validation}{forget}</div>
+{legend}</section>
+"#,
+        legend = legend(report, false),
+    )
+}
+
+fn per_round(report: &Report, id: &str, label: &str, figure: fn(&RoundRecord) -> Option<f64>) -> String {
+    let line = |method: &Measured| -> Vec<(f64, f64)> {
+        method
+            .rounds
+            .iter()
+            .filter_map(|record| figure(record).map(|value| (f64::from(record.round.0), value)))
+            .filter(|(_, value)| value.is_finite())
+            .collect()
+    };
+    let all: Vec<(f64, f64)> = report.methods.iter().flat_map(line).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let description = format!("{label} over rounds, one line a method");
+    let chart = SMALL.map(|size| {
+        let labels = Labels { id, description: &description, x: "round", y: label };
+        let x = Scale::covering(all.iter().map(|point| point.0).chain([0.0]), (0.0, f64::INFINITY), 6);
+        let y = Scale::covering(all.iter().map(|point| point.1), PERCENT, 5);
+        let mut frame = Frame::new(size, labels, x, y, false);
+        for (index, method) in report.methods.iter().enumerate() {
+            frame.line(Series(index), &line(method), false);
+        }
+        for (index, method) in report.methods.iter().enumerate() {
+            for (round, value) in line(method) {
+                let selected = round == f64::from(method.selected.0);
+                let kept = if selected { " (kept)" } else { "" };
+                let hint = format!("{}, round {}{kept}: {} %", method.name, decimal(round, 0), decimal(value, 1));
+                frame.mark(Series(index), (round, value), selected, &hint);
+            }
+        }
+        frame.finish()
+    });
+    format!("<figure>\n<figcaption>{}</figcaption>\n{}</figure>\n", Escaped(label), chart.concat())
+}
+
+fn legend(report: &Report, references: bool) -> String {
+    let mut entries = String::new();
+    for (index, method) in report.methods.iter().enumerate() {
+        let series = Series(index);
+        entries.push_str(&format!(
+            "<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><polyline class=\"line s{} d{}\" points=\"1,8 33,8\"/>{}</svg>{}</li>\n",
+            series.color(),
+            index % 5,
+            marker(series, 17.0, 8.0, 4.0),
+            name(&method.name)
+        ));
+    }
+    if references && (report.pretrained.is_some() || report.retrain.is_some()) {
+        entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><path class=\"cross\" d=\"M12 3L22 13M12 13L22 3\"/></svg>before unlearning, Retrain</li>\n");
+    }
+    entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>round that was kept</li>\n");
+    format!("<ul class=\"legend\">\n{entries}</ul>\n")
+}
+
+fn span(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
+    values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+}

@@ -1,0 +1,174 @@
+//! The table of methods, and what each won back of Retrain's gain.
+
+use rewind_job::{Measured, Report};
+
+use super::{
+    chart::{Series, marker},
+    headline::{WEAK_ATTACK_POINTS, best},
+    text::{Escaped, NOTHING, bytes, count, decimal, name, seconds},
+};
+
+type Metric = fn(&Measured) -> Option<f64>;
+
+const METRICS: [(&str, &str, Metric); 4] = [
+    ("RA", "accuracy on the remaining data, %", |measured| measured.ra),
+    ("UA", "100 − accuracy on the forget data, %", |measured| measured.ua),
+    ("TA", "accuracy on test data, %", |measured| measured.ta),
+    ("MIA", "share of the forget data that the attack calls non-member, %", |measured| measured.mia),
+];
+
+pub fn render(report: &Report) -> String {
+    let mut head = String::new();
+    for (short, long, _) in METRICS {
+        head.push_str(&format!("<th scope=\"col\"><abbr title=\"{long}\">{short}</abbr></th>"));
+    }
+    let mut rows = String::new();
+    for reference in [&report.pretrained, &report.retrain].into_iter().flatten() {
+        rows.push_str(&row(report, reference, None));
+    }
+    for (index, method) in report.methods.iter().enumerate() {
+        rows.push_str(&row(report, method, Some(index)));
+    }
+    if rows.is_empty() {
+        rows = "<tr><td colspan=\"9\">Nothing was measured.</td></tr>".to_owned();
+    }
+    format!(
+        r#"<section>
+<h2>Methods</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Table of methods">
+<table class="methods">
+<thead><tr><th scope="col">method</th>{head}<th scope="col"><abbr title="mean distance of RA, UA, TA and MIA from Retrain’s, points; smaller is better">average gap</abbr></th><th scope="col">time</th><th scope="col"><abbr title="epochs over the forget data">epochs on D<sub>f</sub></abbr></th><th scope="col">bytes moved</th></tr></thead>
+<tbody>
+{rows}</tbody>
+</table>
+</div>
+{notes}</section>
+{recovered}"#,
+        notes = notes(report),
+        recovered = recovered(report),
+    )
+}
+
+fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
+    let is_best = series.is_some() && best(report).is_some_and(|best| std::ptr::eq(best, measured));
+    let mut cells = String::new();
+    for (_, _, metric) in METRICS {
+        cells.push_str(&cell(report, measured, series.is_some(), metric));
+    }
+    let gap = if is_best && measured.average_gap.is_some() {
+        format!("<td><strong>{}</strong></td>", decimal(measured.average_gap, 1))
+    } else {
+        format!("<td>{}</td>", decimal(measured.average_gap, 1))
+    };
+    let swatch = series.map_or(String::new(), |index| {
+        format!(
+            "<svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">{}</svg>",
+            marker(Series(index), 8.0, 8.0, 5.0)
+        )
+    });
+    let tag = if is_best && report.methods.len() > 1 { " <span class=\"tag\">closest</span>" } else { "" };
+    let attack_is_weak =
+        measured.mia_attack_accuracy.is_some_and(|accuracy| (accuracy - 50.0).abs() < WEAK_ATTACK_POINTS);
+    let attack = measured.mia_attack_accuracy.map_or(String::new(), |accuracy| {
+        let warning = if attack_is_weak { "; near 50 it says nothing" } else { "" };
+        format!(" · attack right in {} %{warning}", decimal(accuracy, 1))
+    });
+    let kind = if series.is_none() { "reference" } else { measured.group.as_str() };
+    format!(
+        "<tr class=\"{class}\"><th scope=\"row\">{swatch}<span>{name}{tag}<small>{method} · {kind}{attack}</small></span></th>{cells}{gap}<td>{seconds}</td><td>{epochs}</td><td>{bytes}</td></tr>\n",
+        class = match (series, is_best) {
+            (None, _) => "reference",
+            (Some(_), true) => "best",
+            (Some(_), false) => "plain",
+        },
+        name = name(&measured.name),
+        method = Escaped(&measured.method),
+        kind = Escaped(kind),
+        seconds = seconds(measured.seconds),
+        epochs = if measured.forget_epochs > 0.0 { decimal(measured.forget_epochs, 0) } else { NOTHING.to_owned() },
+        bytes = bytes(measured.bytes_moved),
+    )
+}
+
+/// A figure, and beside it its distance from Retrain's.
+fn cell(report: &Report, measured: &Measured, is_method: bool, metric: Metric) -> String {
+    let Some(value) = metric(measured).filter(|value| value.is_finite()) else {
+        return format!("<td>{NOTHING}</td>");
+    };
+    let reference = report.retrain.as_ref().and_then(metric);
+    let Some(reference) = reference.filter(|_| is_method) else {
+        return format!("<td>{}</td>", decimal(value, 1));
+    };
+    let gap = value - reference;
+    let nearest = report
+        .methods
+        .iter()
+        .filter_map(metric)
+        .map(|other| (other - reference).abs())
+        .min_by(f64::total_cmp)
+        .is_some_and(|smallest| gap.abs() <= smallest);
+    let sign = if gap > 0.0 { "+" } else { "" };
+    let figure = decimal(value, 1);
+    let figure = if nearest && report.methods.len() > 1 { format!("<strong>{figure}</strong>") } else { figure };
+    format!("<td>{figure}<small>{sign}{}</small></td>", decimal(gap, 1))
+}
+
+fn notes(report: &Report) -> String {
+    let mut notes =
+        "Small figures are distances from Retrain in points; the nearest in each column is bold. ".to_owned();
+    if let (Some(ta), Some(test)) = (best(report).and_then(|method| method.ta), report.data.test)
+        && test > 0
+        && (0.0..=100.0).contains(&ta)
+    {
+        let error = (ta * (100.0 - ta) / test as f64).sqrt();
+        notes.push_str(&format!(
+            "With {} test samples a test accuracy has a standard error of about {} points: smaller differences mean nothing. ",
+            count(test),
+            decimal(error, 1)
+        ));
+    }
+    if report.retrain.is_none() {
+        notes.push_str("Without a retrained reference there are no gaps. ");
+    }
+    notes.push_str("Bytes are those rank 0 sent.");
+    format!("<p class=\"notes\">{notes}</p>\n")
+}
+
+fn recovered(report: &Report) -> String {
+    if report.recovered.is_empty() {
+        return String::new();
+    }
+    let mut rows = String::new();
+    for recovered in &report.recovered {
+        let index = report.methods.iter().position(|method| method.name == recovered.name).unwrap_or(0);
+        let length = |percent: f64| if percent.is_finite() { percent.clamp(0.0, 100.0) * 3.0 } else { 0.0 };
+        let selected = length(recovered.percent);
+        let oracle = length(recovered.oracle_percent);
+        rows.push_str(&format!(
+            concat!(
+                "<tr><th scope=\"row\">{name}</th><td class=\"bar\"><svg viewBox=\"0 0 304 18\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
+                "<rect class=\"track\" x=\"2\" y=\"4\" width=\"300\" height=\"10\" rx=\"2\"/>",
+                "<rect class=\"fill s{color}\" x=\"2\" y=\"4\" width=\"{selected:.1}\" height=\"10\" rx=\"2\"/>",
+                "<rect class=\"tick\" x=\"{oracle:.1}\" y=\"1\" width=\"2\" height=\"16\"/></svg></td>",
+                "<td><strong>{percent} %</strong></td><td>{oracle_percent} %</td></tr>\n"
+            ),
+            name = name(&recovered.name),
+            selected = selected,
+            color = Series(index).color(),
+            oracle = oracle + 1.0,
+            percent = decimal(recovered.percent, 1),
+            oracle_percent = decimal(recovered.oracle_percent, 1),
+        ));
+    }
+    format!(
+        r#"<section>
+<h2>Won back of Retrain’s gain in test accuracy</h2>
+<div class="scroll"><table class="recovered">
+<thead><tr><th scope="col">method</th><th scope="col">0 % = before unlearning, 100 % = Retrain</th><th scope="col">selected round</th><th scope="col">best round on test data (oracle)</th></tr></thead>
+<tbody>
+{rows}</tbody></table></div>
+<p class="notes">The bar is the round that the job selected without test data. The tick is the best round in hindsight: an <em>oracle</em> figure, which no user could have chosen.</p>
+</section>
+"#
+    )
+}
