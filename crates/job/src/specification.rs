@@ -327,6 +327,20 @@ pub enum BatchNormPolicy {
     Train,
     /// Inference mode while training forward; statistics taken anew on `D_f` after each round.
     Recompute,
+    /// As `train` while training forward; statistics taken anew on `D_f` after each round.
+    TrainRecompute,
+}
+
+impl BatchNormPolicy {
+    /// Whether forward training normalises by the batch's statistics.
+    pub fn trains(self) -> bool {
+        matches!(self, Self::Train | Self::TrainRecompute)
+    }
+
+    /// Whether the statistics are taken anew on `D_f` after each round.
+    pub fn recomputes(self) -> bool {
+        matches!(self, Self::Recompute | Self::TrainRecompute)
+    }
 }
 
 /// Rounds of a method that start from an earlier step's weights, or from `model.weights`.
@@ -729,9 +743,9 @@ fn check_training(training: &Training, at: &str) -> Result<(), SpecificationErro
     require(training.epochs > 0, format!("{at}.epochs"), "must be at least 1")?;
     require(training.batch_size > 0, format!("{at}.batch-size"), "must be at least 1")?;
     require(
-        training.batch_norm != BatchNormPolicy::Recompute,
+        !training.batch_norm.recomputes(),
         format!("{at}.batch-norm"),
-        "recompute is a policy of unlearning",
+        "recompute and train-recompute are policies of unlearning",
     )?;
     if let Schedule::Milestones { epochs, factor } = &training.schedule {
         check_positive(*factor, format!("{at}.schedule.milestones.factor"))?;

@@ -11,7 +11,10 @@ use crate::{
 /// Channels of the three stages; the first stage keeps the stem's size, each later one halves it.
 const WIDTHS: [i64; 3] = [16, 32, 64];
 
-/// Stem with stride 2, then one basic block a stage.
+/// Basic blocks of each stage.
+const BLOCKS: [usize; 3] = [1, 2, 1];
+
+/// Stem with stride 2, then the stages' basic blocks: about 100 thousand parameters.
 pub struct ResidualSmall {
     stem: ConvBlock,
     blocks: Vec<BasicBlock>,
@@ -30,9 +33,12 @@ impl ResidualSmall {
         let mut blocks = Vec::new();
         let mut inputs = WIDTHS[0];
         for (stage, &width) in WIDTHS.iter().enumerate() {
-            let stride = if stage == 0 { 1 } else { 2 };
-            blocks.push(BasicBlock::new(build, &format!("layer{}.0", stage + 1), (inputs, width), stride));
-            inputs = width;
+            for block in 0..BLOCKS[stage] {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("layer{}.{block}", stage + 1);
+                blocks.push(BasicBlock::new(build, &name, (inputs, width), stride));
+                inputs = width;
+            }
         }
         Self { stem, blocks, fc: Linear::new(build, "fc", inputs, classes) }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
-use rewind_job::{Optimiser, Schedule};
+use rewind_job::{BatchNormPolicy, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
 use tch::{Tensor, no_grad};
 
@@ -36,6 +36,12 @@ pub struct Pass {
 pub enum PassMode {
     BatchStatistics,
     Frozen,
+}
+
+impl PassMode {
+    pub fn of(policy: BatchNormPolicy) -> Self {
+        if policy.trains() { Self::BatchStatistics } else { Self::Frozen }
+    }
 }
 
 /// A network, its gang, and the optimiser of the own shard.

@@ -1,6 +1,6 @@
 //! What a step does in one round.
 
-use rewind_job::{BatchNormPolicy, Forward, Method, Schedule};
+use rewind_job::{Forward, Method, Schedule};
 use rewind_predictor::Predictor;
 
 use crate::{
@@ -42,10 +42,7 @@ fn forward_pass(forward: &Forward) -> Pass {
     Pass {
         batch_size: forward.batch_size as usize,
         descent: Descent::Down,
-        mode: match forward.batch_norm {
-            BatchNormPolicy::Train => PassMode::BatchStatistics,
-            BatchNormPolicy::Frozen | BatchNormPolicy::Recompute => PassMode::Frozen,
-        },
+        mode: PassMode::of(forward.batch_norm),
         schedule: Schedule::Constant,
         epochs: 1,
     }

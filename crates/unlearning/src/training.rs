@@ -1,7 +1,5 @@
 //! Ordinary training: a round is one epoch.
 
-use rewind_job::BatchNormPolicy;
-
 use crate::{Descent, LabelledSamples, Learner, Pass, RoundMethod, UnlearningError, learner::PassMode};
 
 pub struct Training<'a> {
@@ -16,10 +14,7 @@ impl<'a> Training<'a> {
         let pass = Pass {
             batch_size: recipe.batch_size as usize,
             descent: Descent::Down,
-            mode: match recipe.batch_norm {
-                BatchNormPolicy::Train => PassMode::BatchStatistics,
-                BatchNormPolicy::Frozen | BatchNormPolicy::Recompute => PassMode::Frozen,
-            },
+            mode: PassMode::of(recipe.batch_norm),
             schedule: recipe.schedule.clone(),
             epochs: recipe.epochs,
         };
