@@ -211,16 +211,17 @@ impl<'a> Frame<'a> {
         ));
     }
 
-    /// A dashed level across the frame with its name, above the line or below it.
-    pub fn level(&mut self, value: f64, name: &str, above: bool) {
+    /// A dashed level across the frame with its name, above the line or below it, in the half without `beside`.
+    pub fn level(&mut self, value: f64, name: &str, above: bool, beside: Option<f64>) {
         let y = self.y.at(value);
         if !y.is_finite() || !(TOP - 0.5..=self.size.height - BOTTOM + 0.5).contains(&y) {
             return;
         }
         let right = self.size.width - RIGHT;
+        let at_left = beside.is_some_and(|value| self.x.at(value) > f64::midpoint(LEFT, right));
+        let (x, anchor) = if at_left { (LEFT + 4.0, "start") } else { (right - 4.0, "end") };
         self.body.push_str(&format!(
-            "<line class=\"level\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"level-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
-            right - 4.0,
+            "<line class=\"level\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"level-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>\n",
             if above { y - 6.0 } else { y + 15.0 },
             Escaped(name)
         ));

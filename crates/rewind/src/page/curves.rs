@@ -4,7 +4,7 @@ use rewind_job::{Measured, Report, RoundRecord};
 
 use super::{
     chart::{Frame, LARGE, Labels, SMALL, Scale, Series, Size, marker},
-    text::{Escaped, decimal, name},
+    text::{decimal, name},
 };
 
 const PERCENT: (f64, f64) = (0.0, 100.0);
@@ -41,16 +41,10 @@ fn forgetting(report: &Report) -> String {
     // The part of the frame where methods can be told apart: the references and the best point of each.
     let best =
         report.methods.iter().filter_map(|method| path(method).into_iter().map(|(_, test)| test).reduce(f64::max));
-    let notable: Vec<f64> = places().map(|(_, test)| test).chain(best).collect();
-    let (low, high) = span(notable.iter().copied());
-    let floor = low - 0.5 * (high - low).max(4.0);
-    let (lowest, _) = span(tests());
-    let is_close_up = lowest < floor - 3.0;
     let whole = Scale::covering(tests(), PERCENT, 5);
-    let close_up = Scale::covering(notable.iter().copied().chain([floor]), PERCENT, 5);
-
+    let close_up = close_up(places().map(|(_, test)| test).chain(best), tests());
     let draw = |id: &str, y: Scale| -> String { LARGE.map(|size| forgetting_chart(report, size, id, y)).concat() };
-    let further = if is_close_up {
+    let further = if close_up.is_some() {
         format!(
             "<p class=\"notes\">Lines that leave the frame below fall further.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",
             draw("whole", whole)
@@ -67,7 +61,7 @@ fn forgetting(report: &Report) -> String {
 {further}<p class="notes">Measured after the job had made every choice, on test data that no choice has read.</p>
 </section>
 "#,
-        chart = draw("forgetting", if is_close_up { close_up } else { whole }),
+        chart = draw("forgetting", close_up.unwrap_or(whole)),
         legend = legend(report, true),
     )
 }
@@ -88,13 +82,14 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
         y: "test accuracy, %",
     };
     let mut frame = Frame::new(size, labels, x, y, true);
-    let tests = (report.retrain.as_ref().and_then(|m| m.ta), report.pretrained.as_ref().and_then(|m| m.ta));
-    let retrain_is_above = !matches!(tests, (Some(retrain), Some(pretrained)) if retrain < pretrained);
-    if let Some(retrain) = tests.0 {
-        frame.level(retrain, &format!("Retrain {}", decimal(retrain, 1)), retrain_is_above);
+    let place_of = |measured: &Option<Measured>| measured.as_ref().and_then(place);
+    let (retrain, pretrained) = (place_of(&report.retrain), place_of(&report.pretrained));
+    let retrain_is_above = !matches!((retrain, pretrained), (Some(after), Some(before)) if after.1 < before.1);
+    if let Some((forget, test)) = retrain {
+        frame.level(test, &format!("Retrain {}", decimal(test, 1)), retrain_is_above, Some(forget));
     }
-    if let Some(pretrained) = tests.1 {
-        frame.level(pretrained, &format!("before unlearning {}", decimal(pretrained, 1)), !retrain_is_above);
+    if let Some((forget, test)) = pretrained {
+        frame.level(test, &format!("before unlearning {}", decimal(test, 1)), !retrain_is_above, Some(forget));
     }
     for (index, method) in report.methods.iter().enumerate() {
         frame.line(Series(index), &path(method), true);
@@ -130,8 +125,10 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
 }
 
 fn rounds(report: &Report) -> String {
-    let validation = per_round(report, "validation", "validation accuracy, %", |record| record.validation_accuracy);
-    let forget = per_round(report, "fading", "accuracy on the labels to forget, %", |record| record.forget_accuracy);
+    let validation =
+        per_round(report, "validation", "validation accuracy, %", true, |record| record.validation_accuracy);
+    let forget =
+        per_round(report, "fading", "accuracy on the labels to forget, %", false, |record| record.forget_accuracy);
     if validation.is_empty() && forget.is_empty() {
         return String::new();
     }
@@ -147,7 +144,13 @@ fn rounds(report: &Report) -> String {
     )
 }
 
-fn per_round(report: &Report, id: &str, label: &str, figure: fn(&RoundRecord) -> Option<f64>) -> String {
+fn per_round(
+    report: &Report,
+    id: &str,
+    label: &str,
+    higher_is_better: bool,
+    figure: fn(&RoundRecord) -> Option<f64>,
+) -> String {
     let line = |method: &Measured| -> Vec<(f64, f64)> {
         method
             .rounds
@@ -164,7 +167,11 @@ fn per_round(report: &Report, id: &str, label: &str, figure: fn(&RoundRecord) ->
     let chart = SMALL.map(|size| {
         let labels = Labels { id, description: &description, x: "round", y: label };
         let x = Scale::covering(all.iter().map(|point| point.0).chain([0.0]), (0.0, f64::INFINITY), 6);
-        let y = Scale::covering(all.iter().map(|point| point.1), PERCENT, 5);
+        let values = || all.iter().map(|point| point.1);
+        let firsts = report.methods.iter().filter_map(|method| line(method).first().map(|point| point.1));
+        let best = report.methods.iter().filter_map(|m| line(m).into_iter().map(|point| point.1).reduce(f64::max));
+        let y = close_up(firsts.chain(best), values()).filter(|_| higher_is_better);
+        let y = y.unwrap_or_else(|| Scale::covering(values(), PERCENT, 5));
         let mut frame = Frame::new(size, labels, x, y, false);
         for (index, method) in report.methods.iter().enumerate() {
             frame.line(Series(index), &line(method), false);
@@ -179,7 +186,7 @@ fn per_round(report: &Report, id: &str, label: &str, figure: fn(&RoundRecord) ->
         }
         frame.finish()
     });
-    format!("<figure>\n<figcaption>{}</figcaption>\n{}</figure>\n", Escaped(label), chart.concat())
+    format!("<figure>\n{}</figure>\n", chart.concat())
 }
 
 fn legend(report: &Report, references: bool) -> String {
@@ -199,6 +206,13 @@ fn legend(report: &Report, references: bool) -> String {
     }
     entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>round that was kept</li>\n");
     format!("<ul class=\"legend\">\n{entries}</ul>\n")
+}
+
+/// A scale around the notable values, if others lie so far below that they would squeeze these together.
+fn close_up(notable: impl IntoIterator<Item = f64>, all: impl IntoIterator<Item = f64>) -> Option<Scale> {
+    let (low, high) = span(notable);
+    let floor = low - 0.5 * (high - low).max(4.0);
+    (span(all).0 < floor - 3.0).then(|| Scale::covering([floor, high], PERCENT, 5))
 }
 
 fn span(values: impl IntoIterator<Item = f64>) -> (f64, f64) {

@@ -67,7 +67,7 @@ fn done(report: &Report) -> String {
     let forget_only = report.methods.iter().all(|method| method.group == "forget-only");
     let methods = match &report.methods[..] {
         [only] => format!("The method {} did so on {workers}", name(&only.name)),
-        several => format!("{} methods did so side by side on {workers}", several.len()),
+        several => format!("{} methods did so, one after another, on {workers}", in_words(several.len())),
     };
     let trained = match (forget_only, report.methods.len()) {
         (true, 1) => ", trained on those samples alone",
@@ -85,6 +85,11 @@ fn done(report: &Report) -> String {
         _ => String::new(),
     };
     format!("{methods}{trained}{validation}.")
+}
+
+fn in_words(number: usize) -> String {
+    let words = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"];
+    words.get(number).map_or_else(|| number.to_string(), |word| (*word).to_owned())
 }
 
 fn close(report: &Report) -> String {
@@ -114,7 +119,7 @@ fn close(report: &Report) -> String {
         text.push_str(&if recovered.percent > 0.0 {
             format!(
                 " It wins back <strong>{} %</strong> of the test accuracy that retraining would gain.",
-                decimal(recovered.percent, 0)
+                decimal(recovered.percent.round(), 0)
             )
         } else {
             " It wins back nothing of the test accuracy that retraining would gain.".to_owned()
@@ -176,8 +181,8 @@ fn tiles(report: &Report) -> String {
     if let Some(recovered) = recovered {
         tiles.push_str(&tile(
             "Won back of Retrain’s gain",
-            format!("{} %", decimal(recovered.percent, 0)),
-            format!("best round on test data (oracle) {} %", decimal(recovered.oracle_percent, 0)),
+            percent(recovered.percent),
+            format!("best round on test data (oracle) {}", percent(recovered.oracle_percent)),
         ));
     }
     tiles.push_str(&tile(

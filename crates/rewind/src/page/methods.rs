@@ -52,8 +52,9 @@ pub fn render(report: &Report) -> String {
 fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
     let is_best = series.is_some() && best(report).is_some_and(|best| std::ptr::eq(best, measured));
     let mut cells = String::new();
-    for (_, _, metric) in METRICS {
-        cells.push_str(&cell(report, measured, series.is_some(), metric));
+    for (short, _, metric) in METRICS {
+        let doubt = if short == "MIA" && attack_is_weak(measured) { "†" } else { "" };
+        cells.push_str(&cell(report, measured, series.is_some(), metric, doubt));
     }
     let gap = if is_best && measured.average_gap.is_some() {
         format!("<td><strong>{}</strong></td>", decimal(measured.average_gap, 1))
@@ -67,22 +68,20 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
         )
     });
     let tag = if is_best && report.methods.len() > 1 { " <span class=\"tag\">closest</span>" } else { "" };
-    let attack_is_weak =
-        measured.mia_attack_accuracy.is_some_and(|accuracy| (accuracy - 50.0).abs() < WEAK_ATTACK_POINTS);
-    let attack = measured.mia_attack_accuracy.map_or(String::new(), |accuracy| {
-        let warning = if attack_is_weak { "; near 50 it says nothing" } else { "" };
-        format!(" · attack right in {} %{warning}", decimal(accuracy, 1))
-    });
     let kind = if series.is_none() { "reference" } else { measured.group.as_str() };
+    let method = if measured.method == measured.name || series.is_none() {
+        String::new()
+    } else {
+        format!("{} · ", Escaped(&measured.method))
+    };
     format!(
-        "<tr class=\"{class}\"><th scope=\"row\">{swatch}<span>{name}{tag}<small>{method} · {kind}{attack}</small></span></th>{cells}{gap}<td>{seconds}</td><td>{epochs}</td><td>{bytes}</td></tr>\n",
+        "<tr class=\"{class}\"><th scope=\"row\"><div class=\"method\">{swatch}<span>{name}{tag}<small>{method}{kind}</small></span></div></th>{cells}{gap}<td>{seconds}</td><td>{epochs}</td><td>{bytes}</td></tr>\n",
         class = match (series, is_best) {
             (None, _) => "reference",
             (Some(_), true) => "best",
             (Some(_), false) => "plain",
         },
         name = name(&measured.name),
-        method = Escaped(&measured.method),
         kind = Escaped(kind),
         seconds = seconds(measured.seconds),
         epochs = if measured.forget_epochs > 0.0 { decimal(measured.forget_epochs, 0) } else { NOTHING.to_owned() },
@@ -91,13 +90,13 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
 }
 
 /// A figure, and beside it its distance from Retrain's.
-fn cell(report: &Report, measured: &Measured, is_method: bool, metric: Metric) -> String {
+fn cell(report: &Report, measured: &Measured, is_method: bool, metric: Metric, doubt: &str) -> String {
     let Some(value) = metric(measured).filter(|value| value.is_finite()) else {
         return format!("<td>{NOTHING}</td>");
     };
     let reference = report.retrain.as_ref().and_then(metric);
     let Some(reference) = reference.filter(|_| is_method) else {
-        return format!("<td>{}</td>", decimal(value, 1));
+        return format!("<td>{}{doubt}</td>", decimal(value, 1));
     };
     let gap = value - reference;
     let nearest = report
@@ -110,7 +109,7 @@ fn cell(report: &Report, measured: &Measured, is_method: bool, metric: Metric) -
     let sign = if gap > 0.0 { "+" } else { "" };
     let figure = decimal(value, 1);
     let figure = if nearest && report.methods.len() > 1 { format!("<strong>{figure}</strong>") } else { figure };
-    format!("<td>{figure}<small>{sign}{}</small></td>", decimal(gap, 1))
+    format!("<td>{figure}{doubt}<small>{sign}{}</small></td>", decimal(gap, 1))
 }
 
 fn notes(report: &Report) -> String {
@@ -127,11 +126,30 @@ fn notes(report: &Report) -> String {
             decimal(error, 1)
         ));
     }
+    notes.push_str(&attack(report));
     if report.retrain.is_none() {
         notes.push_str("Without a retrained reference there are no gaps. ");
     }
     notes.push_str("Bytes are those rank 0 sent.");
     format!("<p class=\"notes\">{notes}</p>\n")
+}
+
+fn attack_is_weak(measured: &Measured) -> bool {
+    measured.mia_attack_accuracy.is_some_and(|accuracy| (accuracy - 50.0).abs() < WEAK_ATTACK_POINTS)
+}
+
+/// How far the membership attack can be believed.
+fn attack(report: &Report) -> String {
+    let all = || [&report.pretrained, &report.retrain].into_iter().flatten().chain(&report.methods);
+    let accuracies = || all().filter_map(|measured| measured.mia_attack_accuracy).filter(|value| value.is_finite());
+    let (Some(low), Some(high)) = (accuracies().reduce(f64::min), accuracies().reduce(f64::max)) else {
+        return String::new();
+    };
+    let range =
+        if high - low < 0.05 { decimal(low, 1) } else { format!("{} to {}", decimal(low, 1), decimal(high, 1)) };
+    let doubt =
+        if all().any(attack_is_weak) { ", and where it is near 50 % (†) its figure says nothing" } else { "" };
+    format!("On held-out samples the membership attack is right in {range} % of cases{doubt}. ")
 }
 
 fn recovered(report: &Report) -> String {

@@ -48,5 +48,3 @@ pub fn render(report: &Report) -> String {
         version = text::Escaped(&report.version),
     )
 }
-
-pub use text::{bytes, decimal, seconds};
