@@ -1,0 +1,46 @@
+# Everything is built with the one profile, dev, into target/debug.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help programs demo demo-search predictor test test-slow check clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+programs:
+	cargo build --locked -p rewind-coordinator -p rewind-worker -p rewind
+
+demo: ## Unlearn wrong labels on two local workers; the report is out/demo/report.html
+	scripts/setup --for demo
+	$(MAKE) programs
+	target/debug/rewind demo --out out/demo
+
+demo-search: ## Repeat the search of the demonstration's settings
+	scripts/setup --for demo
+	$(MAKE) programs
+	target/debug/rewind demo --search --out out/demo-search
+
+predictor: ## Make the shipped predictor again
+	scripts/setup --for demo
+	cargo build --locked -p rewind-predictor
+	target/debug/train-predictor
+
+test: ## Run all tests but the slow ones
+	scripts/setup --for test
+	$(MAKE) programs
+	cargo test --locked --workspace --no-fail-fast
+
+test-slow: ## Run the slow tests only
+	scripts/setup --for test
+	$(MAKE) programs
+	cargo test --locked --workspace --no-fail-fast -- --ignored
+
+check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
+	scripts/setup --for check
+	cargo fmt --all --check
+	scripts/check-architecture --self-test
+	scripts/check-architecture
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+clean: ## Remove what was built and reported; libtorch and the digits stay
+	rm -rf target out
