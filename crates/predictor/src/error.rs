@@ -45,7 +45,7 @@ pub enum PredictorError {
     Scales { segment: usize, found: usize },
 
     #[error("recipe: {field} {reason}")]
-    Recipe { field: &'static str, reason: String },
+    Recipe { field: &'static str, reason: &'static str },
     #[error("window {index}: {reason}")]
     Window { index: usize, reason: String },
     #[error(

@@ -14,15 +14,21 @@
 
 mod drift_scale;
 mod error;
+mod history;
 mod network;
 mod predictor;
 mod rewind;
 mod tensors_at_rest;
+mod training;
 mod trajectory;
+mod validation;
 
 pub use drift_scale::{partial_sums, scales};
 pub use error::PredictorError;
+pub use history::{History, Sample, Window};
 pub use network::{Architecture, Network};
-pub use predictor::{Card, Networks, Predictor};
+pub use predictor::{Card, Networks, Predictor, Training};
 pub use rewind::{linear_extrapolation, persistence, rewind, task_vector};
+pub use training::{Penalties, Recipe, TrainedPredictor, train};
 pub use trajectory::{Trajectory, TrajectoryTile};
+pub use validation::{FittedTaskVector, Validation, ValidationRow, fit_lambda, validate};

@@ -3,13 +3,13 @@ use std::path::Path;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rewind_job::OperationType;
+use rewind_job::{Digest, OperationType};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::tensors_at_rest;
-use crate::{Architecture, Network, PredictorError};
+use crate::{Architecture, Network, PredictorError, Recipe, Validation};
 
 const METADATA: &str = "predictor";
 const VERSION: u32 = 1;
@@ -30,15 +30,30 @@ pub struct Networks {
     snapshots: usize,
     architecture: Architecture,
     by_operation: BTreeMap<OperationType, Network>,
-    card: Card,
+    pub(crate) card: Card,
 }
 
 /// What is known about trained networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Card {
-    /// The horizons `U` they were trained for, ascending.
+    /// The horizons `U` they were trained for.
     pub horizons: Vec<u32>,
+    /// Not known of untrained or converted networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+}
+
+/// How networks came to be, and how well they do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Training {
+    pub recipe: Recipe,
+    /// The histories trained on.
+    pub histories: Vec<Digest>,
+    /// The histories measured on.
+    pub validation_histories: Vec<Digest>,
+    pub validation: Validation,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +81,11 @@ impl Networks {
     /// The network for tensors of this operation type.
     pub fn of(&self, operation: OperationType) -> &Network {
         &self.by_operation[&operation]
+    }
+
+    /// `K`.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots
     }
 
     pub fn card(&self) -> &Card {
@@ -101,7 +121,7 @@ impl Predictor {
     /// An untrained predictor; the same seed gives the same bits.
     pub fn untrained(architecture: Architecture, snapshots: usize, horizons: &[u32], seed: u64) -> Self {
         let mut draw = ChaCha8Rng::seed_from_u64(seed);
-        let card = Card { horizons: horizons.to_vec() };
+        let card = Card { horizons: horizons.to_vec(), training: None };
         Self::new(
             Networks::new(architecture, snapshots, card, |_| Ok(Network::initial(architecture, snapshots, &mut draw)))
                 .expect("drawing parameters cannot fail"),
@@ -171,18 +191,15 @@ impl Predictor {
     /// Not safetensors; metadata missing or not understood; a tensor missing, unknown, of another shape or element
     /// type, or not finite: each error names the tensor or the metadata key.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PredictorError> {
-        let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes)?;
-        let bad = |reason: &str| PredictorError::BadMetadata { key: METADATA, reason: reason.to_owned() };
-        if metadata.version != VERSION {
-            return Err(bad(&format!("version {} of the format, this program reads {VERSION}", metadata.version)));
-        }
+        let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes, VERSION)?;
         let architecture = metadata.architecture;
         let file = SafeTensors::deserialize(bytes)?;
         let mut unread: std::collections::BTreeSet<_> = file.names().into_iter().collect();
         let mut by_snapshots = BTreeMap::new();
         for (snapshots, card) in metadata.snapshots {
             if snapshots < 2 {
-                return Err(bad("networks need at least 2 snapshots"));
+                let reason = format!("networks for {snapshots} snapshots; they need at least 2");
+                return Err(PredictorError::BadMetadata { key: METADATA, reason });
             }
             let networks = Networks::new(architecture, snapshots, card, |operation| {
                 Network::from_parameters(architecture, snapshots, &prefix(snapshots, operation), |name| {

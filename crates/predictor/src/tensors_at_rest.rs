@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tch::{Device, Kind, Tensor};
 
 use crate::PredictorError;
@@ -35,12 +35,22 @@ pub(crate) fn to_bytes(
     Ok(safetensors::serialize(views, Some(HashMap::from([(key.to_owned(), document)])))?)
 }
 
-/// The metadata document of a safetensors file.
-pub(crate) fn metadata<M: DeserializeOwned>(key: &'static str, bytes: &[u8]) -> Result<M, PredictorError> {
+/// The metadata document of a safetensors file, which must have this `version`.
+pub(crate) fn metadata<M: DeserializeOwned>(
+    key: &'static str,
+    bytes: &[u8],
+    version: u32,
+) -> Result<M, PredictorError> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let document =
         header.metadata().as_ref().and_then(|map| map.get(key)).ok_or(PredictorError::MissingMetadata { key })?;
-    serde_json::from_str(document).map_err(|e| PredictorError::BadMetadata { key, reason: e.to_string() })
+    let bad = |e: serde_json::Error| PredictorError::BadMetadata { key, reason: e.to_string() };
+    let Version { version: found } = serde_json::from_str(document).map_err(bad)?;
+    if found != version {
+        let reason = format!("version {found} of the format, this program reads {version}");
+        return Err(PredictorError::BadMetadata { key, reason });
+    }
+    serde_json::from_str(document).map_err(bad)
 }
 
 /// A float32 tensor of a safetensors file, on the CPU.
@@ -59,6 +69,11 @@ pub(crate) fn tensor(file: &SafeTensors, name: &str) -> Result<Tensor, Predictor
         return Err(PredictorError::NotFinite { name: name.to_owned() });
     }
     Ok(tensor)
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The paper's network against Python's torch: tests/golden/paper_network.{py,safetensors} of the workspace.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use rewind_job::OperationType;
@@ -44,9 +46,9 @@ fn agrees_with_torch_in_both_precisions() {
 
         let double = network(&file, snapshots, Kind::Double).residual(&trajectory.to_kind(Kind::Double), 0.0, 3);
         let float = network(&file, snapshots, Kind::Float).residual(&trajectory, 0.0, 3);
-        println!("{snapshots} {:e} {:e}", relative_error(&double, &expected), relative_error(&float, &expected));
         assert!(relative_error(&double, &expected) < 1e-12);
-        assert!(relative_error(&float, &expected) < 1e-6);
+        // Rounding alone: 4e-7 at K = 5 and 8e-7 at K = 15 with AVX-512; other kernels round elsewhere.
+        assert!(relative_error(&float, &expected) < 2e-6);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Three snapshots of two coordinates, worked out on paper: which snapshot is the base, what is newest first, which
 //! way a residual points.
 
+#![allow(clippy::unwrap_used)]
+
 use rewind_job::{Lambda, LambdaPerOperation, Layout};
 use rewind_predictor::{
     Architecture, Network, Predictor, PredictorError, Trajectory, linear_extrapolation, partial_sums, persistence,

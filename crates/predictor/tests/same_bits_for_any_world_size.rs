@@ -1,5 +1,7 @@
 //! Given one recorded trajectory, rewinding gives identical bits for world sizes 1, 2 and 3.
 
+#![allow(clippy::unwrap_used)]
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rewind_job::{Lambda, Layout, ShardPlan, WorldSize};

@@ -147,7 +147,7 @@ impl Network {
     }
 
     /// The same network with each parameter replaced: on another device, in another precision.
-    pub(crate) fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+    pub(crate) fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Self {
         let mut parameters = self.parameters.iter();
         Self::build(self.architecture, self.snapshots, |_, _, _| {
             Ok(change(&parameters.next().expect("the same parameters in the same order").1))

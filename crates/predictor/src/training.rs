@@ -1,0 +1,245 @@
+use std::f64::consts::PI;
+
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use rewind_job::{Digest, OperationType};
+use serde::{Deserialize, Serialize};
+use tch::nn::{self, OptimizerConfig};
+use tch::{Device, Kind, Tensor};
+
+use crate::validation::{moving, validate};
+use crate::{Architecture, Card, History, Network, Networks, Predictor, PredictorError, Training, Validation, Window};
+
+/// How the networks for one number of snapshots are trained: by Adam with a cosine to zero, on the L1 error.
+///
+/// The error is taken in the unit in which the network answers: weights for `paper`, as published; drift scales an
+/// epoch for `equivariant`, so that no tensor and no horizon drowns the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    pub architecture: Architecture,
+    /// `K`.
+    pub snapshots: usize,
+    /// `U`; the paper's network takes exactly one.
+    pub horizons: Vec<u32>,
+    /// Passes over all coordinates of the histories.
+    pub epochs: u32,
+    /// Coordinates an optimiser step.
+    pub batch_size: usize,
+    /// At the start.
+    pub learning_rate: f64,
+    pub penalties: Penalties,
+    pub seed: u64,
+}
+
+/// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Penalties {
+    pub kernel: f64,
+    pub bias: f64,
+}
+
+/// A predictor for one number of snapshots, and how well it does on histories that it was not trained on.
+#[derive(Debug)]
+pub struct TrainedPredictor {
+    pub predictor: Predictor,
+    /// Empty without validation histories. The predictor's card has it too.
+    pub validation: Validation,
+}
+
+impl Recipe {
+    /// As published, apart from what the paper leaves open: epochs, batch, learning rate.
+    pub fn paper(snapshots: usize, horizon: u32) -> Self {
+        Self {
+            architecture: Architecture::Paper,
+            snapshots,
+            horizons: vec![horizon],
+            epochs: 20,
+            batch_size: 4096,
+            learning_rate: 1e-3,
+            penalties: Penalties { kernel: 1e-6, bias: 0.1 },
+            seed: 0,
+        }
+    }
+
+    /// Our own: it needs no penalties, having no biases and few parameters.
+    pub fn equivariant(snapshots: usize, horizons: &[u32]) -> Self {
+        Self {
+            architecture: Architecture::Equivariant,
+            snapshots,
+            horizons: horizons.to_vec(),
+            epochs: 20,
+            batch_size: 4096,
+            learning_rate: 5e-3,
+            penalties: Penalties { kernel: 0.0, bias: 0.0 },
+            seed: 0,
+        }
+    }
+
+    /// # Errors
+    /// Names the first field with an impossible value.
+    pub fn check(&self) -> Result<(), PredictorError> {
+        let mut distinct = self.horizons.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let single = self.architecture == Architecture::Equivariant || self.horizons.len() == 1;
+        let penalty = |penalty: f64| penalty.is_finite() && penalty >= 0.0;
+        let rules = [
+            (self.snapshots >= 2, "snapshots", "must be at least 2"),
+            (!self.horizons.is_empty() && self.horizons.iter().all(|&u| u > 0), "horizons", "must be at least 1 each"),
+            (distinct.len() == self.horizons.len(), "horizons", "must differ"),
+            (single, "horizons", "must be exactly one for the paper's network, which cannot read it"),
+            (self.epochs > 0, "epochs", "must be at least 1"),
+            (self.batch_size > 0, "batch-size", "must be at least 1"),
+            (self.learning_rate.is_finite() && self.learning_rate > 0.0, "learning-rate", "must be above 0"),
+            (penalty(self.penalties.kernel) && penalty(self.penalties.bias), "penalties", "must not be below 0"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, field, reason)) => Err(PredictorError::Recipe { field, reason }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Trains one network an operation type on the windows of `histories` with the recipe's snapshots and horizons, and
+/// measures them on those of `validation`, which training never sees. On the CPU.
+///
+/// The same recipe and histories give the same bits on the same kind of machine with the same number of threads.
+///
+/// # Errors
+/// An impossible recipe; no moving tensor of an operation type and horizon in `histories`.
+pub fn train(
+    recipe: &Recipe,
+    histories: &[History],
+    validation: &[History],
+) -> Result<TrainedPredictor, PredictorError> {
+    recipe.check()?;
+    let Recipe { architecture, snapshots, .. } = *recipe;
+    let card = Card { horizons: recipe.horizons.clone(), training: None };
+    let mut networks = Networks::new(architecture, snapshots, card, |operation| {
+        let mut draw = ChaCha8Rng::seed_from_u64(recipe.seed);
+        draw.set_stream(operation as u64);
+        let network = Network::initial(architecture, snapshots, &mut draw);
+        let examples = recipe
+            .horizons
+            .iter()
+            .map(|&horizon| Examples::gather(&network, histories, operation, snapshots, horizon))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(fit(network, recipe, &examples, &mut draw))
+    })?;
+    let validation_histories = digests(validation)?;
+    let validation = validate(&networks, histories, validation)?;
+    networks.card.training = Some(Training {
+        recipe: recipe.clone(),
+        histories: digests(histories)?,
+        validation_histories,
+        validation: validation.clone(),
+    });
+    Ok(TrainedPredictor { predictor: Predictor::new(networks), validation })
+}
+
+/// What one network sees of one horizon.
+struct Examples {
+    horizon: u32,
+    /// `[coordinates, inputs]`
+    inputs: Tensor,
+    /// In the network's unit, `[coordinates]`.
+    targets: Tensor,
+    /// `[coordinates]`, mean 1.
+    weights: Tensor,
+}
+
+impl Examples {
+    fn gather(
+        network: &Network,
+        histories: &[History],
+        operation: OperationType,
+        snapshots: usize,
+        horizon: u32,
+    ) -> Result<Self, PredictorError> {
+        let windows: Vec<&Window> = moving(histories, snapshots, horizon)
+            .filter(|window| window.operation == operation && !network.is_still(window.scale) && window.weight > 0.0)
+            .collect();
+        if windows.is_empty() {
+            return Err(PredictorError::NoHistory { operation, snapshots, horizon, histories: "training" });
+        }
+        let all = |of: &dyn Fn(&Window) -> Tensor| {
+            Tensor::cat(&windows.iter().map(|window| of(window)).collect::<Vec<_>>(), 0)
+        };
+        let weights = all(&|window| window.residual.full_like(window.weight));
+        Ok(Self {
+            horizon,
+            inputs: all(&|window| network.input(&window.snapshots, window.scale)),
+            targets: all(&|window| &window.residual / network.unit(window.scale, horizon)),
+            weights: &weights / weights.mean(Kind::Float),
+        })
+    }
+
+    fn coordinates(&self) -> i64 {
+        self.targets.size()[0]
+    }
+
+    /// The same examples in another order.
+    fn shuffled(&self, draw: &mut ChaCha8Rng) -> Self {
+        let mut order: Vec<i64> = (0..self.coordinates()).collect();
+        order.shuffle(draw);
+        let order = Tensor::from_slice(&order);
+        Self {
+            horizon: self.horizon,
+            inputs: self.inputs.index_select(0, &order),
+            targets: self.targets.index_select(0, &order),
+            weights: self.weights.index_select(0, &order),
+        }
+    }
+}
+
+/// Minimises `mean(weight · |network(input) − target|)` plus the penalties. Every batch has one horizon.
+fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaCha8Rng) -> Network {
+    let store = nn::VarStore::new(Device::Cpu);
+    let network = network.map(|parameter| {
+        let name = store.len().to_string();
+        store.root().add(&name, parameter.shallow_clone(), true)
+    });
+    let mut optimiser =
+        nn::Adam::default().build(&store, recipe.learning_rate).expect("Adam accepts a positive learning rate");
+
+    let batch_size = recipe.batch_size as i64;
+    let batches = |examples: &Examples| (examples.coordinates() + batch_size - 1) / batch_size;
+    let steps = i64::from(recipe.epochs) * examples.iter().map(batches).sum::<i64>();
+    let mut step = 0;
+    for _ in 0..recipe.epochs {
+        let shuffled: Vec<_> = examples.iter().map(|of_horizon| of_horizon.shuffled(draw)).collect();
+        let mut order: Vec<(&Examples, i64)> = shuffled
+            .iter()
+            .flat_map(|of_horizon| (0..batches(of_horizon)).map(move |batch| (of_horizon, batch * batch_size)))
+            .collect();
+        order.shuffle(draw);
+        for (of_horizon, start) in order {
+            optimiser.set_lr(recipe.learning_rate * 0.5 * (1.0 + (PI * step as f64 / steps as f64).cos()));
+            let len = batch_size.min(of_horizon.coordinates() - start);
+            let batch = |tensor: &Tensor| tensor.narrow(0, start, len);
+            let answer = network.forward(&batch(&of_horizon.inputs), of_horizon.horizon); // [batch]
+            let error = (answer - batch(&of_horizon.targets)).abs() * batch(&of_horizon.weights);
+            optimiser.backward_step(&(error.mean(Kind::Float) + penalty(&network, recipe.penalties)));
+            step += 1;
+        }
+    }
+    network.map(|parameter| parameter.detach().copy())
+}
+
+fn penalty(network: &Network, penalties: Penalties) -> Tensor {
+    let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
+    for (name, parameter) in network.parameters() {
+        let (layer, kind) = name.rsplit_once('.').expect("parameters are named layer.kind");
+        let factor = if kind == "bias" { penalties.bias } else { penalties.kernel };
+        if factor > 0.0 && !layer.contains(".a_") {
+            sum += parameter.abs().sum(Kind::Float) * factor;
+        }
+    }
+    sum
+}
+
+fn digests(histories: &[History]) -> Result<Vec<Digest>, PredictorError> {
+    histories.iter().map(History::digest).collect()
+}

@@ -1,0 +1,183 @@
+use std::fmt;
+
+use rewind_job::{OperationType, TILE_COORDINATES};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::{History, Network, Networks, PredictorError, Window};
+
+/// How well networks rewind histories, beside what is simpler: one row an operation type and horizon.
+///
+/// All errors are `Σ weight · |predicted − true residual| / scale`, relative to the same sum for "no change". So
+/// persistence is 1 by definition, and a network whose error is not below the fitted Task Vector's is not worth its
+/// cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Validation {
+    pub rows: Vec<ValidationRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ValidationRow {
+    pub operation: OperationType,
+    pub horizon: u32,
+    pub coordinates: usize,
+    pub predictor: f64,
+    pub persistence: f64,
+    pub linear_extrapolation: f64,
+    /// One λ for all operation types, fitted for this horizon on the training histories.
+    pub task_vector: FittedTaskVector,
+    /// λ fitted for this operation type and horizon on the training histories.
+    pub task_vector_per_operation: FittedTaskVector,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FittedTaskVector {
+    pub lambda: f64,
+    pub error: f64,
+}
+
+/// Measures `networks` on the windows of `histories` that have their number of snapshots and one of their horizons;
+/// λ of the Task Vectors is fitted on `fitted_on`. Tensors that did not move count nowhere: nothing is known of them.
+///
+/// # Errors
+/// `fitted_on` has no moving tensor of an operation type and horizon that is to be measured.
+pub fn validate(
+    networks: &Networks,
+    fitted_on: &[History],
+    histories: &[History],
+) -> Result<Validation, PredictorError> {
+    let _no_grad = tch::no_grad_guard();
+    let snapshots = networks.snapshots();
+    let mut rows = Vec::new();
+    for &horizon in &networks.card().horizons {
+        let one = fit_lambda(moving(fitted_on, snapshots, horizon));
+        for operation in OperationType::ALL {
+            let of_type = |window: &&Window| window.operation == operation;
+            let windows: Vec<_> = moving(histories, snapshots, horizon).filter(of_type).collect();
+            if windows.is_empty() {
+                continue;
+            }
+            let own = fit_lambda(moving(fitted_on, snapshots, horizon).filter(of_type));
+            let (Some(one), Some(own)) = (one, own) else {
+                return Err(PredictorError::NoHistory { operation, snapshots, horizon, histories: "training" });
+            };
+            let no_change = error(&windows, |window| window.residual.zeros_like());
+            if no_change == 0.0 {
+                continue;
+            }
+            let task_vector = |lambda: f64| FittedTaskVector {
+                lambda,
+                error: error(&windows, |window| window.drift() * -lambda) / no_change,
+            };
+            let network = networks.of(operation);
+            rows.push(ValidationRow {
+                operation,
+                horizon,
+                coordinates: windows.iter().map(|window| window.coordinates()).sum(),
+                predictor: error(&windows, |window| residual(network, window)) / no_change,
+                persistence: 1.0,
+                linear_extrapolation: task_vector(f64::from(horizon) / (snapshots - 1) as f64).error,
+                task_vector: task_vector(one),
+                task_vector_per_operation: task_vector(own),
+            });
+        }
+    }
+    Ok(Validation { rows })
+}
+
+/// The λ that minimises the L1 error of `−λ (Φ_{K−1} − Φ_0)` over the windows, in units of their drift scales.
+///
+/// `Σ w/s |r + λ d| = Σ w|d|/s · |λ − (−r/d)|`, so λ is the weighted median of `−r/d`: exact, nothing to iterate.
+/// `None` where nothing drifts.
+pub fn fit_lambda<'a>(windows: impl IntoIterator<Item = &'a Window>) -> Option<f64> {
+    let mut quotients: Vec<(f64, f64)> = Vec::new(); // (−r/d, w|d|/s)
+    for window in windows {
+        for (r, d) in values(&window.residual).into_iter().zip(values(&window.drift())) {
+            let weight = window.weight * d.abs() / window.scale;
+            if weight > 0.0 && weight.is_finite() {
+                quotients.push((-r / d, weight));
+            }
+        }
+    }
+    quotients.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let half = quotients.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
+    let mut below = 0.0;
+    quotients.into_iter().find_map(|(quotient, weight)| {
+        below += weight;
+        (below >= half).then_some(quotient)
+    })
+}
+
+/// The windows of moving tensors with this number of snapshots and this horizon.
+pub(crate) fn moving(histories: &[History], snapshots: usize, horizon: u32) -> impl Iterator<Item = &Window> {
+    histories.iter().flat_map(History::windows).filter(move |window| {
+        window.snapshots.size()[1] == snapshots as i64 && window.horizon == horizon && window.scale > 0.0
+    })
+}
+
+/// `Σ weight · |predicted − true residual| / scale` over all windows.
+fn error(windows: &[&Window], predict: impl Fn(&Window) -> Tensor) -> f64 {
+    let of_window = |window: &Window| {
+        let distance = (predict(window).to_kind(Kind::Double) - &window.residual).abs().sum(Kind::Double);
+        window.weight * distance.double_value(&[]) / window.scale
+    };
+    windows.iter().map(|window| of_window(window)).sum()
+}
+
+/// Tile by tile, as rewinding does: `[coordinates]`.
+fn residual(network: &Network, window: &Window) -> Tensor {
+    let tiles: Vec<_> = window
+        .snapshots
+        .split(TILE_COORDINATES as i64, 0)
+        .iter()
+        .map(|tile| network.residual(tile, window.scale, window.horizon))
+        .collect();
+    Tensor::cat(&tiles, 0)
+}
+
+impl Window {
+    fn coordinates(&self) -> usize {
+        self.residual.numel()
+    }
+
+    /// `Φ_{K−1} − Φ_0`, `[coordinates]`.
+    fn drift(&self) -> Tensor {
+        self.snapshots.select(1, -1) - self.snapshots.select(1, 0)
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.to_kind(Kind::Double).contiguous().copy_data(&mut values, tensor.numel());
+    values
+}
+
+impl fmt::Display for Validation {
+    /// A table, one row a line: L1 errors relative to no change.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<16} {:>3} {:>11} {:>9} {:>11} {:>13} {:>20} {:>20}",
+            "operation", "U", "coordinates", "predictor", "persistence", "extrapolation", "one λ", "λ per operation"
+        )?;
+        for row in &self.rows {
+            let fitted = |fit: FittedTaskVector| format!("{:.3} (λ {:+.3})", fit.error, fit.lambda);
+            writeln!(
+                f,
+                "{:<16} {:>3} {:>11} {:>9.3} {:>11.3} {:>13.3} {:>20} {:>20}",
+                row.operation.name(),
+                row.horizon,
+                row.coordinates,
+                row.predictor,
+                row.persistence,
+                row.linear_extrapolation,
+                fitted(row.task_vector),
+                fitted(row.task_vector_per_operation)
+            )?;
+        }
+        Ok(())
+    }
+}
