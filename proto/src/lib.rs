@@ -1,1 +1,45 @@
+//! The wire: generated types, and their conversion to and from the words of `rewind-job`.
+//!
+//! Only this crate knows protobuf.
 
+mod commands;
+mod events;
+mod json;
+
+/// The generated types, clients and servers.
+#[expect(clippy::all, clippy::unwrap_used, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("rewind.v1");
+}
+
+pub use json::{from_json, to_json};
+
+/// Largest message in bytes: reports and lists of manifests are the largest.
+pub const MESSAGE_LIMIT: usize = 64 << 20;
+
+/// Bytes of an artifact in one piece.
+pub const PIECE: usize = 1 << 20;
+
+/// A message that does not say what it must.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("a message lacks its `{0}`")]
+    Missing(&'static str),
+    #[error("`{field}` is not valid: {source}")]
+    Json { field: &'static str, source: serde_json::Error },
+}
+
+impl From<WireError> for tonic::Status {
+    fn from(error: WireError) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+fn work(job: &rewind_job::JobId, generation: rewind_job::Generation) -> Option<v1::Work> {
+    Some(v1::Work { job: job.0.clone(), generation: generation.0 })
+}
+
+fn work_of(work: Option<v1::Work>) -> Result<(rewind_job::JobId, rewind_job::Generation), WireError> {
+    let work = work.ok_or(WireError::Missing("work"))?;
+    Ok((rewind_job::JobId(work.job), rewind_job::Generation(work.generation)))
+}

@@ -31,8 +31,6 @@ pub struct Assignment {
     pub specification: Specification,
     /// Every manifest committed so far, in order; the work goes on after the last one.
     pub committed: Vec<Manifest>,
-    /// Address that this worker's collective binds.
-    pub bind_address: String,
 }
 
 /// Worker → coordinator.

@@ -1,0 +1,102 @@
+//! Worker → coordinator.
+
+use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, WorkerEvent, WorkerId};
+
+use crate::{
+    WireError, from_json, to_json,
+    v1::{self, worker_message::Event},
+    work, work_of,
+};
+
+impl From<WorkerEvent> for v1::WorkerMessage {
+    fn from(event: WorkerEvent) -> Self {
+        let event = match event {
+            WorkerEvent::Joined { worker, process, version, cores } => {
+                Event::Joined(v1::Joined { worker: worker.0, process, version, cores })
+            }
+            WorkerEvent::Heartbeat => Event::Heartbeat(v1::Empty {}),
+            WorkerEvent::Prepared { job, generation, rank, layout } => Event::Prepared(v1::Prepared {
+                work: work(&job, generation),
+                rank: rank.0,
+                layout_json: to_json(&layout),
+            }),
+            WorkerEvent::ShardDurable { job, generation, rank, round } => Event::ShardDurable(v1::ShardDurable {
+                work: work(&job, generation),
+                rank: rank.0,
+                step: round.step.0,
+                round: round.round.0,
+                shard: round.shard.0,
+                record_json: to_json(&round.record),
+                outcome_json: round.outcome.as_ref().map(to_json),
+            }),
+            WorkerEvent::Progress { job, generation, progress } => Event::Progress(v1::ProgressMade {
+                work: work(&job, generation),
+                step: progress.step.0,
+                text: progress.text,
+                fraction: progress.fraction,
+            }),
+            WorkerEvent::Finished { job, generation, report, weights } => Event::Finished(v1::Finished {
+                work: work(&job, generation),
+                report_json: to_json(&report),
+                weights_json: to_json(&weights),
+            }),
+            WorkerEvent::Failed { job, generation, rank, failure } => Event::Failed(v1::Failed {
+                work: work(&job, generation),
+                rank: rank.0,
+                reason: failure.reason,
+                retryable: failure.retryable,
+            }),
+            WorkerEvent::Left { job, generation } => Event::Left(v1::Left { work: work(&job, generation) }),
+        };
+        Self { event: Some(event) }
+    }
+}
+
+impl TryFrom<v1::WorkerMessage> for WorkerEvent {
+    type Error = WireError;
+
+    fn try_from(message: v1::WorkerMessage) -> Result<Self, WireError> {
+        Ok(match message.event.ok_or(WireError::Missing("event"))? {
+            Event::Joined(m) => {
+                Self::Joined { worker: WorkerId(m.worker), process: m.process, version: m.version, cores: m.cores }
+            }
+            Event::Heartbeat(_) => Self::Heartbeat,
+            Event::Prepared(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let layout = from_json("layout_json", &m.layout_json)?;
+                Self::Prepared { job, generation, rank: Rank(m.rank), layout }
+            }
+            Event::ShardDurable(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let outcome = m.outcome_json.as_deref().map(|json| from_json("outcome_json", json)).transpose()?;
+                let round = Box::new(RoundDone {
+                    step: StepIndex(m.step),
+                    round: Round(m.round),
+                    shard: Digest(m.shard),
+                    record: from_json("record_json", &m.record_json)?,
+                    outcome,
+                });
+                Self::ShardDurable { job, generation, rank: Rank(m.rank), round }
+            }
+            Event::Progress(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let progress = Progress { step: StepIndex(m.step), text: m.text, fraction: m.fraction };
+                Self::Progress { job, generation, progress }
+            }
+            Event::Finished(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let report = from_json("report_json", &m.report_json)?;
+                Self::Finished { job, generation, report, weights: from_json("weights_json", &m.weights_json)? }
+            }
+            Event::Failed(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let failure = Failure { reason: m.reason, retryable: m.retryable };
+                Self::Failed { job, generation, rank: Rank(m.rank), failure }
+            }
+            Event::Left(m) => {
+                let (job, generation) = work_of(m.work)?;
+                Self::Left { job, generation }
+            }
+        })
+    }
+}
