@@ -1,1 +1,42 @@
+//! Logs, the same in every program.
 
+use std::{fs::OpenOptions, io, path::Path, sync::Mutex};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// Environment variable that chooses what is logged: `debug`, `rewind_worker=trace,info`, …
+pub const FILTER: &str = "REWIND_LOG";
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Starts logging to a file, or to standard error.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start(format: Format, file: Option<&Path>) -> io::Result<()> {
+    match file {
+        Some(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            install(format, Mutex::new(file), false);
+        }
+        None => install(format, io::stderr, true),
+    }
+    Ok(())
+}
+
+fn install<W>(format: Format, writer: W, colours: bool)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    match format {
+        Format::Text => log.init(),
+        Format::Json => log.json().init(),
+    }
+}
