@@ -1,12 +1,13 @@
 //! The IDX format of the MNIST files: big-endian sizes, then unsigned bytes.
 
 use std::{
+    cmp::Ordering,
     fs::File,
     io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 /// Labelled images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,8 @@ impl Samples {
 /// Why data cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    #[error("failed to read {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("failed to {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{}: {problem}", path.display())]
     Format { path: PathBuf, problem: String },
     #[error("{field}: {problem}")]
@@ -54,44 +55,57 @@ pub struct IdxSummary {
     pub largest_label: u8,
 }
 
-/// Reads images and their labels. Files ending in `.gz` are unpacked on the way.
+/// Reads images (`[n, height, width]` or `[n, channels, height, width]`) and their labels (`[n]`).
+/// Files ending in `.gz` are unpacked on the way.
 ///
 /// # Errors
 /// Names the file: it cannot be read, is no IDX file of bytes, is too short or too long, or the counts differ.
 pub fn read(images: &Path, labels: &Path) -> Result<Samples, DataError> {
-    let (sizes, pixels) = read_file(images)?;
-    let (label_sizes, label_bytes) = read_file(labels)?;
-    let shape = match sizes[..] {
-        [_, height, width] => [1, height, width],
-        [_, channels, height, width] => [channels, height, width],
-        _ => return Err(format_error(images, format!("expected 3 or 4 dimensions, found {}", sizes.len()))),
-    };
-    if label_sizes.len() != 1 {
-        return Err(format_error(labels, format!("expected 1 dimension, found {}", label_sizes.len())));
-    }
-    if sizes[0] != label_sizes[0] {
-        return Err(format_error(labels, format!("holds {} labels for {} images", label_sizes[0], sizes[0])));
-    }
-    if sizes[0] == 0 {
-        return Err(format_error(images, "holds no images".into()));
-    }
-    Ok(Samples { shape, images: pixels, labels: label_bytes })
+    let mut image_file = IdxFile::open(images)?;
+    let mut label_file = IdxFile::open(labels)?;
+    let shape = check_pair(&image_file, &label_file)?;
+    Ok(Samples { shape, images: image_file.data()?, labels: label_file.data()? })
 }
 
-/// Says what a pair of files holds; they are read whole, so that a short file is found.
+/// Says what a pair of files holds, without keeping the pixels in memory.
+///
+/// Labels are read; of images that are not packed, the header and the file's length.
 ///
 /// # Errors
 /// As [`read`].
 pub fn inspect(images: &Path, labels: &Path) -> Result<IdxSummary, DataError> {
-    let samples = read(images, labels)?;
-    Ok(IdxSummary {
-        count: samples.len(),
-        shape: samples.shape,
-        largest_label: samples.labels.iter().copied().max().unwrap_or(0),
-    })
+    let mut image_file = IdxFile::open(images)?;
+    let mut label_file = IdxFile::open(labels)?;
+    let shape = check_pair(&image_file, &label_file)?;
+    image_file.check_length()?;
+    let labels = label_file.data()?;
+    let largest_label = labels.iter().copied().max().unwrap_or(0);
+    Ok(IdxSummary { count: labels.len(), shape, largest_label })
 }
 
-/// Writes samples as a pair of files.
+/// The images' channels, height and width, if these are images and labels of the same samples.
+fn check_pair(images: &IdxFile, labels: &IdxFile) -> Result<[usize; 3], DataError> {
+    let shape = match images.sizes[..] {
+        [_, height, width] => [1, height, width],
+        [_, channels, height, width] => [channels, height, width],
+        _ => return Err(images.wrong(format!("expected 3 or 4 dimensions, found {}", images.sizes.len()))),
+    };
+    let [count] = labels.sizes[..] else {
+        return Err(labels.wrong(format!("expected 1 dimension, found {}", labels.sizes.len())));
+    };
+    if images.sizes[0] != count {
+        return Err(labels.wrong(format!("holds {count} labels for {} images", images.sizes[0])));
+    }
+    if images.expected == 0 {
+        return Err(images.wrong("holds no images".into()));
+    }
+    Ok(shape)
+}
+
+/// Writes samples as a pair of files, not packed.
+///
+/// # Errors
+/// Names the file that cannot be written.
 pub fn write(samples: &Samples, images: &Path, labels: &Path) -> Result<(), DataError> {
     let [channels, height, width] = samples.shape;
     let sizes: Vec<usize> =
@@ -101,7 +115,7 @@ pub fn write(samples: &Samples, images: &Path, labels: &Path) -> Result<(), Data
 }
 
 fn write_file(path: &Path, sizes: &[usize], bytes: &[u8]) -> Result<(), DataError> {
-    let io_error = |source| DataError::Io { path: path.to_owned(), source };
+    let io_error = |source| DataError::Io { action: "write", path: path.to_owned(), source };
     let mut file = File::create(path).map_err(io_error)?;
     let mut header = vec![0, 0, UNSIGNED_BYTE, sizes.len() as u8];
     for &size in sizes {
@@ -112,35 +126,84 @@ fn write_file(path: &Path, sizes: &[usize], bytes: &[u8]) -> Result<(), DataErro
 
 const UNSIGNED_BYTE: u8 = 0x08;
 
-fn read_file(path: &Path) -> Result<(Vec<usize>, Vec<u8>), DataError> {
-    let io_error = |source| DataError::Io { path: path.to_owned(), source };
-    let file = BufReader::new(File::open(path).map_err(io_error)?);
-    let mut bytes = Vec::new();
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        GzDecoder::new(file).read_to_end(&mut bytes).map_err(io_error)?;
-    } else {
-        let mut file = file;
-        file.read_to_end(&mut bytes).map_err(io_error)?;
-    }
-    let [0, 0, UNSIGNED_BYTE, dimensions, rest @ ..] = &bytes[..] else {
-        return Err(format_error(path, "is not an IDX file of unsigned bytes".into()));
-    };
-    let dimensions = usize::from(*dimensions);
-    if rest.len() < 4 * dimensions {
-        return Err(format_error(path, "ends inside its header".into()));
-    }
-    let (header, data) = rest.split_at(4 * dimensions);
-    let sizes: Vec<usize> =
-        header.chunks_exact(4).map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]]) as usize).collect();
-    let expected = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
-    if expected != Some(data.len()) {
-        return Err(format_error(path, format!("its header {sizes:?} does not fit its {} bytes of data", data.len())));
-    }
-    Ok((sizes, data.to_vec()))
+/// A file whose header has been read.
+struct IdxFile {
+    path: PathBuf,
+    reader: Box<dyn Read>,
+    sizes: Vec<usize>,
+    /// Bytes of data that the header promises.
+    expected: usize,
+    /// Bytes after the header; known where the file is not packed.
+    stored: Option<u64>,
 }
 
-fn format_error(path: &Path, problem: String) -> DataError {
-    DataError::Format { path: path.to_owned(), problem }
+impl IdxFile {
+    fn open(path: &Path) -> Result<Self, DataError> {
+        let io_error = |source| DataError::Io { action: "read", path: path.to_owned(), source };
+        let format_error = |problem: &str| DataError::Format { path: path.to_owned(), problem: problem.to_owned() };
+        let file = File::open(path).map_err(io_error)?;
+        let packed = path.extension().is_some_and(|extension| extension == "gz");
+        let on_disk = file.metadata().map_err(io_error)?.len();
+        let mut reader: Box<dyn Read> =
+            if packed { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(BufReader::new(file)) };
+        let mut read_some = |bytes: &mut [u8]| {
+            reader.read_exact(bytes).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => format_error("ends inside its header"),
+                _ => io_error(error),
+            })
+        };
+        let mut magic = [0; 4];
+        read_some(&mut magic)?;
+        let [0, 0, UNSIGNED_BYTE, dimensions] = magic else {
+            return Err(format_error("is not an IDX file of unsigned bytes"));
+        };
+        let mut header = vec![0; 4 * usize::from(dimensions)];
+        read_some(&mut header)?;
+        let sizes: Vec<usize> = header
+            .chunks_exact(4)
+            .map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]]) as usize)
+            .collect();
+        let expected = sizes
+            .iter()
+            .try_fold(1_usize, |product, &size| product.checked_mul(size))
+            .ok_or_else(|| format_error(&format!("its header {sizes:?} does not fit any file")))?;
+        let stored = (!packed).then(|| on_disk.saturating_sub((magic.len() + header.len()) as u64));
+        Ok(Self { path: path.to_owned(), reader, sizes, expected, stored })
+    }
+
+    /// Everything after the header.
+    fn data(&mut self) -> Result<Vec<u8>, DataError> {
+        // One byte more than promised: a file that is too long is found without reading all of it.
+        let mut data = Vec::new();
+        let source = (&mut self.reader).take((self.expected as u64).saturating_add(1)).read_to_end(&mut data);
+        source.map_err(|source| DataError::Io { action: "read", path: self.path.clone(), source })?;
+        self.check_stored(data.len() as u64)?;
+        Ok(data)
+    }
+
+    fn check_length(&mut self) -> Result<(), DataError> {
+        let stored = match self.stored {
+            Some(stored) => stored,
+            None => io::copy(&mut (&mut self.reader).take((self.expected as u64).saturating_add(1)), &mut io::sink())
+                .map_err(|source| DataError::Io { action: "read", path: self.path.clone(), source })?,
+        };
+        self.check_stored(stored)
+    }
+
+    fn check_stored(&self, found: u64) -> Result<(), DataError> {
+        let (expected, sizes) = (self.expected as u64, &self.sizes);
+        match found.cmp(&expected) {
+            Ordering::Equal => Ok(()),
+            Ordering::Less => Err(self.wrong(format!("holds {found} of the {expected} bytes of its header {sizes:?}"))),
+            Ordering::Greater => {
+                Err(self.wrong(format!("holds more than the {expected} bytes of its header {sizes:?}")))
+            }
+        }
+    }
+
+    fn wrong(&self, problem: String) -> DataError {
+        DataError::Format { path: self.path.clone(), problem }
+    }
 }
 
 #[cfg(test)]
@@ -179,19 +242,48 @@ mod tests {
     }
 
     #[test]
+    fn packed_files_are_unpacked_in_one_or_several_members() {
+        let gzip = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).expect("packs");
+            encoder.finish().expect("packs")
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let (images, labels) = (folder.path().join("images.gz"), folder.path().join("labels.gz"));
+        std::fs::write(&images, [gzip(&IMAGES[..10]), gzip(&IMAGES[10..])].concat()).expect("writes");
+        std::fs::write(&labels, gzip(&LABELS)).expect("writes");
+        assert_eq!(read(&images, &labels).expect("reads").images, [7, 9]);
+        assert_eq!(inspect(&images, &labels).expect("reads").count, 2);
+
+        std::fs::write(&images, gzip(&IMAGES[..17])).expect("writes");
+        let refusal = inspect(&images, &labels).expect_err("refused").to_string();
+        assert!(refusal.ends_with("images.gz: holds 1 of the 2 bytes of its header [2, 1, 1]"), "{refusal}");
+        std::fs::write(&images, &gzip(&IMAGES)[..20]).expect("writes");
+        assert!(read(&images, &labels).expect_err("refused").to_string().contains("images.gz"));
+    }
+
+    #[test]
     fn bad_files_are_refused_by_name() {
         let refusal = |images: &[u8], labels: &[u8]| {
             let (_folder, i, l) = files(images, labels);
-            read(&i, &l).expect_err("refused").to_string()
+            let refusal = read(&i, &l).expect_err("refused").to_string();
+            assert_eq!(inspect(&i, &l).expect_err("refused").to_string(), refusal);
+            refusal
         };
         let mut wrong_magic = IMAGES;
         wrong_magic[2] = 0x0d;
         assert!(refusal(&wrong_magic, &LABELS).ends_with("images: is not an IDX file of unsigned bytes"));
-        assert!(refusal(&IMAGES[..17], &LABELS).contains("does not fit its 1 bytes"));
+        assert!(refusal(&IMAGES[..17], &LABELS).ends_with("images: holds 1 of the 2 bytes of its header [2, 1, 1]"));
         assert!(refusal(&IMAGES[..9], &LABELS).contains("ends inside its header"));
         assert!(refusal(&IMAGES, &[0, 0, 8, 1, 0, 0, 0, 1, 4]).contains("labels: holds 1 labels for 2 images"));
         let huge = [0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255];
-        assert!(refusal(&huge, &LABELS).contains("does not fit"));
+        assert!(refusal(&huge, &LABELS).contains("does not fit any file"));
+        assert!(
+            refusal(&[&IMAGES[..], &[1]].concat(), &LABELS)
+                .ends_with("images: holds more than the 2 bytes of its header [2, 1, 1]")
+        );
+        assert!(refusal(&LABELS, &LABELS).contains("images: expected 3 or 4 dimensions, found 1"));
+        assert!(refusal(&IMAGES, &IMAGES).contains("labels: expected 1 dimension, found 3"));
         let missing = read(Path::new("nowhere/images"), Path::new("nowhere/labels")).expect_err("refused");
         assert!(missing.to_string().starts_with("failed to read nowhere/images"));
     }

@@ -48,13 +48,20 @@ impl Partition {
     /// Splits the pool and picks the forget data, as the specification says.
     ///
     /// # Errors
-    /// Names the field: a label that is no class, a split larger than the pool, an empty forget set.
+    /// Names the field: a label that is no class, images of two sizes, a split larger than the pool, forget data
+    /// that are none or all of the training samples.
     pub fn new(data: &Data, classes: u32, pool: Option<Samples>, own: Option<Samples>) -> Result<Self, DataError> {
         for (field, samples) in [("data.pool.labels", &pool), ("data.forget.files.labels", &own)] {
             let largest = samples.iter().flat_map(|s| &s.labels).copied().max().unwrap_or(0);
             if u32::from(largest) >= classes {
                 return Err(refuse(field, format!("label {largest} is not below model.classes ({classes})")));
             }
+        }
+        if let (Some(pool), Some(own)) = (&pool, &own)
+            && pool.shape != own.shape
+        {
+            let problem = format!("its images are {:?}, but those of data.pool are {:?}", own.shape, pool.shape);
+            return Err(refuse("data.forget.files.images", problem));
         }
         let offset = pool.as_ref().map_or(0, Samples::len) as u32;
         let mut parts = match (&pool, &data.split) {
@@ -81,7 +88,7 @@ impl Partition {
         self.samples[0].shape
     }
 
-    /// The pixels of a sample.
+    /// The pixels of a sample. Panics on an id that no subset of this partition has.
     pub fn image(&self, id: u32) -> &[u8] {
         let mut index = id as usize;
         for samples in &self.samples {
@@ -195,8 +202,14 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
     if positions.is_empty() {
         return Err(refuse(field, "no training sample would be forgotten".into()));
     }
+    if positions.len() == train.len() {
+        return Err(refuse(field, "every training sample would be forgotten".into()));
+    }
     let true_labels = positions.iter().map(|&at| train.labels[at]).collect();
     if let Forget::LabelNoise { seed, .. } = forget {
+        if !(2..=256).contains(&classes) {
+            return Err(refuse("model.classes", format!("must be from 2 to 256 for label noise, but is {classes}")));
+        }
         let mut rng = generator(*seed, "wrong-labels");
         for &at in &positions {
             // Uniform among the other classes.
@@ -280,6 +293,66 @@ mod tests {
     }
 
     #[test]
+    fn wrong_labels_are_uniform_among_the_other_classes() {
+        let data = Data {
+            split: Some(Split { seed: 0, train: 50_000, test: 1, validation: 1, attack: 0 }),
+            ..data(Forget::LabelNoise { share: 0.2, seed: 4 })
+        };
+        let partition = Partition::new(&data, 5, Some(pool(50_002)), None).expect("splits");
+        let mut counts = [[0_u32; 5]; 5];
+        for (&wrong, &truth) in partition.forget().labels.iter().zip(partition.true_forget_labels()) {
+            counts[usize::from(truth)][usize::from(wrong)] += 1;
+        }
+        for (truth, counts) in counts.iter().enumerate() {
+            for (wrong, &count) in counts.iter().enumerate() {
+                // 500 expected, standard deviation about 22.
+                let plausible = if truth == wrong { 0..1 } else { 390..610 };
+                assert!(plausible.contains(&count), "{count} samples of {truth} became {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn uneven_classes_keep_their_proportions_within_one_sample() {
+        let mut pool = pool(150);
+        // 90 of class 0, and 15 of each other one.
+        pool.labels = (0..150).map(|i| if i < 90 { 0 } else { (1 + i % 4) as u8 }).collect();
+        let total = |class: u8| pool.labels.iter().filter(|&&label| label == class).count() as f64;
+        let partition = Partition::new(&data(Forget::Class { label: 1 }), 5, Some(pool.clone()), None).expect("splits");
+        for part in [partition.train(), partition.test(), partition.validation(), partition.attack()] {
+            let part = part.expect("there is a pool");
+            for class in 0..5 {
+                let found = part.labels.iter().filter(|&&label| label == class).count() as f64;
+                let wanted = total(class) * part.len() as f64 / 150.0;
+                assert!((found - wanted).abs() <= 1.0, "{found} of class {class} where {wanted} are due");
+            }
+        }
+    }
+
+    #[test]
+    fn the_split_does_not_depend_on_the_forget_data() {
+        let test = |forget| {
+            Partition::new(&data(forget), 5, Some(pool(150)), None).expect("splits").test().cloned().expect("a pool")
+        };
+        assert_eq!(test(noise()), test(Forget::Class { label: 1 }));
+    }
+
+    #[test]
+    fn forget_files_beside_a_pool_are_numbered_after_it() {
+        let files = IdxFiles { images: "i".into(), labels: "l".into() };
+        let data = data(Forget::Files(files));
+        let own = Samples { shape: [1, 1, 1], images: vec![201, 202], labels: vec![3, 4] };
+        let partition = Partition::new(&data, 5, Some(pool(150)), Some(own.clone())).expect("splits");
+        assert_eq!(partition.forget(), &Subset { ids: vec![150, 151], labels: vec![3, 4] });
+        assert_eq!((partition.image(149), partition.image(150)), (&[149_u8][..], &[201_u8][..]));
+        assert_eq!(partition.train(), partition.remaining());
+
+        let larger = Samples { shape: [1, 2, 1], images: vec![0; 4], ..own };
+        let refusal = Partition::new(&data, 5, Some(pool(150)), Some(larger)).expect_err("refused").to_string();
+        assert!(refusal.starts_with("data.forget.files.images: its images are [1, 2, 1]"));
+    }
+
+    #[test]
     fn one_class_is_forgotten_whole() {
         let partition = Partition::new(&data(Forget::Class { label: 2 }), 5, Some(pool(150)), None).expect("splits");
         assert!(partition.forget().ids.iter().all(|id| id % 5 == 2));
@@ -306,5 +379,9 @@ mod tests {
         assert!(refusal(noise(), 4, 150).starts_with("data.pool.labels: label 4"));
         let tiny = Forget::Random { share: 0.001, seed: 0 };
         assert!(refusal(tiny, 5, 150).starts_with("data.forget.random: no training sample"));
+        let most = Forget::LabelNoise { share: 0.999, seed: 0 };
+        assert!(refusal(most, 5, 150).starts_with("data.forget.label-noise: every training sample"));
+        assert!(refusal(Forget::Class { label: 7 }, 8, 150).starts_with("data.forget.class: no training sample"));
+        assert!(refusal(noise(), 300, 150).starts_with("model.classes: must be from 2 to 256"));
     }
 }

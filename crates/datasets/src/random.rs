@@ -12,7 +12,9 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
-/// The order of `count` samples in an epoch of a step: a permutation, the same on every rank.
+/// The order of `count` samples in an epoch of a step: a permutation of `0..count`.
+///
+/// A function of its arguments alone, so that it is the same on every rank and after every restart.
 pub fn order(seed: u64, step: &str, epoch: u32, count: usize) -> Vec<u32> {
     let mut positions: Vec<u32> = (0..count as u32).collect();
     positions.shuffle(&mut generator(seed, &format!("order/{step}/{epoch}")));
