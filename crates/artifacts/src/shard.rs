@@ -1,9 +1,6 @@
 //! A rank's checkpoint at rest, and the whole that shards of any world size make.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use safetensors::SafeTensors;
 
@@ -26,6 +23,7 @@ pub struct Shard {
     pub counters: BTreeMap<String, u64>,
 }
 
+const START: &str = "start";
 const COUNTER: &str = "counter.";
 const OPTIMISER: &str = "optimiser.";
 const BUFFER: &str = "buffer.";
@@ -35,7 +33,7 @@ impl Shard {
         self.start..self.start + self.weights.len()
     }
 
-    /// As safetensors.
+    /// As safetensors; the bytes are a function of the state.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let flat = |values| Float32 { shape: vec![self.weights.len()], values };
         let mut tensors = vec![("weights".to_owned(), flat(&self.weights[..]))];
@@ -46,23 +44,26 @@ impl Shard {
             let shape = shape.iter().map(|&side| side as usize).collect();
             tensors.push((format!("{BUFFER}{name}"), Float32 { shape, values }));
         }
-        // One entry of JSON-free metadata, so that the bytes do not depend on a map's order.
-        let counters: Vec<String> = self.counters.iter().map(|(name, count)| format!("{name}={count}")).collect();
-        let text = format!("start={} {}", self.start, counters.join(" "));
-        serialize(tensors, HashMap::from([(COUNTER.to_owned(), text)]))
+        let mut metadata: BTreeMap<String, String> =
+            self.counters.iter().map(|(name, count)| (format!("{COUNTER}{name}"), count.to_string())).collect();
+        metadata.insert(START.to_owned(), self.start.to_string());
+        serialize(tensors, &metadata)
     }
 
     /// # Errors
     /// When the bytes are no shard.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let broken = |problem: &str| ArtifactError::Shards(problem.to_owned());
-        let text = metadata(bytes)?.remove(COUNTER).ok_or_else(|| broken("a shard lacks its counters"))?;
+        let metadata = metadata(bytes)?;
+        let start = metadata.get(START).ok_or_else(|| broken("one lacks its start"))?;
+        let start = start.parse().map_err(|_| broken("the start of one is not a number"))?;
         let mut counters = BTreeMap::new();
-        for pair in text.split_whitespace() {
-            let (name, count) = pair.split_once('=').ok_or_else(|| broken("a counter has no value"))?;
-            counters.insert(name.to_owned(), count.parse().map_err(|_| broken("a counter is not a number"))?);
+        for (entry, count) in &metadata {
+            if let Some(name) = entry.strip_prefix(COUNTER) {
+                let count = count.parse().map_err(|_| broken("a counter is not a number"))?;
+                counters.insert(name.to_owned(), count);
+            }
         }
-        let start = counters.remove("start").ok_or_else(|| broken("a shard lacks its start"))? as usize;
         let file = SafeTensors::deserialize(bytes)?;
         let mut shard = Self { start, weights: float32(&file, "weights")?.1, counters, ..Self::default() };
         for name in file.names() {
@@ -79,7 +80,17 @@ impl Shard {
         Ok(shard)
     }
 
-    /// The part of a state that lies in `range`.
+    /// # Errors
+    /// When this is not the state of all `coordinates` of a model.
+    pub fn expect_whole(self, coordinates: usize) -> Result<Self, ArtifactError> {
+        if self.range() == (0..coordinates) {
+            return Ok(self);
+        }
+        let Range { start, end } = self.range();
+        Err(ArtifactError::Shards(format!("they cover coordinates {start}..{end} of a model that has {coordinates}")))
+    }
+
+    /// The part of a state that lies in `range`. Panics if the state does not cover it.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let local = range.start - self.start..range.end - self.start;
         let cut = |values: &Vec<f32>| values[local.clone()].to_vec();
@@ -93,10 +104,11 @@ impl Shard {
     }
 }
 
-/// Joins the shards of all ranks, in rank order, to the whole state.
+/// Joins the shards of all ranks, in rank order, to the whole state. What is whole on every rank is the first one's.
 ///
 /// # Errors
-/// When there are none, they leave a gap or overlap, or they differ in their optimisers.
+/// When there are none, they leave a gap or overlap, or they differ in optimiser, counters or names of buffers.
+/// Whether the last ones are there too, [`Shard::expect_whole`] says.
 pub fn assemble(shards: Vec<Shard>) -> Result<Shard, ArtifactError> {
     let mut shards = shards.into_iter();
     let mut whole = shards.next().ok_or_else(|| ArtifactError::Shards("there are none".into()))?;
@@ -110,6 +122,13 @@ pub fn assemble(shards: Vec<Shard>) -> Result<Shard, ArtifactError> {
         }
         if !shard.optimiser.keys().eq(whole.optimiser.keys()) {
             return Err(ArtifactError::Shards("they come from different optimisers".into()));
+        }
+        if shard.counters != whole.counters {
+            let problem = format!("their counters differ: {:?} and {:?}", whole.counters, shard.counters);
+            return Err(ArtifactError::Shards(problem));
+        }
+        if !shard.buffers.keys().eq(whole.buffers.keys()) {
+            return Err(ArtifactError::Shards("they have different buffers".into()));
         }
         whole.weights.extend(shard.weights);
         for (name, values) in shard.optimiser {
@@ -158,5 +177,18 @@ mod tests {
         assert!(assemble(vec![w.slice(0..4), w.slice(5..10)]).is_err());
         assert!(assemble(vec![w.slice(0..4), w.slice(3..10)]).is_err());
         assert!(Shard::from_bytes(b"nothing").is_err());
+        let mut later = w.slice(4..10);
+        later.counters.insert("epochs".into(), 4);
+        let refusal = assemble(vec![w.slice(0..4), later]).expect_err("refused").to_string();
+        assert!(refusal.contains("their counters differ"), "{refusal}");
+    }
+
+    #[test]
+    fn a_whole_that_lacks_its_last_shards_is_refused() {
+        let first = assemble(vec![whole().slice(0..4), whole().slice(4..7)]).expect("they fit");
+        let refusal = first.expect_whole(10).expect_err("refused").to_string();
+        assert!(refusal.ends_with("they cover coordinates 0..7 of a model that has 10"), "{refusal}");
+        assert_eq!(whole().expect_whole(10).expect("whole"), whole());
+        assert!(whole().expect_whole(9).is_err());
     }
 }

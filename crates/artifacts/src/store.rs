@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -58,15 +59,19 @@ impl ArtifactStore for SharedDirectory {
     fn put(&self, bytes: &[u8]) -> Result<Digest, ArtifactError> {
         let digest = digest_of(bytes);
         let path = self.path_of(&digest)?;
-        // An altered file at this place is replaced.
-        if self.get(&digest).is_ok() {
-            return Ok(digest);
-        }
         let folder = path.parent().expect("path_of puts every artifact into a folder");
-        fs::create_dir_all(folder).map_err(io_error("make", folder))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io_error("write", folder))?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", &path))?;
-        file.persist(&path).map_err(|error| io_error("write", &path)(error.error))?;
+        // An altered file at this place is replaced.
+        if self.get(&digest).is_err() {
+            fs::create_dir_all(folder).map_err(io_error("make", folder))?;
+            // Workers of other users share the directory: the umask alone decides who may read.
+            let mut file = tempfile::Builder::new()
+                .permissions(fs::Permissions::from_mode(0o666))
+                .tempfile_in(folder)
+                .map_err(io_error("write", folder))?;
+            file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", &path))?;
+            file.persist(&path).map_err(|error| io_error("write", &path)(error.error))?;
+        }
+        // Also for a file that was found: its writer may not have come this far yet.
         for folder in [folder, &self.root] {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))?;
         }
@@ -132,7 +137,10 @@ mod tests {
         let (_folder, store) = store();
         let digest = store.put(b"weights").expect("stores");
         fs::write(store.path_of(&digest).unwrap(), b"Weights").expect("alters");
-        assert!(matches!(store.get(&digest), Err(ArtifactError::Altered { .. })));
+        let error = store.get(&digest).expect_err("altered");
+        assert!(matches!(error, ArtifactError::Altered { .. }));
+        let text = error.to_string();
+        assert!(text.contains(&digest.0) && text.contains("artifacts/"), "{text}");
         store.put(b"weights").expect("stores again");
         assert_eq!(store.get(&digest).expect("reads"), b"weights");
     }
@@ -147,6 +155,22 @@ mod tests {
         assert!(!store.contains(&digest).expect("looks"));
         store.put(b"weights").expect("stores");
         assert_eq!(store.get(&digest).expect("reads"), b"weights");
+    }
+
+    #[test]
+    fn many_writers_of_the_same_bytes_do_not_disturb_each_other() {
+        let (_folder, store) = store();
+        let digest = digest_of(b"weights");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    assert_eq!(store.put(b"weights").expect("stores"), digest);
+                    assert_eq!(store.get(&digest).expect("reads"), b"weights");
+                });
+            }
+        });
+        let folder = store.path_of(&digest).unwrap();
+        assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Plain float32 vectors in and out of safetensors.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use safetensors::{Dtype, SafeTensors, View};
 
@@ -31,9 +34,24 @@ impl View for Float32<'_> {
 }
 
 /// Writes tensors; the bytes depend on nothing but the arguments.
-pub fn serialize(tensors: Vec<(String, Float32)>, metadata: HashMap<String, String>) -> Result<Vec<u8>, ArtifactError> {
-    Ok(safetensors::serialize(tensors, Some(metadata))?)
+pub fn serialize(
+    tensors: Vec<(String, Float32)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, ArtifactError> {
+    // The library writes metadata in a hash map's order, which differs from process to process:
+    // the same entries in the order of their names take the same room.
+    let unordered = metadata.clone().into_iter().collect::<HashMap<_, _>>();
+    let mut bytes = safetensors::serialize(tensors, Some(unordered))?;
+    let ordered = serde_json::to_vec(metadata).expect("strings are always JSON");
+    let start = HEADER_LENGTH + METADATA.len();
+    assert_eq!(&bytes[HEADER_LENGTH..start], METADATA, "safetensors writes metadata first");
+    bytes[start..start + ordered.len()].copy_from_slice(&ordered);
+    Ok(bytes)
 }
+
+/// A file starts with the length of its header, little-endian.
+const HEADER_LENGTH: usize = 8;
+const METADATA: &[u8] = br#"{"__metadata__":"#;
 
 /// A tensor's shape and values.
 pub fn float32(file: &SafeTensors, name: &str) -> Result<(Vec<i64>, Vec<f32>), ArtifactError> {
@@ -54,4 +72,22 @@ pub fn float32(file: &SafeTensors, name: &str) -> Result<(Vec<i64>, Vec<f32>), A
 pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, ArtifactError> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     Ok(metadata.metadata().clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_written_in_the_order_of_its_names() {
+        let entries: BTreeMap<String, String> =
+            (0..20).map(|i| (format!("name {i}"), format!("\"{i}\" é\n"))).collect();
+        let tensor = || vec![("weights".to_owned(), Float32 { shape: vec![1], values: &[1.0] })];
+        let bytes = serialize(tensor(), &entries).expect("writes");
+        for _ in 0..5 {
+            assert_eq!(serialize(tensor(), &entries).expect("writes"), bytes);
+        }
+        assert_eq!(metadata(&bytes).expect("reads").into_iter().collect::<BTreeMap<_, _>>(), entries);
+        assert_eq!(float32(&SafeTensors::deserialize(&bytes).expect("reads"), "weights").expect("reads").1, [1.0]);
+    }
 }

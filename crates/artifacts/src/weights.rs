@@ -13,7 +13,10 @@ use crate::{
 /// Buffers by name: shape and values.
 pub type Buffers = BTreeMap<String, (Vec<i64>, Vec<f32>)>;
 
-/// Writes weights (`[P]`) and buffers as safetensors.
+/// Writes weights (`[P]`) and buffers as safetensors; the bytes are a function of the arguments.
+///
+/// # Errors
+/// Names the segment or buffer whose values do not fill its shape.
 pub fn write_weights(
     layout: &Layout,
     weights: &[f32],
@@ -23,13 +26,20 @@ pub fn write_weights(
     let sizes = |shape: &[i64]| shape.iter().map(|&side| side as usize).collect();
     let mut tensors = Vec::new();
     for s in &layout.segments {
-        let values = &weights[s.offset..s.offset + s.len()];
+        let values = weights.get(s.offset..s.offset + s.len()).ok_or_else(|| ArtifactError::Tensor {
+            tensor: s.name.clone(),
+            problem: format!("of shape {:?} does not fit into {} weights", s.shape, weights.len()),
+        })?;
         tensors.push((s.name.clone(), Float32 { shape: sizes(&s.shape), values }));
     }
     for (name, (shape, values)) in buffers {
+        if shape.iter().product::<i64>() != values.len() as i64 {
+            let problem = format!("has shape {shape:?}, but {} values", values.len());
+            return Err(ArtifactError::Tensor { tensor: name.clone(), problem });
+        }
         tensors.push((name.clone(), Float32 { shape: sizes(shape), values }));
     }
-    serialize(tensors, metadata.clone().into_iter().collect())
+    serialize(tensors, metadata)
 }
 
 /// Reads weights (`[P]`) by the names and shapes of `layout`; every other float32 tensor is a buffer.
@@ -79,5 +89,17 @@ mod tests {
         assert_eq!(refusal(other), "tensor `a.weight` has shape [2, 2], but the model's is [4, 1]");
         assert_eq!(refusal(Layout::new([("b".into(), vec![1])])), "tensor `b` is not in the file");
         assert!(read_weights(b"not safetensors", &layout).is_err());
+        assert!(read_weights(&bytes[..bytes.len() - 1], &layout).is_err());
+    }
+
+    #[test]
+    fn values_that_do_not_fill_their_shapes_are_named() {
+        let layout = Layout::new([("a.weight".into(), vec![2, 2]), ("a.bias".into(), vec![2])]);
+        let refusal = |weights: &[f32], buffers: &Buffers| {
+            write_weights(&layout, weights, buffers, &BTreeMap::new()).expect_err("refused").to_string()
+        };
+        assert_eq!(refusal(&[0.0; 5], &Buffers::new()), "tensor `a.bias` of shape [2] does not fit into 5 weights");
+        let short = Buffers::from([("bn.running_mean".into(), (vec![3], vec![0.5]))]);
+        assert_eq!(refusal(&[0.0; 6], &short), "tensor `bn.running_mean` has shape [3], but 1 values");
     }
 }
