@@ -13,6 +13,8 @@ pub enum Mode {
     Train { momentum: f64 },
 }
 
+/// Convolution over `[N, C, H, W]`; weight `[outputs, inputs / groups, kernel, kernel]`.
+/// Weights and biases start as PyTorch's: uniform in ±1/√(inputs / groups · kernel²).
 pub struct Conv2d {
     weight: Parameter,
     bias: Option<Parameter>,
@@ -54,6 +56,8 @@ impl Conv2d {
     }
 }
 
+/// `x · weightᵀ + bias`; weight `[outputs, inputs]`.
+/// Weights and biases start as PyTorch's: uniform in ±1/√inputs.
 pub struct Linear {
     weight: Parameter,
     bias: Parameter,
@@ -73,6 +77,7 @@ impl Linear {
     }
 }
 
+/// Batch normalisation (Ioffe and Szegedy, 2015) with ε = 1e-5. Scale and running variance start at 1, the rest at 0.
 pub struct BatchNorm {
     weight: Parameter,
     bias: Parameter,
@@ -90,16 +95,20 @@ impl BatchNorm {
         }
     }
 
+    /// `x` is `[N, C, H, W]`. As in torch, a batch is normalised by its biased variance, and the running variance
+    /// takes the unbiased one.
     pub fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
         let (training, momentum) = match mode {
             Mode::Inference => (false, 0.0),
             Mode::Train { momentum } => (true, momentum),
         };
+        // A single value a channel has no unbiased variance: it would make the running one infinite or NaN.
+        let measurable = !training || x.numel() > self.running_mean.numel();
         x.batch_norm(
             Some(p.get(self.weight)),
             Some(p.get(self.bias)),
-            Some(&self.running_mean),
-            Some(&self.running_var),
+            measurable.then_some(&self.running_mean),
+            measurable.then_some(&self.running_var),
             training,
             momentum,
             1e-5,

@@ -19,7 +19,7 @@ pub(crate) trait Body: Send {
     fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
 }
 
-/// An architecture with its weights in flat coordinates.
+/// An architecture with its weights in flat coordinates; float32, on the CPU.
 pub struct Network {
     parameters: Parameters,
     body: Box<dyn Body>,
@@ -50,13 +50,15 @@ impl Network {
         &self.parameters.layout
     }
 
-    /// The storage of all parameters, `[P]`: changing it in place moves the network.
+    /// The storage of all parameters, `[P]`: changing it in place under `no_grad` moves the network.
     pub fn flat(&self) -> &Tensor {
         &self.parameters.flat
     }
 
     /// Replaces all weights; `weights` has `P` values.
     pub fn load(&self, weights: &[f32]) {
+        // copy_ would spread a single value over all coordinates.
+        assert_eq!(weights.len(), self.layout().coordinates(), "one weight a coordinate");
         no_grad(|| self.flat().shallow_clone().copy_(&Tensor::from_slice(weights)));
     }
 

@@ -8,7 +8,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 /// How fresh weights are drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Initial {
-    /// Uniform in ±1/√fan-in: PyTorch's default for convolutions, linear layers and their biases.
+    /// Uniform in ±1/√fan-in: PyTorch's default for convolutions, linear layers and their biases
+    /// (for weights Kaiming-uniform with a = √5; He et al., 2015). Fan-in is the weight's, also for a bias.
     FanIn(i64),
     Constant(f32),
 }
@@ -85,6 +86,7 @@ impl Parameters {
 
     /// Copies every gradient into `into` (`[P]`), zero where there is none, and clears it.
     pub fn collect_gradients(&self, into: &Tensor) {
+        assert_eq!(into.size(), self.flat.size(), "one gradient a coordinate");
         no_grad(|| {
             for (segment, view) in self.layout.segments.iter().zip(&self.views) {
                 let mut place = into.narrow(0, segment.offset as i64, segment.len() as i64);

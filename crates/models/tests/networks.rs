@@ -23,7 +23,9 @@ fn every_architecture_answers_for_every_image_size() {
     for architecture in Architecture::ALL {
         for image in [DIGIT, [3, 32, 32], [1, 8, 8]] {
             let network = Network::build(architecture, 7, image, 0);
-            assert_eq!(network.forward(&images(3, image), Mode::Inference).size(), [3, 7], "{architecture:?}");
+            for mode in [Mode::Inference, Mode::Train { momentum: 0.1 }] {
+                assert_eq!(network.forward(&images(3, image), mode).size(), [3, 7], "{architecture:?}");
+            }
             let segments = &network.layout().segments;
             let names: BTreeSet<&str> = segments.iter().map(|s| s.name.as_str()).collect();
             assert_eq!(names.len(), segments.len());
@@ -33,9 +35,42 @@ fn every_architecture_answers_for_every_image_size() {
 }
 
 #[test]
-fn the_residual_network_has_about_a_hundred_thousand_parameters() {
+fn networks_have_the_size_and_the_names_they_are_known_by() {
+    let size = |architecture| Network::build(architecture, 10, DIGIT, 0).layout().coordinates();
+    assert_eq!(Architecture::ALL.map(size), [96_314, 109_386, 107_786, 33_338, 18_826]);
     let network = Network::build(Architecture::ResidualSmall, 10, DIGIT, 0);
-    assert!((70_000..130_000).contains(&network.layout().coordinates()), "{}", network.layout().coordinates());
+    let segments = &network.layout().segments;
+    for (name, shape) in [
+        ("conv1.weight", vec![16, 1, 3, 3]),
+        ("layer1.0.conv1.weight", vec![16, 16, 3, 3]),
+        ("layer2.0.downsample.0.weight", vec![32, 16, 1, 1]),
+        ("layer2.1.conv2.weight", vec![32, 32, 3, 3]),
+        ("layer3.0.bn2.bias", vec![64]),
+        ("fc.weight", vec![10, 64]),
+    ] {
+        assert!(segments.iter().any(|s| s.name == name && s.shape == shape), "{name} {shape:?}");
+    }
+    assert!(!segments.iter().any(|s| s.name.starts_with("layer1.0.downsample")));
+    let names: Vec<String> = network.buffers().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 22);
+    assert_eq!(names[..2], ["bn1.running_mean", "bn1.running_var"]);
+}
+
+#[test]
+fn fresh_weights_are_uniform_within_one_over_the_root_of_fan_in() {
+    let network = Network::build(Architecture::Lenet, 10, DIGIT, 3);
+    let weights = values(network.flat());
+    for (name, fan_in) in [("conv1.weight", 25), ("conv2.weight", 150), ("fc1.bias", 784), ("fc1.weight", 784)] {
+        let segment = network.layout().segments.iter().find(|s| s.name == name).expect("it has this segment");
+        let values = &weights[segment.offset..segment.offset + segment.len()];
+        let bound = 1.0 / (fan_in as f32).sqrt();
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!((0.9 * bound..=bound).contains(&largest), "{name}: {largest} for {bound}");
+        // Three standard deviations of the mean square of that many uniform numbers around a third.
+        let mean_square = values.iter().map(|v| (v / bound).powi(2)).sum::<f32>() / values.len() as f32;
+        let deviation = 3.0 * (4.0 / 45.0 / values.len() as f32).sqrt();
+        assert!((mean_square - 1.0 / 3.0).abs() < deviation, "{name}: {mean_square}");
+    }
 }
 
 #[test]
@@ -55,6 +90,66 @@ fn changing_the_flat_tensor_moves_the_network() {
         second.load(&values(first.flat()));
         assert_eq!(answer(&first), answer(&second), "{architecture:?}");
     }
+}
+
+#[test]
+fn a_step_on_the_flat_tensor_is_seen_by_the_next_forward_and_backward() {
+    let network = Network::build(Architecture::Mlp, 10, DIGIT, 1);
+    let (x, labels) = (images(8, DIGIT), Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5, 6, 7]));
+    let gradient = network.flat().zeros_like();
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        let loss = network.forward(&x, Mode::Inference).cross_entropy_for_logits(&labels);
+        losses.push(loss.double_value(&[]));
+        loss.backward();
+        network.collect_gradients(&gradient);
+        no_grad(|| {
+            let _ = network.flat().shallow_clone().g_sub_(&(&gradient * 0.1));
+        });
+    }
+    assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
+}
+
+#[test]
+fn the_perceptrons_gradients_are_those_computed_by_hand() {
+    let network = Network::build(Architecture::Mlp, 10, DIGIT, 1);
+    let (x, labels) = (images(4, DIGIT), Tensor::from_slice(&[1_i64, 3, 5, 7]));
+    network.forward(&x, Mode::Inference).cross_entropy_for_logits(&labels).backward();
+    let found = network.flat().zeros_like();
+    network.collect_gradients(&found);
+
+    // Back-propagation in float64, without autograd.
+    let layout = network.layout();
+    let part = |flat: &Tensor, name: &str| {
+        let s = layout.segments.iter().find(|s| s.name == name).expect("it has this segment");
+        flat.narrow(0, s.offset as i64, s.len() as i64).view(&s.shape[..]).to_kind(Kind::Double)
+    };
+    let weight = |layer: i32| part(network.flat(), &format!("fc{layer}.weight"));
+    let layer = |x: &Tensor, n: i32| x.matmul(&weight(n).tr()) + part(network.flat(), &format!("fc{n}.bias"));
+    let pixels = x.view([4, -1]).to_kind(Kind::Double);
+    let (a1, a2) = (layer(&pixels, 1), layer(&layer(&pixels, 1).relu(), 2));
+    let (h1, h2) = (a1.relu(), a2.relu());
+    // Mean cross-entropy: (softmax − one-hot) / N.
+    let d3 = (layer(&h2, 3).softmax(-1, Kind::Double) - labels.onehot(10)) / 4.0;
+    let d2 = d3.matmul(&weight(3)) * a2.gt(0.0);
+    let d1 = d2.matmul(&weight(2)) * a1.gt(0.0);
+    for (name, delta, input) in [("fc1", &d1, &pixels), ("fc2", &d2, &h1), ("fc3", &d3, &h2)] {
+        for (kind, expected) in
+            [("weight", delta.tr().matmul(input)), ("bias", delta.sum_dim_intlist([0].as_slice(), false, Kind::Double))]
+        {
+            let error = (part(&found, &format!("{name}.{kind}")) - &expected).abs().max().double_value(&[]);
+            let scale = expected.abs().max().double_value(&[]);
+            assert!(scale > 0.0 && error < 1e-5 * scale, "{name}.{kind}: {error} of {scale}");
+        }
+    }
+}
+
+#[test]
+fn parameters_without_gradient_collect_zeros() {
+    let network = Network::build(Architecture::VggSmall, 10, DIGIT, 1);
+    let into = network.flat().ones_like();
+    network.collect_gradients(&into);
+    assert!(values(&into).iter().all(|&gradient| gradient == 0.0));
 }
 
 #[test]
@@ -90,6 +185,29 @@ fn gradients_agree_with_finite_differences() {
 }
 
 #[test]
+fn inference_changes_no_buffer_of_any_architecture() {
+    for architecture in Architecture::ALL {
+        let network = Network::build(architecture, 10, DIGIT, 1);
+        let _ = no_grad(|| network.forward(&images(4, DIGIT), Mode::Train { momentum: 0.3 }));
+        let state = || network.buffers().iter().map(|(_, tensor)| values(tensor)).collect::<Vec<_>>();
+        let before = state();
+        let _ = no_grad(|| network.forward(&images(6, DIGIT), Mode::Inference));
+        assert_eq!(state(), before, "{architecture:?}");
+    }
+}
+
+#[test]
+fn a_single_value_a_channel_leaves_the_running_statistics_alone() {
+    // At 8×8 the last stage has one place: one sample is one value a channel.
+    let network = Network::build(Architecture::ResidualSmall, 10, [1, 8, 8], 1);
+    let logits = no_grad(|| network.forward(&images(1, [1, 8, 8]), Mode::Train { momentum: 0.1 }));
+    assert!(values(&logits).iter().all(|logit| logit.is_finite()));
+    for (name, tensor) in network.buffers() {
+        assert!(values(&tensor).iter().all(|value| value.is_finite()), "{name}");
+    }
+}
+
+#[test]
 fn batch_norm_takes_the_batch_statistics_in_training_and_leaves_them_alone_in_inference() {
     let network = Network::build(Architecture::ResidualSmall, 10, DIGIT, 1);
     let x = images(5, DIGIT);
@@ -111,6 +229,8 @@ fn batch_norm_takes_the_batch_statistics_in_training_and_leaves_them_alone_in_in
     assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
 
     let before = buffer("bn1.running_var");
+    let expected = values(&stem.var_dim([0, 2, 3].as_slice(), true, false));
+    assert!(before.iter().zip(&expected).all(|(a, b)| (a / b - 1.0).abs() < 1e-4), "{before:?} {expected:?}");
     let _ = no_grad(|| network.forward(&(&x * 2.0), Mode::Train { momentum: 0.5 }));
     let after = buffer("bn1.running_var");
     // Twice the input has four times the variance: the mean of one and four parts.
