@@ -10,6 +10,8 @@ use crate::EvaluationError;
 const C: f64 = 3.0;
 /// The kernel is exp(−distance² / width); γ = 1/features = 1.
 const WIDTH: f64 = 1.0;
+/// The solver stops when no pair of samples violates the optimality conditions by more (libsvm's default).
+const TOLERANCE: f64 = 1e-3;
 
 /// What the attack found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,8 +24,11 @@ pub struct Membership {
 }
 
 /// Attacks by the probability of the true class: fitted on `members` and `non_members`, asked about `forget`.
+/// SalUn takes as many members as there are non-members; the caller sees to that.
 ///
-/// The balanced accuracy comes from a second classifier, fitted on every other sample and asked about the rest.
+/// The balanced accuracy comes from a second classifier of the same settings, fitted on every other sample of each
+/// kind (the first, the third, …) and asked about the rest: a function of the samples and their order alone.
+/// Where all samples are equal, everything is called a member.
 ///
 /// # Errors
 /// Too few samples, or probabilities that are not finite.
@@ -60,12 +65,13 @@ fn attack(members: &[f64], non_members: &[f64], asked: &[f64]) -> Result<Vec<boo
     let records: Vec<f64> = members.iter().chain(non_members).copied().collect();
     let targets: Array1<bool> = (0..records.len()).map(|index| index < members.len()).collect();
     if records.iter().all(|&p| p == records[0]) {
-        // Nothing tells them apart: everything is a member, as for a classifier that was fitted on equal points.
-        return Ok(asked.iter().map(|&p| p != records[0]).collect());
+        // Nothing tells them apart: everything counts as a member.
+        return Ok(vec![false; asked.len()]);
     }
     let classifier = Svm::<f64, bool>::params()
         .pos_neg_weights(C, C)
         .gaussian_kernel(WIDTH)
+        .eps(TOLERANCE)
         .fit(&Dataset::new(column(records), targets))
         .map_err(|error| EvaluationError::Fit(error.to_string()))?;
     let is_member: Array1<bool> = classifier.predict(&column(asked.to_vec()));
@@ -74,7 +80,51 @@ fn attack(members: &[f64], non_members: &[f64], asked: &[f64]) -> Result<Vec<boo
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::Value;
+
     use super::*;
+
+    /// Written by tests/golden/svc.py.
+    fn golden() -> Vec<Value> {
+        let golden: Value = serde_json::from_str(include_str!("../tests/golden/svc.json")).expect("JSON");
+        golden["cases"].as_array().expect("a list").clone()
+    }
+
+    fn numbers(case: &Value, name: &str) -> Vec<f64> {
+        case[name].as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number")).collect()
+    }
+
+    #[test]
+    fn the_attack_agrees_with_scikit_learn() {
+        for case in golden() {
+            let [members, others, asked] = ["members", "non_members", "asked"].map(|name| numbers(&case, name));
+            let found = attack(&members, &others, &asked).expect("fits");
+            let expected = case["called_non_member"].as_array().expect("a list");
+            let decisions = numbers(&case, "decision");
+            assert_eq!(found.len(), expected.len());
+            let mut agreed = 0;
+            for ((&found, expected), decision) in found.iter().zip(expected).zip(decisions) {
+                let same = Some(found) == expected.as_bool();
+                agreed += usize::from(same);
+                // Both stop within a tolerance: they may differ on the boundary, and only there.
+                assert!(same || decision.abs() < 10.0 * TOLERANCE, "{}: decision {decision}", case["name"]);
+            }
+            assert!(agreed * 100 >= found.len() * 99, "{}: {agreed} of {}", case["name"], found.len());
+        }
+    }
+
+    #[test]
+    fn the_attack_ends_soon_on_every_shape_of_data() {
+        for case in golden() {
+            let [members, others, asked] = ["members", "non_members", "asked"].map(|name| numbers(&case, name));
+            let start = Instant::now();
+            membership_inference(&members, &others, &asked).expect("fits");
+            // Some 0.1 s on an idle core: the room is for busy machines.
+            assert!(start.elapsed() < Duration::from_secs(5), "{}: {:?}", case["name"], start.elapsed());
+        }
+    }
 
     #[test]
     fn separable_members_are_told_apart() {
@@ -86,7 +136,29 @@ mod tests {
 
     #[test]
     fn equal_samples_say_nothing() {
-        let found = membership_inference(&[1.0; 10], &[1.0; 10], &[1.0; 10]).expect("fits");
+        let found = membership_inference(&[1.0; 10], &[1.0; 10], &[1.0, 0.5]).expect("fits");
+        assert_eq!(found, Membership { non_member_share: 0.0, balanced_accuracy: 50.0 });
+    }
+
+    #[test]
+    fn samples_that_differ_by_little_still_have_an_answer() {
+        let nearly = |step: f64| (0..250).map(|i| 1.0 - step * f64::from(i)).collect::<Vec<_>>();
+        let mut one_off = [1.0; 250];
+        one_off[0] = 0.0;
+        for (members, others) in
+            [(nearly(1e-16), nearly(1e-12)), (nearly(1e-7), nearly(1e-7)), (vec![1.0; 250], one_off.to_vec())]
+        {
+            let found = membership_inference(&members, &others, &members).expect("fits");
+            assert!((0.0..=100.0).contains(&found.non_member_share), "{found:?}");
+            assert!((40.0..=60.0).contains(&found.balanced_accuracy), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_attack_that_answers_the_same_for_all_has_a_balanced_accuracy_of_half() {
+        // Far more members than others, all alike: it calls everything a member.
+        let members: Vec<f64> = (0..200).map(|i| f64::from(i % 10) / 10.0).collect();
+        let found = membership_inference(&members, &members[..10], &members).expect("fits");
         assert_eq!(found, Membership { non_member_share: 0.0, balanced_accuracy: 50.0 });
     }
 
