@@ -11,6 +11,7 @@ use rewind_job::Digest;
 
 pub use shard::{Shard, assemble};
 pub use store::{ArtifactStore, SharedDirectory, digest_of};
+pub use tensors::check_header;
 pub use weights::{Buffers, read_weights, write_weights};
 
 /// Why an artifact cannot be stored or used.

@@ -91,3 +91,9 @@ mod tests {
         assert_eq!(float32(&SafeTensors::deserialize(&bytes).expect("reads"), "weights").expect("reads").1, [1.0]);
     }
 }
+
+/// Whether the bytes are a safetensors file, by its header and length.
+pub fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
+    SafeTensors::deserialize(bytes)?;
+    Ok(())
+}

@@ -59,14 +59,9 @@ impl Control {
         events.iter().filter(|event| event.sequence > sequence).cloned().collect()
     }
 
-    /// Names of the idle workers, and how many there are in all.
-    pub fn workers(&self) -> (Vec<WorkerId>, usize) {
-        (self.fleet.idle(), self.fleet.len())
-    }
-
-    /// Whether this worker may meet others under this generation.
-    pub fn is_current(&self, job: &JobId, generation: Generation) -> bool {
-        self.job(job).is_some_and(|job| job.head.generation == generation && job.gang.is_some())
+    /// Names of all workers, in order.
+    pub fn workers(&self) -> Vec<WorkerId> {
+        self.fleet.names()
     }
 
     /// What must be done about `event`.

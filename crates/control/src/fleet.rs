@@ -46,6 +46,10 @@ impl Fleet {
         self.workers.len()
     }
 
+    pub fn names(&self) -> Vec<WorkerId> {
+        self.workers.keys().cloned().collect()
+    }
+
     /// In the order of their names, so that the same fleet makes the same gangs.
     pub fn idle(&self) -> Vec<WorkerId> {
         self.workers.iter().filter(|(_, w)| w.duty == Duty::Idle).map(|(name, _)| name.clone()).collect()

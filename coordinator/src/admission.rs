@@ -1,0 +1,75 @@
+//! What is refused at submission: bad specifications, and files that are not what they must be.
+
+use std::{fs, path::Path};
+
+use rewind_artifacts::ArtifactStore;
+use rewind_datasets::{IdxSummary, idx};
+use rewind_job::{Action, Forget, IdxFiles, Method, Source, Specification, SpecificationError};
+
+/// Reads a specification and looks into every file that it names.
+///
+/// # Errors
+/// Names the field and what is wrong with it.
+pub fn check(text: &str, artifacts: &dyn ArtifactStore) -> Result<Specification, SpecificationError> {
+    let specification = Specification::parse(text, Path::new("/"))?;
+    for (field, path) in specification.files() {
+        let found = fs::metadata(&path).map_err(|error| refuse(&field, format!("{}: {error}", path.display())))?;
+        if !found.is_file() {
+            return Err(refuse(&field, format!("{} is not a file", path.display())));
+        }
+    }
+    if let Some(pool) = &specification.data.pool {
+        let summary = samples(&specification, pool, "data.pool")?;
+        if let Some(split) = &specification.data.split {
+            let wanted = [split.train, split.test, split.validation, split.attack].map(|size| size as usize);
+            if wanted.iter().sum::<usize>() > summary.count {
+                let sum = wanted.iter().sum::<usize>();
+                let problem = format!("its parts sum to {sum}, but the pool has {} samples", summary.count);
+                return Err(refuse("data.split", problem));
+            }
+        }
+    }
+    if let Forget::Files(files) = &specification.data.forget {
+        samples(&specification, files, "data.forget.files")?;
+    }
+    if let Some(source) = &specification.model.weights {
+        safetensors(source, "model.weights", artifacts)?;
+    }
+    for (index, step) in specification.steps.iter().enumerate() {
+        if let Action::Unlearn(unlearn) = &step.action
+            && let Method::Rewinding(rewinding) = &unlearn.method
+        {
+            let field = format!("step[{index}].unlearn.method.rewinding.predictor");
+            safetensors(&rewinding.predictor, &field, artifacts)?;
+        }
+    }
+    Ok(specification)
+}
+
+fn refuse(field: &str, problem: impl Into<String>) -> SpecificationError {
+    SpecificationError::new(field, problem)
+}
+
+fn samples(specification: &Specification, files: &IdxFiles, field: &str) -> Result<IdxSummary, SpecificationError> {
+    let summary = idx::inspect(&files.images, &files.labels).map_err(|error| refuse(field, error.to_string()))?;
+    let model = &specification.model;
+    let image = model.image.map(|side| side as usize);
+    if summary.shape != image {
+        let problem = format!("images are {:?}, but model.image is {image:?}", summary.shape);
+        return Err(refuse(&format!("{field}.images"), problem));
+    }
+    if u32::from(summary.largest_label) >= model.classes {
+        let problem = format!("label {} is not below model.classes ({})", summary.largest_label, model.classes);
+        return Err(refuse(&format!("{field}.labels"), problem));
+    }
+    Ok(summary)
+}
+
+/// The header alone: whether the tensors fit the model is found by the workers, before anything is trained.
+fn safetensors(source: &Source, field: &str, artifacts: &dyn ArtifactStore) -> Result<(), SpecificationError> {
+    let bytes = match source {
+        Source::File(path) => fs::read(path).map_err(|error| refuse(field, format!("{}: {error}", path.display())))?,
+        Source::Artifact(digest) => artifacts.get(digest).map_err(|error| refuse(field, error.to_string()))?,
+    };
+    rewind_artifacts::check_header(&bytes).map_err(|error| refuse(field, error.to_string()))
+}
