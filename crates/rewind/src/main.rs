@@ -1,5 +1,42 @@
-mod page;
+//! `rewind`: asks a fleet to unlearn, and shows what came of it.
 
-fn main() {
-    let _ = page::render as fn(&rewind_job::Report) -> String;
+mod arguments;
+mod client;
+mod commands;
+mod error;
+mod fleet;
+mod output;
+mod page;
+mod processes;
+mod screen;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+// One thread: children are started by the main thread, whose death is what they watch for.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Up(up) => commands::up::run(up).await,
+        Command::Submit(submit) => commands::submit::run(submit).await,
+        Command::Jobs(jobs) => commands::jobs::list(jobs).await,
+        Command::Watch(watch) => commands::jobs::watch(watch).await,
+        Command::Cancel(cancel) => commands::jobs::cancel(cancel).await,
+        Command::Events(events) => commands::jobs::events(events).await,
+        Command::Report(report) => commands::report::run(report).await,
+        Command::Demo(demo) => commands::demo::run(demo).await,
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
+        Command::Page(page) => commands::report::page(&page),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

@@ -48,3 +48,4 @@ pub fn render(report: &Report) -> String {
         version = text::Escaped(&report.version),
     )
 }
+pub use text::{bytes, decimal, instant, seconds};

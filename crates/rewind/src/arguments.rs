@@ -1,0 +1,278 @@
+//! The words a user types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Removes what a trained model learned from some of its data, with that data alone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rewind",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done · 1 the job, the fleet or the network failed · 2 wrong usage or a refused specification\n\n\
+Start here:\n  rewind demo\n  rewind up --workers 2 &\n  rewind submit examples/demo.toml --watch --out out/demo"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a local fleet: one coordinator and several workers, until Ctrl-C.
+    Up(Up),
+    /// Send a specification to the fleet.
+    Submit(Submit),
+    /// List all jobs.
+    Jobs(Jobs),
+    /// Follow a job until it ends.
+    Watch(Watch),
+    /// Stop a job for good.
+    Cancel(Cancel),
+    /// Write a finished job's report.json and report.html.
+    Report(Report),
+    /// Print the coordinator's decisions about a job, with their reasons.
+    Events(Events),
+    /// Run the demonstration from start to end: fleet, job, report.
+    Demo(Demo),
+    /// Check what this machine has: programs, data, timeouts.
+    Doctor(Doctor),
+    /// Draw report.html again from a report.json.
+    Page(Page),
+}
+
+/// Which fleet is meant.
+#[derive(Clone, Debug, Args)]
+pub struct Where {
+    /// Address of the coordinator; wins over --dir.
+    #[arg(long, value_name = "URL", env = "REWIND_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// Folder of a local fleet, as given to `rewind up`.
+    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind up --workers 2\n  rewind up --workers 4 --dir /tmp/fleet --listen 127.0.0.1:7400"
+)]
+pub struct Up {
+    /// How many workers to start.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: u32,
+    /// Folder for state, artifacts and logs; jobs in it go on where they were.
+    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    pub dir: PathBuf,
+    /// Address the coordinator listens on; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind submit examples/quick.toml\n  rewind submit examples/demo.toml --watch --out out/demo"
+)]
+pub struct Submit {
+    /// The specification; paths in it are taken from its folder.
+    #[arg(value_name = "SPEC.toml")]
+    pub specification: PathBuf,
+    /// Follow the job until it ends.
+    #[arg(long)]
+    pub watch: bool,
+    /// Write the report there when the job has finished (follows the job).
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rewind jobs\n  rewind jobs --json")]
+pub struct Jobs {
+    /// Print a JSON list of job states.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rewind watch job-1\n  rewind watch job-1 --json    one state a line")]
+pub struct Watch {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    /// Print each state as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rewind cancel job-1")]
+pub struct Cancel {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind report job-1 --out out/job-1\n  rewind report job-1 --out out/job-1 --weights"
+)]
+pub struct Report {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    /// Folder for report.json and report.html.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Write the weights of each step, too: DIR/weights/STEP.safetensors.
+    #[arg(long)]
+    pub weights: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rewind events job-1\n  rewind events job-1 --json")]
+pub struct Events {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    /// Print a JSON list.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind demo\n  rewind demo --workers 3 --out out/three\n  rewind demo --search --seeds 1,2,3"
+)]
+pub struct Demo {
+    /// World size of the job, and workers to start.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Folder for the report; the fleet lives in DIR/fleet.
+    #[arg(long, value_name = "DIR", default_value = "out/demo")]
+    pub out: PathBuf,
+    /// Folder of the digits.
+    #[arg(long, value_name = "DIR", default_value = ".data/digits")]
+    pub data: PathBuf,
+    /// Folder of the trained predictors.
+    #[arg(long, value_name = "DIR", default_value = "predictors")]
+    pub predictors: PathBuf,
+    /// Search the settings of rewinding and of task-vector on validation data instead.
+    #[arg(long)]
+    pub search: bool,
+    #[command(flatten)]
+    pub grid: Grid,
+}
+
+/// What `--search` tries: every learning rate with every scale, as many for one method as for the other.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Search")]
+pub struct Grid {
+    /// Forward learning rates (Adam), for both methods.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1e-4,3e-4,1e-3", requires = "search")]
+    pub learning_rates: Vec<f64>,
+    /// λ of task-vector.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.2,0.3,0.5,1", requires = "search")]
+    pub lambdas: Vec<f64>,
+    /// Scales of rewinding; as many as there are λ.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.25,0.5,1,2", requires = "search")]
+    pub scales: Vec<f64>,
+    /// Training seeds; the best validation accuracy is averaged over them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1", requires = "search")]
+    pub seeds: Vec<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rewind doctor\n  rewind doctor --json")]
+pub struct Doctor {
+    /// Folder of the digits.
+    #[arg(long, value_name = "DIR", default_value = ".data/digits")]
+    pub data: PathBuf,
+    /// Folder of the trained predictors.
+    #[arg(long, value_name = "DIR", default_value = "predictors")]
+    pub predictors: PathBuf,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rewind page out/demo/report.json --out page.html")]
+pub struct Page {
+    /// A report.json.
+    #[arg(value_name = "REPORT.json")]
+    pub report: PathBuf,
+    /// Where to write the page; without it beside the report.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Arguments::try_parse_from(line.split(' ')).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_an_example() {
+        for command in Arguments::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("rewind {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_fleet_has_two_workers_and_a_folder_unless_told_otherwise() {
+        let Ok(Command::Up(up)) = parse("rewind up") else { panic!("up") };
+        assert_eq!((up.workers, up.dir), (2, PathBuf::from(".rewind")));
+        assert!(up.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn submitting_needs_a_specification() {
+        assert_eq!(parse("rewind submit").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+        let Ok(Command::Submit(submit)) = parse("rewind submit a.toml --watch --out o --coordinator http://c:1") else {
+            panic!("submit")
+        };
+        assert!(submit.watch);
+        assert_eq!(submit.at.coordinator.as_deref(), Some("http://c:1"));
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused() {
+        for line in ["rewind up --workers 0", "rewind demo --workers many", "rewind up --listen here"] {
+            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::ValueValidation, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_grid_belongs_to_the_search() {
+        assert!(parse("rewind demo --lambdas 1,2").is_err());
+        let Ok(Command::Demo(demo)) = parse("rewind demo --search --lambdas 0.1,0.2 --seeds 4,5") else {
+            panic!("demo")
+        };
+        assert_eq!(demo.grid.lambdas, [0.1, 0.2]);
+        assert_eq!(demo.grid.seeds, [4, 5]);
+        assert_eq!(demo.grid.learning_rates, [1e-4, 3e-4, 1e-3]);
+    }
+}

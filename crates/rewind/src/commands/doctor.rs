@@ -1,0 +1,104 @@
+//! `rewind doctor`: what is here, what is missing, and what to do about it.
+
+use std::{path::Path, process::Command};
+
+use rewind_job::Timeouts;
+use serde::Serialize;
+
+use crate::{arguments::Doctor, error::Error, output, processes::find};
+
+#[derive(Serialize)]
+struct Finding {
+    what: String,
+    found: bool,
+    detail: String,
+}
+
+pub fn run(doctor: &Doctor) -> Result<(), Error> {
+    let mut findings = vec![Finding::new("rewind", true, env!("CARGO_PKG_VERSION"))];
+    findings.extend(["rewind-coordinator", "rewind-worker"].map(program));
+    for file in ["images.idx3-ubyte", "labels.idx1-ubyte"] {
+        findings.push(present(
+            "digits",
+            &doctor.data.join(file),
+            "`make setup` fetches them, or name their folder with --data",
+        ));
+    }
+    let predictor = doctor.predictors.join("equivariant.safetensors");
+    findings.push(present("predictor", &predictor, "run it from the checkout, or name the folder with --predictors"));
+    findings.push(timeouts(&Timeouts::default()));
+
+    if doctor.json {
+        output::json(&findings);
+    } else {
+        for finding in &findings {
+            let mark = if finding.found { "✓" } else { "✗" };
+            output::line(format!("{mark} {:<19} {}", finding.what, finding.detail));
+        }
+    }
+    match findings.iter().filter(|finding| !finding.found).count() {
+        0 => Ok(()),
+        missing => Err(Error::Refused(format!("{missing} of {} checks failed", findings.len()))),
+    }
+}
+
+impl Finding {
+    fn new(what: &str, found: bool, detail: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), found, detail: detail.into() }
+    }
+}
+
+fn program(name: &str) -> Finding {
+    let path = match find(name) {
+        Ok(path) => path,
+        Err(error) => return Finding::new(name, false, error.to_string()),
+    };
+    match Command::new(&path).arg("--version").output() {
+        Ok(out) if out.status.success() => {
+            let version = String::from_utf8_lossy(&out.stdout);
+            let version = version.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+            let is_same = version == env!("CARGO_PKG_VERSION");
+            let remark = if is_same { "" } else { ", not the version of this program" };
+            Finding::new(name, is_same, format!("{version}{remark} ({})", path.display()))
+        }
+        Ok(out) => {
+            let error = String::from_utf8_lossy(&out.stderr);
+            Finding::new(name, false, format!("{} does not run: {}", path.display(), error.trim()))
+        }
+        Err(error) => Finding::new(name, false, format!("{} does not run: {error}", path.display())),
+    }
+}
+
+fn present(what: &str, path: &Path, remedy: &str) -> Finding {
+    match std::fs::metadata(path) {
+        Ok(file) => Finding::new(what, true, format!("{} ({} bytes)", path.display(), file.len())),
+        Err(_) => Finding::new(what, false, format!("{} is missing; {remedy}", path.display())),
+    }
+}
+
+fn timeouts(timeouts: &Timeouts) -> Finding {
+    let order = format!(
+        "heartbeat {:?} < detection {:?} < soft abort {:?} < hard kill {:?} < rendezvous {:?}",
+        timeouts.heartbeat, timeouts.detection, timeouts.soft_abort, timeouts.hard_kill, timeouts.rendezvous
+    );
+    match timeouts.check() {
+        Ok(()) => Finding::new("timeouts", true, order),
+        Err(error) => Finding::new("timeouts", false, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_timeouts_are_in_order() {
+        assert!(timeouts(&Timeouts::default()).found);
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_a_remedy() {
+        let finding = present("digits", Path::new("nowhere/images"), "fetch them");
+        assert!(!finding.found && finding.detail.contains("fetch them"));
+    }
+}

@@ -1,0 +1,10 @@
+//! One file a command, or a few that belong together.
+
+pub mod demo;
+pub mod doctor;
+mod follow;
+pub mod jobs;
+pub mod report;
+mod search;
+pub mod submit;
+pub mod up;

@@ -1,0 +1,81 @@
+//! `rewind submit`: reads, checks and sends a specification.
+
+use std::path::Path;
+
+use rewind_job::Specification;
+
+use crate::{
+    arguments::Submit,
+    client::Client,
+    commands::{
+        follow::{finished, follow},
+        report::fetch,
+    },
+    error::Error,
+    output,
+    screen::Screen,
+};
+
+pub async fn run(submit: Submit) -> Result<(), Error> {
+    let specification = read(&submit.specification)?;
+    let screen = Screen::new();
+    let mut client = Client::connect(&submit.at).await?;
+    let job = client.submit(&specification).await?;
+    if !submit.watch && submit.out.is_none() {
+        if submit.json {
+            output::json(&serde_json::json!({ "job": job }));
+        } else {
+            output::line(&job);
+            screen.say(&format!("follow it with `rewind watch {job}`"));
+        }
+        return Ok(());
+    }
+    let status = follow(&mut client, &job, &screen).await?;
+    if submit.json {
+        output::json(&status);
+    } else {
+        output::line(&job);
+    }
+    finished(&status)?;
+    match &submit.out {
+        Some(out) => fetch(&mut client, &job, out, false, &screen).await.map(|_| ()),
+        None => {
+            screen.say(&format!("write its report with `rewind report {job} --out DIR`"));
+            Ok(())
+        }
+    }
+}
+
+/// Reads a specification; its paths become absolute, as the workers need them.
+pub fn read(path: &Path) -> Result<Specification, Error> {
+    let usage = |error: std::io::Error| Error::Usage(format!("failed to read {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(usage)?;
+    let file = path.canonicalize().map_err(usage)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    Specification::parse(&text, folder).map_err(|error| Error::Specification(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_is_a_specification_with_absolute_paths() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+        let mut examples = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let specification = read(&path).unwrap();
+                assert!(specification.files().iter().all(|(_, file)| file.is_absolute()), "{}", path.display());
+                examples += 1;
+            }
+        }
+        assert!(examples >= 4);
+    }
+
+    #[test]
+    fn a_missing_file_is_wrong_usage() {
+        assert_eq!(read(Path::new("no-such.toml")).unwrap_err().exit_code(), 2);
+    }
+}

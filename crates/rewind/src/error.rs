@@ -1,0 +1,63 @@
+//! What can go wrong, what to do about it, and the exit code.
+
+use std::{io, path::PathBuf};
+
+/// Exit code 1: something failed while running.
+const FAILED: u8 = 1;
+/// Exit code 2: wrong usage, or a specification that was refused.
+const USAGE: u8 = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no fleet runs in {0}; start one with `rewind up --dir {0}`, or name one with --coordinator URL", dir.display())]
+    NoFleet { dir: PathBuf },
+    #[error("a fleet runs already in {} at {address}; stop it with Ctrl-C in its terminal, or choose another --dir", dir.display())]
+    FleetRuns { dir: PathBuf, address: String },
+    #[error("failed to reach the coordinator at {address}: {cause}; does the fleet still run?")]
+    Unreachable { address: String, cause: String },
+    #[error("`{text}` is no address; write it like http://127.0.0.1:7400")]
+    Address { text: String },
+    #[error("the coordinator refused: {0}")]
+    Refused(String),
+    #[error("there is no job `{job}`; `rewind jobs` lists all")]
+    NoJob { job: String },
+    #[error("specification refused: {0}")]
+    Specification(String),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{job} {state}: {reason}")]
+    JobEnded { job: String, state: String, reason: String },
+    #[error("{job} has no report yet: {reason}; follow it with `rewind watch {job}`")]
+    NoReport { job: String, reason: String },
+    #[error("{program} was found neither beside this program nor in PATH; build it with `cargo build -p {program}`")]
+    NoProgram { program: String },
+    #[error("failed to start {program}: {source}")]
+    Start { program: String, source: io::Error },
+    #[error("{name} {how} before it was ready; the end of its log, {}:\n{tail}", log.display())]
+    Died { name: String, how: String, log: PathBuf, tail: String },
+    #[error("{what} was not ready after {seconds} s; see the logs in {}", logs.display())]
+    NotReady { what: String, seconds: u64, logs: PathBuf },
+    #[error("failed to {what} {}: {source}", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is no report.json: {problem}", path.display())]
+    NotAReport { path: PathBuf, problem: String },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("failed to {what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+impl Error {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Specification(_) | Self::Usage(_) | Self::Address { .. } => USAGE,
+            _ => FAILED,
+        }
+    }
+
+    /// For `map_err` on file operations.
+    pub fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { what, path, source }
+    }
+}
