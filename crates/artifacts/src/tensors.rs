@@ -74,6 +74,15 @@ pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, ArtifactError> 
     Ok(metadata.metadata().clone().unwrap_or_default())
 }
 
+/// Whether the bytes are a safetensors file, by its header and length.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
+    SafeTensors::deserialize(bytes)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,10 +99,14 @@ mod tests {
         assert_eq!(metadata(&bytes).expect("reads").into_iter().collect::<BTreeMap<_, _>>(), entries);
         assert_eq!(float32(&SafeTensors::deserialize(&bytes).expect("reads"), "weights").expect("reads").1, [1.0]);
     }
-}
 
-/// Whether the bytes are a safetensors file, by its header and length.
-pub fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
-    SafeTensors::deserialize(bytes)?;
-    Ok(())
+    #[test]
+    fn a_file_cut_short_is_no_safetensors_file() {
+        let tensors = vec![("weights".to_owned(), Float32 { shape: vec![2], values: &[1.0, 2.0] })];
+        let bytes = serialize(tensors, &BTreeMap::new()).expect("writes");
+        check_header(&bytes).expect("whole");
+        for cut in [0, 7, 20, bytes.len() - 1] {
+            assert!(check_header(&bytes[..cut]).is_err(), "{cut} bytes");
+        }
+    }
 }
