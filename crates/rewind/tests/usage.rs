@@ -1,0 +1,74 @@
+//! What a user sees who asks for the wrong thing, or before any fleet runs.
+
+use std::process::{Command, Output};
+
+fn rewind(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rewind"));
+    command.args(arguments).current_dir(folder.path()).env_remove("REWIND_COORDINATOR").output().unwrap()
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn without_a_fleet_every_question_says_how_to_start_one() {
+    for arguments in [&["jobs"][..], &["watch", "job-1"], &["cancel", "job-1"], &["events", "job-1"]] {
+        let output = rewind(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(error(&output).contains("no fleet runs in .rewind; start one with `rewind up --dir .rewind`"));
+    }
+}
+
+#[test]
+fn a_fleet_that_was_killed_is_no_fleet() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing listens on port 1.
+    std::fs::write(folder.path().join("coordinator.addr"), "http://127.0.0.1:1\n").unwrap();
+    let output = rewind(&["jobs", "--dir", folder.path().to_str().unwrap()]);
+    assert!(error(&output).contains("no fleet runs in"), "{}", error(&output));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    assert_eq!(rewind(&["frobnicate"]).status.code(), Some(2));
+    assert_eq!(rewind(&["submit", "no-such.toml"]).status.code(), Some(2));
+    assert_eq!(rewind(&["jobs", "--coordinator", "not an address"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_bad_specification_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spec.toml");
+    std::fs::write(&file, "name = \"x\"\ncolour = \"red\"\n").unwrap();
+    let output = rewind(&["submit", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("colour"), "{}", error(&output));
+}
+
+#[test]
+fn the_demonstration_without_its_data_says_what_to_do() {
+    let output = rewind(&["demo"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("rewind doctor"), "{}", error(&output));
+}
+
+#[test]
+fn the_doctor_reports_what_is_missing_as_json() {
+    let output = rewind(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let digits = findings.as_array().unwrap().iter().find(|finding| finding["what"] == "digits").unwrap();
+    assert_eq!(digits["found"], false);
+}
+
+#[test]
+fn help_lists_every_command() {
+    let output = rewind(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for command in ["up", "submit", "jobs", "watch", "cancel", "report", "events", "demo", "doctor", "page"] {
+        assert!(text.contains(&format!("\n  {command} ")), "{command}");
+    }
+}
