@@ -1,1 +1,15 @@
+//! A worker: runs assignments, reports facts. One process a device.
+//!
+//! The session with the coordinator is async; every tensor is touched on the compute thread alone.
 
+pub mod compute;
+pub mod config;
+pub mod session;
+
+mod commit;
+mod inputs;
+mod link;
+mod machine;
+mod rendezvous;
+mod report;
+mod run;

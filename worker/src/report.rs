@@ -1,0 +1,206 @@
+//! From committed rounds to the report: every step's result measured on data that no choice has read.
+
+use std::collections::BTreeMap;
+
+use rewind_artifacts::{Shard, write_weights};
+use rewind_evaluation::{fill_gaps, membership_inference, recovered};
+use rewind_job::{
+    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, Report, Round, Specification, Step, StepIndex,
+    StepStop, StepWeights, WorkerEvent,
+};
+use rewind_models::Network;
+use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
+
+use crate::{
+    machine,
+    run::{Run, RunError, build},
+};
+
+/// Below this balanced accuracy (percent) the attack does not tell members from others.
+const ATTACK_SAYS_SOMETHING: f64 = 55.0;
+
+/// Measures every step's result; rank 0 stores the weights and sends the report.
+pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
+    let specification = &run.assignment.specification;
+    let network = build(&run.assignment);
+    let evaluated = evaluated_steps(specification);
+    let (mut all, mut stops, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, step) in specification.steps.iter().enumerate() {
+        if matches!(step.action, Action::Evaluate(_)) {
+            continue;
+        }
+        let index = StepIndex(index as u32);
+        let result = run.result_of(index)?;
+        let digest = store_weights(run, &gang, step, &result)?;
+        let with_metrics = evaluated.contains(&step.name.as_str());
+        all.push((step, measure(run, &mut gang, &network, index, with_metrics, &result, digest.clone())?));
+        weights.push(StepWeights { step: step.name.clone(), weights: digest });
+        if let (Action::Unlearn(_), Some(last)) = (&step.action, run.manifests_of(index).last())
+            && let Some(outcome) = &last.outcome
+        {
+            stops.push(StepStop {
+                name: step.name.clone(),
+                rule: outcome.stop.rule.clone(),
+                text: outcome.stop.text.clone(),
+                selected: outcome.selected,
+                rounds: last.round,
+            });
+        }
+    }
+    if run.assignment.rank.0 == 0 {
+        let report = Box::new(assemble_report(run, all, stops)?);
+        let Assignment { job, generation, .. } = &run.assignment;
+        run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });
+    }
+    Ok(())
+}
+
+fn evaluated_steps(specification: &Specification) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (index, step) in specification.steps.iter().enumerate() {
+        if let Action::Evaluate(Evaluate { of }) = &step.action {
+            match of {
+                Some(of) => names.extend(of.iter().map(String::as_str)),
+                None => names.extend(specification.steps[..index].iter().map(|step| step.name.as_str())),
+            }
+        }
+    }
+    names
+}
+
+fn store_weights(run: &Run, gang: &Gang, step: &Step, result: &Shard) -> Result<Digest, RunError> {
+    let metadata = BTreeMap::from([("step".to_owned(), step.name.clone())]);
+    let bytes = write_weights(gang.layout(), &result.weights, &result.buffers, &metadata)?;
+    Ok(if run.assignment.rank.0 == 0 { run.artifacts.put(&bytes)? } else { rewind_artifacts::digest_of(&bytes) })
+}
+
+fn measure(
+    run: &Run,
+    gang: &mut Gang,
+    network: &Network,
+    index: StepIndex,
+    with_metrics: bool,
+    result: &Shard,
+    weights: Digest,
+) -> Result<Measured, RunError> {
+    let step = &run.assignment.specification.steps[index.0 as usize];
+    let manifests = run.manifests_of(index);
+    let last = manifests.last().expect("a finished step has rounds");
+    let (method, group) = match &step.action {
+        Action::Pretrain(_) => ("pretrain", "retain-using"),
+        Action::Retrain(_) => ("retrain", "retain-using"),
+        Action::Unlearn(unlearn) => (unlearn.method.name(), "forget-only"),
+        Action::Evaluate(_) => unreachable!("evaluations make no weights"),
+    };
+    let mut measured = Measured {
+        name: step.name.clone(),
+        method: method.into(),
+        group: group.into(),
+        ra: None,
+        ua: None,
+        ta: None,
+        mia: None,
+        mia_attack_accuracy: None,
+        average_gap: None,
+        seconds: last.record.seconds,
+        forget_epochs: last.record.forget_epochs,
+        bytes_moved: last.record.bytes_moved,
+        selected: last.outcome.as_ref().map_or(last.round, |outcome| outcome.selected),
+        weights,
+        curve: Vec::new(),
+        rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
+    };
+    if !with_metrics {
+        return Ok(measured);
+    }
+    load_weights(network, result);
+    let data = &run.data;
+    let mut answers = |samples: Option<&_>| -> Result<Option<Predictions>, RunError> {
+        Ok(samples.map(|samples| predictions(network, gang, samples)).transpose()?)
+    };
+    let forget = answers(Some(&data.forget))?.expect("there is always forget data");
+    let remaining = answers(data.remaining.as_ref())?;
+    let test = answers(data.test.as_ref())?;
+    let attack = answers(data.attack.as_ref())?;
+    measured.ua = Some(100.0 - forget.accuracy());
+    measured.ra = remaining.as_ref().map(Predictions::accuracy);
+    measured.ta = test.as_ref().map(Predictions::accuracy);
+    if let (Some(members), Some(others)) = (&remaining, &attack)
+        && !others.probability.is_empty()
+    {
+        // As many members as non-members.
+        let count = others.probability.len().min(members.probability.len());
+        let attack = membership_inference(&members.probability[..count], &others.probability, &forget.probability)?;
+        measured.mia = Some(attack.non_member_share);
+        measured.mia_attack_accuracy = Some(attack.balanced_accuracy);
+    }
+    if let Action::Unlearn(unlearn) = &step.action {
+        let mut point = |round: Round, state: &Shard| -> Result<(), RunError> {
+            load_weights(network, state);
+            let forget = predictions(network, gang, &data.forget)?.accuracy();
+            let test = data.test.as_ref().map(|test| predictions(network, gang, test)).transpose()?;
+            let test_accuracy = test.as_ref().map(Predictions::accuracy);
+            measured.curve.push(CurvePoint { round, forget_accuracy: forget, test_accuracy });
+            Ok(())
+        };
+        point(Round(0), &run.start_of(unlearn)?)?;
+        for manifest in &manifests {
+            point(manifest.round, &run.load(manifest)?)?;
+        }
+    }
+    Ok(measured)
+}
+
+fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) -> Result<Report, RunError> {
+    let specification = &run.assignment.specification;
+    let (mut pretrained, mut retrain, mut methods) = (None, None, Vec::new());
+    for (step, measured) in all {
+        match &step.action {
+            Action::Pretrain(_) => pretrained = Some(measured),
+            Action::Retrain(_) => retrain = Some(measured),
+            _ => methods.push(measured),
+        }
+    }
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        job: run.assignment.job.0.clone(),
+        world_size: run.assignment.world_size,
+        specification: specification.clone(),
+        data: run.data.summary.clone(),
+        machine: machine::describe(specification.fleet.threads),
+        pretrained,
+        retrain,
+        methods,
+        stop,
+        recovered: Vec::new(),
+        events: Vec::new(),
+        warnings: Vec::new(),
+        search: crate::inputs::search_log(specification)?,
+    };
+    fill_gaps(&mut report);
+    report.recovered = recovered(&report);
+    report.warnings = warnings(&report);
+    Ok(report)
+}
+
+fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings = vec![
+        "One training seed and one unlearning seed: differences of about a point of accuracy between methods are noise."
+            .to_owned(),
+    ];
+    let measured = report.pretrained.iter().chain(&report.retrain).chain(&report.methods);
+    let weak: Vec<&str> = measured
+        .filter(|m| m.mia_attack_accuracy.is_some_and(|accuracy| accuracy < ATTACK_SAYS_SOMETHING))
+        .map(|m| m.name.as_str())
+        .collect();
+    if !weak.is_empty() {
+        warnings.push(format!(
+            "The membership attack hardly tells members from others for {}: its figures (MIA) say little there.",
+            weak.join(", ")
+        ));
+    }
+    if report.retrain.is_none() {
+        warnings.push("There is no retrained reference: gaps to it are unknown.".into());
+    }
+    warnings
+}

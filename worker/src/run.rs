@@ -1,0 +1,225 @@
+//! One assignment from its data to its report.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
+use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
+use rewind_job::{
+    Action, Assignment, Manifest, Optimiser, RollBack, SpecificationError, Step, StepIndex, Stop, Timeouts, Unlearn,
+    WorkerEvent,
+};
+use rewind_models::Network;
+use rewind_predictor::Predictor;
+use rewind_unlearning::{
+    Gang, LabelledSamples, Learner, RoundMethod, StepRun, Training, UnlearningError, method_for, run_rounds,
+};
+
+use crate::{
+    commit::RoundCommitter,
+    inputs::{self, JobData},
+    link::{Ended, Link},
+    report,
+};
+
+/// Forget samples that one forward pass takes when BatchNorm's statistics are taken anew.
+const RECOMPUTE_BATCH: usize = 200;
+
+/// Why an assignment ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Specification(#[from] SpecificationError),
+    #[error("{0}")]
+    Ended(#[from] Ended),
+    #[error("{0}")]
+    Unlearning(#[from] UnlearningError),
+    #[error("failed to form the gang: {0}")]
+    Collective(#[from] CollectiveError),
+    #[error("failed to read a checkpoint: {0}")]
+    Artifact(#[from] ArtifactError),
+    #[error("failed to measure: {0}")]
+    Evaluation(#[from] rewind_evaluation::EvaluationError),
+}
+
+impl RunError {
+    /// A lost peer is worth another generation; bad input is not.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Specification(_) | Self::Evaluation(_) => false,
+            Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
+            Self::Unlearning(error) => error.is_retryable(),
+        }
+    }
+}
+
+/// What a worker brings to every assignment.
+pub struct Bench {
+    pub artifacts: Arc<dyn ArtifactStore>,
+    pub rendezvous: Box<dyn Fn(&Assignment) -> Arc<dyn RendezvousStore> + Send>,
+    /// Address that collectives bind.
+    pub bind_address: String,
+    pub timeouts: Timeouts,
+}
+
+/// A job as one rank sees it.
+pub struct Run {
+    pub assignment: Assignment,
+    pub link: Link,
+    pub artifacts: Arc<dyn ArtifactStore>,
+    pub data: JobData,
+    /// The weights of `model.weights`.
+    given: Option<Shard>,
+    predictors: BTreeMap<String, Predictor>,
+}
+
+/// Runs an assignment to its end.
+pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
+    let specification = &assignment.specification;
+    tch::set_num_threads(specification.fleet.threads as i32);
+    let data = JobData::read(specification)?;
+    let layout = build(&assignment).layout().clone();
+    let given = inputs::given_weights(specification, &layout, &*bench.artifacts)?;
+    let predictors = inputs::predictors(specification, &*bench.artifacts)?;
+    link.tell(WorkerEvent::Prepared {
+        job: assignment.job.clone(),
+        generation: assignment.generation,
+        rank: assignment.rank,
+        layout: layout.clone(),
+    });
+    let plan = link.wait_for_plan()?;
+    let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
+    let run = Run { assignment, link: link.clone(), artifacts: bench.artifacts.clone(), data, given, predictors };
+    for index in 0..run.assignment.specification.steps.len() {
+        gang = run.step(StepIndex(index as u32), gang)?;
+    }
+    report::make_and_send(&run, gang)
+}
+
+/// A network with fresh weights, the same on every rank.
+pub fn build(assignment: &Assignment) -> Network {
+    let specification = &assignment.specification;
+    let model = &specification.model;
+    Network::build(model.architecture, model.classes, model.image, specification.seed)
+}
+
+fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn Collective>, CollectiveError> {
+    if assignment.world_size.0 == 1 {
+        return Ok(Box::new(Solo::new()));
+    }
+    Ok(Box::new(Gloo::connect(GlooOptions {
+        rank: assignment.rank,
+        world_size: assignment.world_size,
+        store: (bench.rendezvous)(assignment),
+        prefix: format!("{}/{}", assignment.job, assignment.generation),
+        bind_address: bench.bind_address.clone(),
+        deadline: bench.timeouts.rendezvous,
+        cancel: link.cancel.clone(),
+    })?))
+}
+
+/// What a step trains, from where, and until when.
+struct Work<'a> {
+    optimiser: &'a Optimiser,
+    start: Option<Shard>,
+    step: StepRun<'a>,
+    method: Box<dyn RoundMethod + 'a>,
+}
+
+impl Run {
+    /// Runs one step, from its last committed round on; a finished one is left as it is.
+    fn step(&self, index: StepIndex, gang: Gang) -> Result<Gang, RunError> {
+        let step = &self.assignment.specification.steps[index.0 as usize];
+        let manifests = self.manifests_of(index);
+        let last = manifests.last();
+        if last.is_some_and(|manifest| manifest.outcome.is_some()) {
+            return Ok(gang);
+        }
+        let Some(mut work) = self.work(step)? else {
+            return Ok(gang);
+        };
+        let seed = self.assignment.specification.seed;
+        let cancel = self.link.cancel.clone();
+        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, &step.name, cancel);
+        match (last, &work.start) {
+            (Some(manifest), _) => learner.restore(&self.load(manifest)?),
+            (None, Some(start)) => learner.load_weights(start),
+            (None, None) => {}
+        }
+        let rounds = work.step.stop.rounds;
+        let mut committer = RoundCommitter::new(index, rounds, &self.assignment, &self.link, self.artifacts.clone());
+        let records = manifests.iter().map(|manifest| manifest.record.clone()).collect();
+        run_rounds(&mut learner, &mut *work.method, &work.step, records, &mut committer)?;
+        committer.finish()?;
+        Ok(learner.into_gang())
+    }
+
+    /// None: the step makes no weights.
+    fn work<'a>(&'a self, step: &'a Step) -> Result<Option<Work<'a>>, RunError> {
+        let data = &self.data;
+        let expect = "the specification was checked: a job that trains has a pool";
+        let training = |recipe: &'a rewind_job::Training, samples: &'a Option<LabelledSamples>, forget_epochs| Work {
+            optimiser: &recipe.optimiser,
+            start: None,
+            step: StepRun {
+                stop: Stop { rounds: recipe.epochs, ua_at_least: None, utility_budget: None },
+                roll_back: RollBack::None,
+                recompute: None,
+                forget: &data.forget,
+                validation: data.validation.as_ref(),
+            },
+            method: Box::new(Training::new(recipe, samples.as_ref().expect(expect), forget_epochs)),
+        };
+        Ok(match &step.action {
+            Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)),
+            Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)),
+            Action::Unlearn(unlearn) => Some(Work {
+                optimiser: &unlearn.forward.optimiser,
+                start: Some(self.start_of(unlearn)?),
+                step: StepRun {
+                    stop: unlearn.stop.clone(),
+                    roll_back: unlearn.roll_back,
+                    recompute: unlearn.forward.batch_norm.recomputes().then_some((&data.forget, RECOMPUTE_BATCH)),
+                    forget: &data.forget,
+                    validation: data.validation.as_ref(),
+                },
+                method: method_for(&unlearn.method, &unlearn.forward, &data.forget, self.predictors.get(&step.name))?,
+            }),
+            Action::Evaluate(_) => None,
+        })
+    }
+
+    /// The weights an unlearning step starts from.
+    pub fn start_of(&self, unlearn: &Unlearn) -> Result<Shard, RunError> {
+        match &unlearn.from {
+            Some(name) => {
+                let step = self.assignment.specification.step_named(name).expect("the specification was checked");
+                Ok(self.result_of(step)?)
+            }
+            None => Ok(self.given.clone().expect("the specification was checked: it has model.weights")),
+        }
+    }
+
+    /// The result of a finished step: the weights of the round that was selected.
+    pub fn result_of(&self, step: StepIndex) -> Result<Shard, ArtifactError> {
+        let manifests = self.manifests_of(step);
+        let outcome = manifests.last().and_then(|manifest| manifest.outcome.clone());
+        let selected = outcome.expect("steps run in order: an earlier one is finished").selected;
+        let manifest = manifests.iter().find(|manifest| manifest.round == selected);
+        self.load(manifest.expect("every round was committed"))
+    }
+
+    /// The whole state of a committed round, whatever world size wrote it.
+    pub fn load(&self, manifest: &Manifest) -> Result<Shard, ArtifactError> {
+        let shards = manifest
+            .shards
+            .iter()
+            .map(|digest| Shard::from_bytes(&self.artifacts.get(digest)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        assemble(shards)
+    }
+
+    /// A step's committed rounds, in order.
+    pub fn manifests_of(&self, step: StepIndex) -> Vec<Manifest> {
+        self.link.manifests().into_iter().filter(|manifest| manifest.step == step).collect()
+    }
+}
