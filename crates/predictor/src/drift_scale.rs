@@ -18,11 +18,11 @@ pub fn partial_sums(trajectory: &Trajectory) -> Result<Vec<f64>, PredictorError>
     let sums: Vec<Tensor> = trajectory
         .tiles()
         .map(|tile| {
-            // One coordinate at a time, then over the tile: no order is left to the number of threads.
-            let snapshots: Vec<_> = (0..trajectory.len()).map(|j| tile.snapshot(j).to_kind(Kind::Double)).collect();
-            let mut squares = snapshots[0].zeros_like(); // [tile]
-            for pair in snapshots.windows(2) {
-                squares += (&pair[1] - &pair[0]).square();
+            // Along the snapshots first, then over the tile: no order is left to the number of threads.
+            let mut squares = tile.snapshot(0).zeros_like().to_kind(Kind::Double); // [tile]
+            for j in 1..trajectory.len() {
+                let difference = (tile.snapshot(j) - tile.snapshot(j - 1)).to_kind(Kind::Double);
+                let _ = squares.addcmul_(&difference, &difference);
             }
             squares.sum(Kind::Double)
         })

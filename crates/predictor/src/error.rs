@@ -49,8 +49,8 @@ pub enum PredictorError {
     #[error("window {index}: {reason}")]
     Window { index: usize, reason: String },
     #[error(
-        "no moving {} tensor with {snapshots} snapshots and horizon {horizon} in the {histories} histories",
+        "no moving {} tensor with {snapshots} snapshots and horizon {horizon} in the training histories",
         operation.name()
     )]
-    NoHistory { operation: OperationType, snapshots: usize, horizon: u32, histories: &'static str },
+    NoHistory { operation: OperationType, snapshots: usize, horizon: u32 },
 }

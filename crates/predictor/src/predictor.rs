@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rand::SeedableRng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rewind_job::{Digest, OperationType};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::tensors_at_rest;
 use crate::{Architecture, Network, PredictorError, Recipe, Validation};
@@ -163,24 +163,6 @@ impl Predictor {
             .ok_or_else(|| PredictorError::NoNetwork { snapshots, available: self.snapshots().collect() })
     }
 
-    /// The same predictor on another device.
-    pub fn to_device(&self, device: Device) -> Self {
-        let move_networks = |networks: &Networks| Networks {
-            snapshots: networks.snapshots,
-            architecture: networks.architecture,
-            by_operation: networks
-                .by_operation
-                .iter()
-                .map(|(&operation, network)| (operation, network.map(|parameter| parameter.to_device(device))))
-                .collect(),
-            card: networks.card.clone(),
-        };
-        Self {
-            architecture: self.architecture,
-            by_snapshots: self.by_snapshots.iter().map(|(&k, networks)| (k, move_networks(networks))).collect(),
-        }
-    }
-
     /// # Errors
     /// The file cannot be read, or see [`from_bytes`](Self::from_bytes).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PredictorError> {
@@ -194,7 +176,7 @@ impl Predictor {
         let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes, VERSION)?;
         let architecture = metadata.architecture;
         let file = SafeTensors::deserialize(bytes)?;
-        let mut unread: std::collections::BTreeSet<_> = file.names().into_iter().collect();
+        let mut unread: BTreeSet<_> = file.names().into_iter().collect();
         let mut by_snapshots = BTreeMap::new();
         for (snapshots, card) in metadata.snapshots {
             if snapshots < 2 {

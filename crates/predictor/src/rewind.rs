@@ -9,7 +9,7 @@ use crate::{Predictor, PredictorError, Trajectory, TrajectoryTile};
 /// (paper, algorithm 1; the factor is 1 there).
 ///
 /// `scales` holds the drift scale of every segment of the layout, see [`scales`](crate::scales); the paper's network
-/// does not read it. `horizon` is `U` in epochs.
+/// does not read it. `horizon` is `U` in epochs. Weights that are not finite stay so: nothing is hidden.
 ///
 /// # Errors
 /// The predictor has no network for this many snapshots or was not trained for this horizon; scales are missing.

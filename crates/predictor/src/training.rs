@@ -162,7 +162,7 @@ impl Examples {
             .filter(|window| window.operation == operation && !network.is_still(window.scale) && window.weight > 0.0)
             .collect();
         if windows.is_empty() {
-            return Err(PredictorError::NoHistory { operation, snapshots, horizon, histories: "training" });
+            return Err(PredictorError::NoHistory { operation, snapshots, horizon });
         }
         let all = |of: &dyn Fn(&Window) -> Tensor| {
             Tensor::cat(&windows.iter().map(|window| of(window)).collect::<Vec<_>>(), 0)

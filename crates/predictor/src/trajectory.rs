@@ -117,11 +117,11 @@ impl TrajectoryTile<'_> {
         self.snapshots[j].narrow(0, self.start, self.tile.len as i64)
     }
 
-    /// All snapshots of this tile side by side, oldest first, `[tile, snapshots]`, in fresh memory: neither its shape
-    /// nor its alignment tells where in a shard the tile lies.
+    /// All snapshots of this tile, oldest first, `[tile, snapshots]`, in fresh memory: neither its shape nor its
+    /// alignment tells where in a shard the tile lies. Each snapshot is contiguous, which is the fast way to read them.
     pub fn window(&self) -> Tensor {
         let snapshots: Vec<_> = (0..self.snapshots.len()).map(|j| self.snapshot(j)).collect();
-        Tensor::stack(&snapshots, 1)
+        Tensor::stack(&snapshots, 0).tr()
     }
 
     pub(crate) fn range(&self) -> (i64, i64) {

@@ -62,7 +62,7 @@ pub fn validate(
             }
             let own = fit_lambda(moving(fitted_on, snapshots, horizon).filter(of_type));
             let (Some(one), Some(own)) = (one, own) else {
-                return Err(PredictorError::NoHistory { operation, snapshots, horizon, histories: "training" });
+                return Err(PredictorError::NoHistory { operation, snapshots, horizon });
             };
             let no_change = error(&windows, |window| window.residual.zeros_like());
             if no_change == 0.0 {

@@ -146,7 +146,7 @@ impl Network {
         &self.parameters
     }
 
-    /// The same network with each parameter replaced: on another device, in another precision.
+    /// The same network with each parameter replaced.
     pub(crate) fn map(&self, mut change: impl FnMut(&Tensor) -> Tensor) -> Self {
         let mut parameters = self.parameters.iter();
         Self::build(self.architecture, self.snapshots, |_, _, _| {
