@@ -67,6 +67,9 @@ pub struct Up {
     /// Address the coordinator listens on; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+    /// Listen on an address that other machines reach, although nothing is authenticated.
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 #[derive(Debug, Args)]

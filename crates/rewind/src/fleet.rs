@@ -33,7 +33,7 @@ impl Fleet {
     ///
     /// # Errors
     /// A program is missing, dies before it is ready, or is not ready in time; all of them are gone then.
-    pub async fn start(dir: &Path, workers: u32, listen: SocketAddr) -> Result<Self, Error> {
+    pub async fn start(dir: &Path, workers: u32, listen: SocketAddr, insecure: bool) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::file("resolve", dir))?;
         let (coordinator, worker) = (find("rewind-coordinator")?, find("rewind-worker")?);
         for folder in [dir.join("logs"), dir.join("artifacts")] {
@@ -42,12 +42,12 @@ impl Fleet {
         forget_old_address(&dir)?;
 
         let log = dir.join("logs/coordinator.log");
-        let arguments = coordinator_arguments(&dir, &listen.to_string());
+        let arguments = coordinator_arguments(&dir, &listen.to_string(), insecure);
         let mut coordinator = Kept::start("coordinator".to_owned(), coordinator, arguments, log)?;
         let address = wait_for_address(&dir, &mut coordinator).await?;
         // Started again, it must be found where the workers knew it.
         if let Some(same) = address.split("://").nth(1) {
-            coordinator.set_arguments(coordinator_arguments(&dir, same.trim_end_matches('/')));
+            coordinator.set_arguments(coordinator_arguments(&dir, same.trim_end_matches('/'), insecure));
         }
 
         let workers = (1..=workers).map(|number| {
@@ -118,8 +118,13 @@ impl Fleet {
     }
 }
 
-fn coordinator_arguments(dir: &Path, listen: &str) -> Vec<String> {
-    ["--listen", listen, "--dir", &dir.display().to_string(), "--die-with-parent"].map(str::to_owned).to_vec()
+fn coordinator_arguments(dir: &Path, listen: &str, insecure: bool) -> Vec<String> {
+    let dir = dir.display().to_string();
+    let mut arguments = vec!["--listen", listen, "--dir", &dir, "--die-with-parent"];
+    if insecure {
+        arguments.push("--insecure");
+    }
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 fn worker_arguments(address: &str, dir: &Path, name: &str) -> Vec<String> {

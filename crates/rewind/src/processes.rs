@@ -209,4 +209,39 @@ mod tests {
         let error = find("rewind-nobody").unwrap_err().to_string();
         assert!(error.contains("cargo build -p rewind-nobody"), "{error}");
     }
+
+    fn shell(folder: &Path, script: &str) -> Kept {
+        let arguments = vec!["-c".to_owned(), script.to_owned()];
+        Kept::start("worker-1".to_owned(), "/bin/sh".into(), arguments, folder.join("log")).unwrap()
+    }
+
+    async fn until_dead(kept: &mut Kept) -> String {
+        loop {
+            if let Seen::Died { how, .. } = kept.look(Instant::now()) {
+                return how;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_dies_is_started_again_after_its_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = shell(folder.path(), "echo it went wrong; exit 3");
+        assert_eq!(until_dead(&mut kept).await, "ended with exit code 3");
+        assert_eq!(tail(&kept.log), "it went wrong");
+        assert!(matches!(kept.look(Instant::now()), Seen::Nothing));
+        assert!(matches!(kept.look(Instant::now() + Backoff::SHORTEST), Seen::StartedAgain));
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_stops_and_who_does_not_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut willing = shell(folder.path(), "exec sleep 1000");
+        willing.ask_to_stop();
+        assert!(willing.stopped(Duration::from_secs(30)).await);
+        let mut stubborn = shell(folder.path(), "exec sleep 1000");
+        assert!(!stubborn.stopped(Duration::from_millis(1)).await);
+        assert_eq!(stubborn.death(), None);
+    }
 }

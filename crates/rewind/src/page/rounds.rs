@@ -71,9 +71,10 @@ fn log(measured: &Measured) -> String {
         ));
     }
     let rounds = measured.rounds.len();
+    let round = if matches!(measured.method.as_str(), "pretrain" | "retrain") { "epoch" } else { "round" };
     let test = if has_curve { "<th scope=\"col\">test</th>" } else { "" };
     format!(
-        r#"<details><summary>{name} <span class="soft">{method}, {rounds} {word}</span></summary>
+        r#"<details><summary>{name} <span class="soft">{method}, {rounds} {round}{plural}</span></summary>
 <div class="scroll"><table class="log">
 <thead><tr><th scope="col">{round}</th><th scope="col">loss</th><th scope="col">labels to forget</th><th scope="col">validation</th>{test}<th scope="col"><abbr title="root mean square of the change of the weights">weight change</abbr></th><th scope="col">time</th><th scope="col">epochs on D<sub>f</sub></th><th scope="col">bytes moved</th></tr></thead>
 <tbody>
@@ -81,8 +82,7 @@ fn log(measured: &Measured) -> String {
 "#,
         name = name(&measured.name),
         method = Escaped(&measured.method),
-        word = if rounds == 1 { "round" } else { "rounds" },
-        round = if matches!(measured.method.as_str(), "pretrain" | "retrain") { "epoch" } else { "round" },
+        plural = if rounds == 1 { "" } else { "s" },
     )
 }
 

@@ -27,11 +27,24 @@ pub fn render(search: Option<&Value>) -> String {
             methods.push(&point.method);
         }
     }
+    let tries: Vec<usize> =
+        methods.iter().map(|method| points.iter().filter(|point| point.method == *method).count()).collect();
+    let fairness = match tries.first() {
+        Some(first) if tries.len() > 1 && tries.iter().all(|tries| tries == first) => {
+            format!("Every method got the same number of tries: {first}. ")
+        }
+        Some(_) if tries.len() > 1 => {
+            let counts: Vec<String> =
+                methods.iter().zip(&tries).map(|(method, tries)| format!("{} {tries}", name(method))).collect();
+            format!("The methods got different numbers of tries: {}. ", counts.join(", "))
+        }
+        _ => String::new(),
+    };
     let maps: String = methods.iter().map(|method| map(method, &points, &chosen)).collect();
     format!(
         r#"<section>
 <h2>How the settings were found</h2>
-<p>Every method got the same number of tries. Each cell is the best validation accuracy of a try, in percent; test data was not read. The setting that was chosen is outlined.</p>
+<p>{fairness}Each cell is the best validation accuracy of a try, in percent; test data was not read. The setting that was chosen is outlined.</p>
 <div class="pair">
 {maps}</div>
 {raw}</section>
