@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rewind_job::{Lambda, LambdaPerOperation, Layout};
+use rewind_job::{Lambda, LambdaPerOperation, Layout, OperationType};
 use rewind_predictor::{
     Architecture, Network, Predictor, PredictorError, Trajectory, linear_extrapolation, partial_sums, persistence,
-    scales, task_vector,
+    rewind, scales, task_vector,
 };
 use tch::{Kind, Tensor};
 
@@ -135,6 +135,22 @@ fn linear_extrapolation_continues_the_mean_drift_backwards() {
 }
 
 #[test]
+fn rewinding_adds_the_scaled_residual_to_the_base() {
+    let (layout, trajectory) = trajectory();
+    // a(U) = -1/2 on both differences and nothing else: the mean drift, backwards.
+    let predictor = Predictor::untrained(Architecture::Equivariant, 3, &[2], 0);
+    for (name, parameter) in predictor.for_snapshots(3).unwrap().of(OperationType::Bias).parameters() {
+        let _ = parameter.shallow_clone().zero_();
+        if name == "linear.kernel" {
+            let _ = parameter.get(0).fill_(-0.5);
+        }
+    }
+    let scales = scales(&layout, &partial_sums(&trajectory).unwrap(), 3).unwrap();
+    assert_eq!(values(&rewind(&trajectory, &predictor, &scales, 2, 1.0).unwrap()), [-2.0, 5.5]);
+    assert_eq!(values(&rewind(&trajectory, &predictor, &scales, 2, 0.5).unwrap()), [-0.5, 4.75]);
+}
+
+#[test]
 fn a_snapshot_of_another_shape_or_precision_is_refused() {
     let (_, mut trajectory) = trajectory();
     for wrong in [Tensor::from_slice(&[1.0f32]), Tensor::from_slice(&[1.0f64, 2.0])] {
@@ -150,6 +166,6 @@ fn one_snapshot_is_no_trajectory() {
     trajectory.record(&Tensor::from_slice(&[1.0f32, 2.0])).unwrap();
     assert!(matches!(partial_sums(&trajectory), Err(PredictorError::TooFewSnapshots { needed: 2, recorded: 1 })));
     let predictor = Predictor::untrained(Architecture::Equivariant, 5, &[3], 0);
-    let error = rewind_predictor::rewind(&trajectory, &predictor, &[1.0], 3, 1.0).unwrap_err();
+    let error = rewind(&trajectory, &predictor, &[1.0], 3, 1.0).unwrap_err();
     assert_eq!(error.to_string(), "no network for 1 snapshots; this predictor has networks for [5]");
 }
