@@ -7,7 +7,6 @@ mod events;
 mod json;
 
 /// The generated types, clients and servers.
-#[expect(clippy::all, clippy::unwrap_used, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("rewind.v1");
 }

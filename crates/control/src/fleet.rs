@@ -42,6 +42,13 @@ impl Fleet {
         }
     }
 
+    /// Forgets every silence until now.
+    pub fn forgive(&mut self, now: Now) {
+        for worker in self.workers.values_mut() {
+            worker.heard = now;
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.workers.len()
     }
@@ -61,13 +68,11 @@ impl Fleet {
         }
     }
 
-    /// A worker that leaves this gang becomes idle.
-    pub fn left(&mut self, name: &WorkerId, job: &JobId, generation: Generation) {
-        if let Some(worker) = self.workers.get_mut(name)
-            && matches!(&worker.duty, Duty::Leaving(j, g, _) if j == job && *g == generation)
-        {
-            worker.duty = Duty::Idle;
-        }
+    /// A worker that was told to leave this gang, and has left it, becomes idle. Returns whether that was so.
+    pub fn left(&mut self, name: &WorkerId, job: &JobId, generation: Generation) -> bool {
+        let worker = self.workers.get_mut(name);
+        let leaving = worker.filter(|w| matches!(&w.duty, Duty::Leaving(j, g, _) if j == job && *g == generation));
+        leaving.map(|worker| worker.duty = Duty::Idle).is_some()
     }
 
     /// Workers that are silent too long, or too slow to leave; and why.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rewind_job::{
-    Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round, RoundDone,
-    Specification, StepIndex, StepWeights, WorkerId,
+    Action, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round,
+    RoundDone, Specification, StepIndex, StepWeights, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,10 @@ pub struct Job {
     pub events: Vec<JobEvent>,
     pub gang: Option<Gang>,
     pub progress: Option<Progress>,
+    /// What it waits for, as its status says it; depends on the fleet and is not stored.
+    pub waiting: String,
+    /// The last gang dissolved because a member felt a loss that was not seen here.
+    pub felt: bool,
 }
 
 /// The workers of a generation, by rank, and what they have reported.
@@ -64,7 +68,7 @@ pub struct Gang {
     pub prepared: Vec<Option<Layout>>,
     /// Rounds that are not committed yet.
     pub durable: BTreeMap<(StepIndex, Round), Vec<Option<RoundDone>>>,
-    /// Members that were done before rank 0 had finished.
+    /// Members that were done before rank 0 had finished; they may do other work by now.
     pub left: BTreeSet<WorkerId>,
 }
 
@@ -74,26 +78,70 @@ impl Gang {
     }
 
     pub fn rank_of(&self, worker: &WorkerId) -> Option<Rank> {
-        self.members.iter().position(|member| member == worker).map(|rank| Rank(rank as u32))
+        let rank = self.members.iter().position(|member| member == worker)?;
+        (!self.left.contains(worker)).then_some(Rank(rank as u32))
+    }
+
+    /// Members that have not left.
+    pub fn present(&self) -> impl Iterator<Item = &WorkerId> {
+        self.members.iter().filter(|member| !self.left.contains(*member))
     }
 }
 
 impl Job {
     pub fn restore(stored: StoredJob) -> Self {
         let StoredJob { job, specification, head, manifests, events } = stored;
-        Self { id: job, specification, head, manifests, events, gang: None, progress: None }
+        Self {
+            id: job,
+            specification,
+            head,
+            manifests,
+            events,
+            gang: None,
+            progress: None,
+            waiting: String::new(),
+            felt: false,
+        }
     }
 
     pub fn committed(&self) -> Option<(StepIndex, Round)> {
         self.manifests.last().map(|manifest| (manifest.step, manifest.round))
     }
 
-    /// The round that may be committed next after the last one: its step's next, or a later step's first.
-    pub fn follows(&self, step: StepIndex, round: Round) -> bool {
+    /// The first step from `index` on that makes weights, and so has rounds.
+    fn step_with_rounds(&self, index: usize) -> Option<StepIndex> {
+        let rest = self.specification.steps.iter().enumerate().skip(index);
+        let mut with_rounds = rest.filter(|(_, step)| !matches!(step.action, Action::Evaluate(_)));
+        with_rounds.next().map(|(index, _)| StepIndex(index as u32))
+    }
+
+    /// The only round that may be committed now; none when all are.
+    pub fn next_round(&self) -> Option<(StepIndex, Round)> {
         match self.manifests.last() {
-            None => round == Round(1),
-            Some(last) if last.outcome.is_some() => step > last.step && round == Round(1),
-            Some(last) => step == last.step && round == last.round.next(),
+            None => Some((self.step_with_rounds(0)?, Round(1))),
+            Some(last) if last.outcome.is_some() => {
+                Some((self.step_with_rounds(last.step.next().0 as usize)?, Round(1)))
+            }
+            Some(last) => Some((last.step, last.round.next())),
+        }
+    }
+
+    /// Whether all rounds of all steps are committed: what is left is to measure.
+    pub fn is_done(&self) -> bool {
+        self.head.state == JobState::Running && self.next_round().is_none()
+    }
+
+    pub fn step_name(&self, step: StepIndex) -> String {
+        let found = self.specification.steps.get(step.0 as usize);
+        found.map_or_else(|| format!("step {step}"), |step| step.name.clone())
+    }
+
+    /// Where the work is: `in round 3 of pretrained`.
+    pub fn whereabouts(&self) -> String {
+        match self.next_round() {
+            _ if self.head.state == JobState::Preparing => "while it prepared".into(),
+            Some((step, round)) => format!("in round {round} of {}", self.step_name(step)),
+            None => "while the results were measured".into(),
         }
     }
 
@@ -102,7 +150,7 @@ impl Job {
             job: self.id.clone(),
             name: self.specification.name.clone(),
             state: self.head.state,
-            reason: self.head.reason.clone(),
+            reason: if self.head.state == JobState::Waiting { &self.waiting } else { &self.head.reason }.clone(),
             generation: self.head.generation,
             world_size: self.specification.fleet.world_size,
             progress: self.progress.clone(),
@@ -117,6 +165,13 @@ impl Job {
         self.head.state = state;
         self.head.reason = reason.clone();
         vec![self.note(reason, now), Change::Head(self.id.clone(), self.head.clone())]
+    }
+
+    /// The job waits for a gang; the reason is why it has none.
+    pub fn wait(&mut self, reason: String, now: Now) -> Vec<Change> {
+        self.progress = None;
+        self.waiting.clear();
+        self.decide(JobState::Waiting, reason, now)
     }
 
     /// An event for the record, to be stored.

@@ -5,6 +5,7 @@
 
 mod control;
 mod fleet;
+mod gang;
 mod job;
 
 pub use control::Control;
@@ -24,6 +25,8 @@ pub enum Event {
     CancelWanted(JobId),
     /// A worker said something. Its session begins with `Joined`.
     Said(WorkerId, WorkerEvent),
+    /// A worker sent what is no message, or one that makes no sense: its job fails rather than loop.
+    Unreadable(WorkerId, String),
     /// A worker's session broke.
     SessionEnded(WorkerId),
     /// Time passed.
