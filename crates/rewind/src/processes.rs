@@ -90,6 +90,7 @@ impl Kept {
         let also = log.try_clone().map_err(Error::file("open", &self.log))?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(also)
             .stderr(log)

@@ -91,8 +91,8 @@ impl Board {
                 bar.set_style(style("  ✓ {prefix}  {msg}"));
                 if let Some(since) = since.filter(|_| is_just_done) {
                     bar.set_message(seconds(now.duration_since(since).as_secs_f64()));
-                } else if !is_just_done && bar.position() == 0 {
-                    bar.set_message("done before");
+                } else if bar.position() == 0 {
+                    bar.set_message(if self.current.is_none() { "done before" } else { "done" });
                 }
                 bar.abandon();
             }

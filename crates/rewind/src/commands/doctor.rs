@@ -17,7 +17,7 @@ struct Finding {
 pub fn run(doctor: &Doctor) -> Result<(), Error> {
     let mut findings = vec![Finding::new("rewind", true, env!("CARGO_PKG_VERSION"))];
     findings.extend(["rewind-coordinator", "rewind-worker"].map(program));
-    for file in ["images.idx3-ubyte", "labels.idx1-ubyte"] {
+    for file in ["images-idx3-ubyte", "labels-idx1-ubyte"] {
         findings.push(present(
             "digits",
             &doctor.data.join(file),

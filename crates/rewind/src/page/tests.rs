@@ -25,7 +25,7 @@ fn report() -> Report {
             test: Some(500),
             validation: Some(250),
             attack: Some(250),
-            files: vec![("images.idx3-ubyte".into(), Digest("1f".repeat(32)))],
+            files: vec![("images-idx3-ubyte".into(), Digest("1f".repeat(32)))],
         },
         machine: Machine {
             threads: 1,
@@ -225,7 +225,7 @@ fn every_figure_of_the_report_is_on_the_page() {
         "residual-small",
         "world-size = 2",
         "92.0",
-        "images.idx3-ubyte",
+        "images-idx3-ubyte",
         "3,200",
         "standard error",
     ] {
