@@ -104,7 +104,8 @@ impl History {
             trajectory.record(snapshot)?;
         }
         let scales = scales(layout, &partial_sums(&trajectory)?, trajectory.len())?;
-        let residual = past - trajectory.base()?; // [coordinates]
+        trajectory.check(past)?;
+        let residual = past.detach() - trajectory.base()?; // [coordinates]
         let snapshots = trajectory.snapshots(); // [snapshots, coordinates]
         for (index, (segment, scale)) in layout.segments.iter().zip(scales).enumerate() {
             let (offset, len) = (segment.offset as i64, segment.len() as i64);

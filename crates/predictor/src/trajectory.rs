@@ -38,15 +38,21 @@ impl Trajectory {
     /// # Errors
     /// Another shape, or another element type: steps of the forward training may be 1e-6, and bf16 would lose them.
     pub fn record(&mut self, shard: &Tensor) -> Result<(), PredictorError> {
-        if shard.size() != [self.coordinates as i64] || shard.kind() != Kind::Float {
-            return Err(PredictorError::Snapshot {
-                expected: self.coordinates,
-                found: shard.size(),
-                found_type: format!("{:?}", shard.kind()),
-            });
-        }
+        self.check(shard)?;
         self.snapshots.push(shard.detach().copy());
         Ok(())
+    }
+
+    /// Whether these are weights of this shard.
+    pub(crate) fn check(&self, shard: &Tensor) -> Result<(), PredictorError> {
+        if shard.size() == [self.coordinates as i64] && shard.kind() == Kind::Float {
+            return Ok(());
+        }
+        Err(PredictorError::Snapshot {
+            expected: self.coordinates,
+            found: shard.size(),
+            found_type: format!("{:?}", shard.kind()),
+        })
     }
 
     /// Number of snapshots recorded so far: `K` at the end of a round.

@@ -179,6 +179,11 @@ fn a_saved_history_loads_bit_for_bit() {
     let mut history = History::default();
     history.record(&layout, &run[1..6], &run[0], 1, Sample::All).unwrap();
     history.record(&layout, &run[3..6], &run[1], 2, Sample::AtMost { coordinates: 5, seed: 9 }).unwrap();
+    let short = Tensor::from_slice(&[0.1f32]);
+    assert_eq!(
+        history.record(&layout, &run[1..6], &short, 1, Sample::All).unwrap_err().to_string(),
+        "a snapshot of this shard holds 16 float32 values, found Float of shape [1]"
+    );
     let shapes: Vec<_> = history.windows().iter().map(|window| window.snapshots.size()).collect();
     assert_eq!(shapes, [[12, 5], [4, 5], [5, 3], [4, 3]]);
 
