@@ -62,11 +62,16 @@ impl Scale {
         let rough = (high - low) / ticks.max(1) as f64;
         let magnitude = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude).into_iter().find(|step| *step >= rough);
-        let step = step.unwrap_or(10.0 * magnitude);
+        // Steps below one would show noise: axes count percent or rounds.
+        let step = step.unwrap_or(10.0 * magnitude).max(1.0);
         low = ((low / step).floor() * step).max(limits.0);
         high = ((high / step).ceil() * step).min(limits.1);
-        if high - low < step / 2.0 {
-            (low, high) = (low - step, high + step);
+        while high - low < 3.0 * step {
+            if low - step >= limits.0 {
+                low -= step;
+            } else {
+                high += step;
+            }
         }
         Self { low, high, step, start: 0.0, end: 1.0 }
     }
@@ -83,16 +88,6 @@ impl Scale {
         let first = (self.low / self.step - 1e-9).ceil();
         let count = ((self.high / self.step + 1e-9).floor() - first).clamp(0.0, 50.0) as usize;
         (0..=count).map(|index| (first + index as f64) * self.step).collect()
-    }
-
-    fn places(&self) -> usize {
-        if self.step >= 0.999 {
-            0
-        } else if self.step >= 0.0999 {
-            1
-        } else {
-            2
-        }
     }
 }
 
@@ -126,6 +121,8 @@ pub struct Frame<'a> {
     x: Scale,
     y: Scale,
     body: String,
+    /// Names of levels: above the lines, and never cut off.
+    names: String,
 }
 
 const LEFT: f64 = 46.0;
@@ -139,7 +136,7 @@ impl<'a> Frame<'a> {
         let (left, right) = (LEFT, size.width - RIGHT);
         let x = if reversed { x.between(right, left) } else { x.between(left, right) };
         let y = y.between(size.height - BOTTOM, TOP);
-        Self { size, labels, x, y, body: String::new() }
+        Self { size, labels, x, y, body: String::new(), names: String::new() }
     }
 
     fn point(&self, (x, y): (f64, f64)) -> Option<(f64, f64)> {
@@ -221,7 +218,10 @@ impl<'a> Frame<'a> {
         let at_left = beside.is_some_and(|value| self.x.at(value) > f64::midpoint(LEFT, right));
         let (x, anchor) = if at_left { (LEFT + 4.0, "start") } else { (right - 4.0, "end") };
         self.body.push_str(&format!(
-            "<line class=\"level\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"level-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>\n",
+            "<line class=\"level\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\n"
+        ));
+        self.names.push_str(&format!(
+            "<text class=\"level-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>\n",
             if above { y - 6.0 } else { y + 15.0 },
             Escaped(name)
         ));
@@ -237,7 +237,7 @@ impl<'a> Frame<'a> {
                 "<line class=\"grid\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 8.0,
                 y + 4.0,
-                decimal(tick, self.y.places())
+                decimal(tick, 0)
             ));
         }
         for tick in self.x.ticks() {
@@ -246,7 +246,7 @@ impl<'a> Frame<'a> {
                 "<line class=\"notch\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom:.1}\" y2=\"{:.1}\"/><text class=\"tick-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 4.0,
                 bottom + 18.0,
-                decimal(tick, self.x.places())
+                decimal(tick, 0)
             ));
         }
         format!(
@@ -256,7 +256,7 @@ impl<'a> Frame<'a> {
 <text class="axis-name" x="4" y="14">{y_label}</text><text class="axis-name" x="{right:.1}" y="{x_label_y:.1}" text-anchor="end">{x_label}</text>
 <g clip-path="url(#{id}-{class})">
 {body}</g>
-</svg>
+{names}</svg>
 "#,
             description = Escaped(self.labels.description),
             id = self.labels.id,
@@ -268,6 +268,7 @@ impl<'a> Frame<'a> {
             x_label = Escaped(self.labels.x),
             x_label_y = height - 6.0,
             body = self.body,
+            names = self.names,
         )
     }
 }

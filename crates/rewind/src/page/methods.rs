@@ -119,7 +119,10 @@ fn notes(report: &Report) -> String {
         && test > 0
         && (0.0..=100.0).contains(&ta)
     {
-        let error = (ta * (100.0 - ta) / test as f64).sqrt();
+        // Agresti and Coull (1998): two hits and two misses more, so that 100 % is not free of error.
+        let samples = test as f64 + 4.0;
+        let share = (ta / 100.0 * test as f64 + 2.0) / samples;
+        let error = 100.0 * (share * (1.0 - share) / samples).sqrt();
         notes.push_str(&format!(
             "With {} test samples a test accuracy has a standard error of about {} points: smaller differences mean nothing. ",
             count(test),
