@@ -134,6 +134,23 @@ fn worker_arguments(address: &str, dir: &Path, name: &str) -> Vec<String> {
         .to_vec()
 }
 
+/// Removes what an earlier fleet left in its folder: its jobs would go on before new ones.
+///
+/// # Errors
+/// A fleet runs there.
+pub fn clear(dir: &Path) -> Result<(), Error> {
+    forget_old_address(dir)?;
+    let gone = |path: PathBuf, removed: std::io::Result<()>| match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        _ => Ok(()),
+    };
+    for folder in ["artifacts", "logs"].map(|name| dir.join(name)) {
+        gone(folder.clone(), std::fs::remove_dir_all(&folder))?;
+    }
+    let state = dir.join("state.redb");
+    gone(state.clone(), std::fs::remove_file(&state))
+}
+
 /// Removes the address of a fleet that is gone; refuses when it still answers.
 fn forget_old_address(dir: &Path) -> Result<(), Error> {
     let Ok(address) = address_in(dir) else { return Ok(()) };
@@ -168,5 +185,33 @@ fn not_dead(process: &mut Kept) -> Result<(), Error> {
             Err(Error::Died { name, how, tail: tail(&log), log })
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_fleet_is_neither_cleared_nor_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        std::fs::write(folder.path().join("coordinator.addr"), &address).unwrap();
+        std::fs::write(folder.path().join("state.redb"), "jobs").unwrap();
+        assert!(matches!(clear(folder.path()), Err(Error::FleetRuns { .. })));
+        assert!(folder.path().join("state.redb").exists());
+    }
+
+    #[test]
+    fn clearing_removes_what_a_fleet_left_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("artifacts/ab")).unwrap();
+        std::fs::write(folder.path().join("state.redb"), "jobs").unwrap();
+        std::fs::write(folder.path().join("letter.txt"), "mine").unwrap();
+        clear(folder.path()).unwrap();
+        clear(&folder.path().join("never-there")).unwrap();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["letter.txt"]);
     }
 }

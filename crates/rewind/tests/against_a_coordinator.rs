@@ -1,5 +1,7 @@
 //! The command line against a coordinator whose answers are written down here.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is its answer")]
+
 use std::{pin::Pin, process::Output};
 
 use rewind_job::*;

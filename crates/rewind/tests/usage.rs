@@ -1,5 +1,7 @@
 //! What a user sees who asks for the wrong thing, or before any fleet runs.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is its answer")]
+
 use std::process::{Command, Output};
 
 fn rewind(arguments: &[&str]) -> Output {

@@ -17,7 +17,7 @@ use crate::{
         search::search,
     },
     error::Error,
-    fleet::Fleet,
+    fleet::{Fleet, clear},
     output, page,
     screen::Screen,
     signals::Signals,
@@ -31,6 +31,7 @@ pub async fn run(demo: Demo) -> Result<(), Error> {
     let screen = Screen::new();
     let mut signals = Signals::listen()?;
     let dir = demo.out.join("fleet");
+    clear(&dir)?;
     screen.say(&format!("starting a coordinator and {} workers in {}", demo.workers, dir.display()));
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut fleet = tokio::select! {

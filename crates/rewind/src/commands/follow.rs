@@ -8,6 +8,7 @@ use crate::{
     client::{Client, Update, Updates},
     error::Error,
     screen::{Screen, state_name},
+    signals::Signals,
 };
 
 /// A coordinator that is away for longer is gone.
@@ -18,6 +19,18 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub async fn follow(client: &mut Client, job: &JobId, screen: &Screen) -> Result<JobStatus, Error> {
     let result = until_the_end(client, job, screen, |update| screen.show(&update.status)).await;
     screen.rest();
+    result
+}
+
+/// As [`follow`]; Ctrl-C stops the following, not the job.
+pub async fn follow_interruptibly(client: &mut Client, job: &JobId, screen: &Screen) -> Result<JobStatus, Error> {
+    let mut signals = Signals::listen()?;
+    let result = tokio::select! {
+        result = follow(client, job, screen) => return result,
+        () = signals.next() => Err(Error::Interrupted),
+    };
+    screen.rest();
+    screen.say(&format!("{job} goes on; `rewind watch {job}` follows it, `rewind cancel {job}` stops it"));
     result
 }
 

@@ -5,7 +5,7 @@ use rewind_job::{JobId, JobStatus};
 use crate::{
     arguments::{Cancel, Events, Jobs, Watch},
     client::Client,
-    commands::follow::{finished, follow, until_the_end},
+    commands::follow::{finished, follow_interruptibly, until_the_end},
     error::Error,
     output, page,
     screen::{Screen, state_name},
@@ -46,7 +46,7 @@ pub async fn watch(watch: Watch) -> Result<(), Error> {
         })
         .await?
     } else {
-        follow(&mut client, &job, &screen).await?
+        follow_interruptibly(&mut client, &job, &screen).await?
     };
     finished(&status)
 }

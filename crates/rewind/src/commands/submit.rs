@@ -8,7 +8,7 @@ use crate::{
     arguments::Submit,
     client::Client,
     commands::{
-        follow::{finished, follow},
+        follow::{finished, follow_interruptibly},
         report::fetch,
     },
     error::Error,
@@ -30,7 +30,7 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
         }
         return Ok(());
     }
-    let status = follow(&mut client, &job, &screen).await?;
+    let status = follow_interruptibly(&mut client, &job, &screen).await?;
     if submit.json {
         output::json(&status);
     } else {
