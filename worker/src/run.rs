@@ -70,6 +70,8 @@ pub struct Run {
     /// The weights of `model.weights`.
     given: Option<Shard>,
     predictors: BTreeMap<String, Predictor>,
+    /// `P`.
+    coordinates: usize,
 }
 
 /// Runs an assignment to its end.
@@ -87,8 +89,10 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         layout: layout.clone(),
     });
     let plan = link.wait_for_plan()?;
+    let coordinates = layout.coordinates();
     let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
-    let run = Run { assignment, link: link.clone(), artifacts: bench.artifacts.clone(), data, given, predictors };
+    let (link, artifacts) = (link.clone(), bench.artifacts.clone());
+    let run = Run { assignment, link, artifacts, data, given, predictors, coordinates };
     for index in 0..run.assignment.specification.steps.len() {
         gang = run.step(StepIndex(index as u32), gang)?;
     }
@@ -215,7 +219,7 @@ impl Run {
             .iter()
             .map(|digest| Shard::from_bytes(&self.artifacts.get(digest)?))
             .collect::<Result<Vec<_>, _>>()?;
-        assemble(shards)
+        assemble(shards)?.expect_whole(self.coordinates)
     }
 
     /// A step's committed rounds, in order.

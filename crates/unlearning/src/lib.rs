@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod gang;
+pub mod histories;
 mod learner;
 mod measure;
 mod method;

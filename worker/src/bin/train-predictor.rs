@@ -1,0 +1,173 @@
+//! Collects histories on this machine and trains the predictor that the repository ships.
+//!
+//! A simple local collection: a few dozen small networks, none of the demonstration's architecture, on training digits
+//! alone.
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::{Parser, ValueEnum};
+use rand::RngExt;
+use rewind_datasets::{Partition, Subset, generator, idx};
+use rewind_job::{Architecture, Data, Forget, IdxFiles, Split};
+use rewind_predictor::{History, Recipe, train};
+use rewind_unlearning::{
+    LabelledSamples,
+    histories::{HistoryRecipe, Target, adam, collect, sgd},
+};
+
+/// Collects histories for unlearning and trains the shipped predictor on them.
+#[derive(Debug, Parser)]
+#[command(name = "train-predictor", version)]
+struct Arguments {
+    /// Folder with the digits (IDX files).
+    #[arg(long, value_name = "DIR", default_value = ".data/digits")]
+    data: PathBuf,
+    /// Where the predictor goes (safetensors).
+    #[arg(long, value_name = "FILE", default_value = "out/predictor/equivariant.safetensors")]
+    out: PathBuf,
+    /// Networks to train.
+    #[arg(long, default_value_t = 40)]
+    networks: u32,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What the weights are to be rewound to.
+    #[arg(long, value_enum, default_value_t = To::Before)]
+    target: To,
+    /// Learning rate of the predictor's training.
+    #[arg(long, default_value_t = 5e-3)]
+    learning_rate: f64,
+    /// Passes over the histories.
+    #[arg(long, default_value_t = 20)]
+    epochs: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum To {
+    /// The weights before the forget data came in.
+    Before,
+    /// The weights of a twin that never saw it.
+    Twin,
+}
+
+/// Trained on; the last one is held out to measure on.
+const FAMILIES: [Architecture; 4] =
+    [Architecture::Mlp, Architecture::Lenet, Architecture::VggSmall, Architecture::DepthwiseSmall];
+const HELD_OUT: Architecture = Architecture::DepthwiseSmall;
+/// Epochs that the forget data was trained with (`U`).
+const HORIZONS: [u32; 2] = [3, 8];
+/// Numbers of snapshots (`K`) that the predictor covers.
+const SNAPSHOTS: [usize; 2] = [5, 15];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("train-predictor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let begun = Instant::now();
+    tch::set_num_threads(1);
+    if let Some(folder) = arguments.out.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let files =
+        IdxFiles { images: arguments.data.join("images-idx3-ubyte"), labels: arguments.data.join("labels-idx1-ubyte") };
+    let pool = idx::read(&files.images, &files.labels)?;
+    // The demonstration's split: its held-out digits stay out of every history.
+    let split = Split { seed: 0, train: 4000, test: 500, validation: 250, attack: 250 };
+    let forget = Forget::Random { share: 0.5, seed: 0 };
+    let partition = Partition::new(&Data { pool: Some(files), split: Some(split), forget }, 10, Some(pool), None)?;
+    let train_digits = partition.train().ok_or("the pool has no training part")?;
+
+    let (mut histories, mut held_out): (Vec<History>, Vec<History>) = (Vec::new(), Vec::new());
+    for index in 0..arguments.networks {
+        let mut draw = generator(arguments.seed, &format!("history/{index}"));
+        let architecture = FAMILIES[index as usize % FAMILIES.len()];
+        let (remaining, forget) = draw_data(&partition, train_digits, &mut draw);
+        let convolutional = architecture != Architecture::Mlp;
+        let rates = if convolutional { [1e-3, 2e-3] } else { [5e-4, 1e-3] };
+        let pretraining = if draw.random_bool(0.75) { adam(rates[draw.random_range(0..2)]) } else { sgd(0.02) };
+        let recipe = HistoryRecipe {
+            architecture,
+            seed: arguments.seed * 1_000_003 + u64::from(index),
+            pretraining,
+            batch_size: 64,
+            epochs_before: draw.random_range(4..=8),
+            horizon: HORIZONS[(index as usize / FAMILIES.len()) % HORIZONS.len()],
+            forward: adam([3e-4, 5e-4, 1e-3][draw.random_range(0..3)]),
+            forward_batch_size: 32,
+            snapshots: 15,
+            target: match arguments.target {
+                To::Before => Target::Before,
+                To::Twin => Target::Twin,
+            },
+            kept: 2048,
+        };
+        let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS)?;
+        println!(
+            "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {:.0} s",
+            index + 1,
+            arguments.networks,
+            recipe.horizon,
+            recorded.forget_accuracy,
+            begun.elapsed().as_secs_f64()
+        );
+        if architecture == HELD_OUT { held_out.push(recorded.history) } else { histories.push(recorded.history) }
+    }
+
+    let mut predictor = None;
+    for k in SNAPSHOTS {
+        let recipe = Recipe {
+            epochs: arguments.epochs,
+            learning_rate: arguments.learning_rate,
+            seed: arguments.seed,
+            ..Recipe::equivariant(k, &HORIZONS)
+        };
+        let trained = train(&recipe, &histories, &held_out)?;
+        println!("K = {k}: L1 error on {HELD_OUT:?}, held out, relative to no change");
+        for row in &trained.validation.rows {
+            println!(
+                "  {:<15} U = {}: predictor {:.3}, linear {:.3}, task vector {:.3} (λ {:.2}), per type {:.3} (λ {:.2})",
+                row.operation.name(),
+                row.horizon,
+                row.predictor,
+                row.linear_extrapolation,
+                row.task_vector.error,
+                row.task_vector.lambda,
+                row.task_vector_per_operation.error,
+                row.task_vector_per_operation.lambda
+            );
+        }
+        predictor = Some(match predictor {
+            None => trained.predictor,
+            Some(first) => rewind_predictor::Predictor::join(first, trained.predictor)?,
+        });
+    }
+    let predictor = predictor.ok_or("no number of snapshots was asked for")?;
+    predictor.save(&arguments.out)?;
+    println!("wrote {} in {:.0} s", arguments.out.display(), begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// 1,200 digits to keep; 300 to forget, mostly with wrong labels.
+fn draw_data(partition: &Partition, digits: &Subset, draw: &mut impl rand::Rng) -> (LabelledSamples, LabelledSamples) {
+    let chosen = rand::seq::index::sample(draw, digits.len(), 1500).into_vec();
+    let wrong_labels = draw.random_bool(0.75);
+    let mut subset = |positions: &[usize], wrong: bool| {
+        let ids = positions.iter().map(|&at| digits.ids[at]).collect();
+        let labels = positions
+            .iter()
+            .map(|&at| {
+                let shift = if wrong { draw.random_range(1..10) } else { 0 };
+                (digits.labels[at] + shift) % 10
+            })
+            .collect();
+        LabelledSamples::of(&Subset { ids, labels }, |id| partition.image(id), partition.shape())
+    };
+    let remaining = subset(&chosen[..1200], false);
+    (remaining, subset(&chosen[1200..], wrong_labels))
+}
