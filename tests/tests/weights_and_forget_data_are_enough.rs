@@ -1,0 +1,47 @@
+//! The product's case: trained weights, the samples to forget, and nothing else (examples/forget-only.toml).
+
+use std::fs;
+
+use rewind_tests::{Fleet, complaint, repository, small_job};
+
+/// The first `count` samples of an IDX file.
+fn cut(file: &str, header: usize, sample: usize, count: usize) -> Vec<u8> {
+    let whole = fs::read(repository().join(".data/digits").join(file)).expect("the digits are there");
+    let mut part = whole[..header + sample * count].to_vec();
+    part[4..8].copy_from_slice(&(count as u32).to_be_bytes());
+    part
+}
+
+#[test]
+fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
+    let fleet = Fleet::start(2);
+    let pretraining = small_job(1).replace("depthwise-small", "residual-small");
+    let cut_at = pretraining.find("[[step]]\nname = \"retrain\"").expect("a retrain step");
+    let job = fleet.submit(&pretraining[..cut_at]);
+    fleet.report(&job);
+
+    let folder = fleet.folder.path();
+    fs::copy(fleet.report_folder(&job).join("weights/pretrained.safetensors"), folder.join("weights.safetensors"))
+        .expect("the weights were written");
+    fs::write(folder.join("forget-images-idx3-ubyte"), cut("images-idx3-ubyte", 16, 784, 60)).expect("writes");
+    fs::write(folder.join("forget-labels-idx1-ubyte"), cut("labels-idx1-ubyte", 8, 1, 60)).expect("writes");
+    let example = fs::read_to_string(repository().join("examples/forget-only.toml")).expect("reads");
+    let job = fleet.submit(&example);
+    let report = fleet.report(&job);
+
+    let unlearned = &report.methods[0];
+    assert!(unlearned.ua.is_some());
+    assert_eq!((unlearned.ra, unlearned.ta, unlearned.mia, unlearned.average_gap), (None, None, None, None));
+    assert!(report.pretrained.is_none() && report.retrain.is_none());
+    assert!(report.data.remaining.is_none() && report.data.test.is_none());
+    assert_eq!(report.data.forget, 60);
+    let (before, after) = (unlearned.curve[0].forget_accuracy, unlearned.curve.last().expect("rounds").forget_accuracy);
+    assert!(after < before, "{before} % of the forget data was known, now {after} %");
+
+    // Weights of another model are refused with the tensor's name, before anything is trained.
+    let job = fleet.submit(&example.replace("residual-small", "mlp"));
+    let status = fleet.eventually("the job ends", || Some(fleet.status(&job)).filter(|s| s.state.is_final()));
+    assert!(status.reason.contains("model.weights: tensor `fc1.weight`"), "{}", status.reason);
+    let output = fleet.ask(&["report", &job, "--out", folder.to_str().expect("printable")]);
+    assert!(!output.status.success() && complaint(&output).contains("no report"), "{}", complaint(&output));
+}
