@@ -8,7 +8,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
 programs:
-	cargo build --locked -p rewind-coordinator -p rewind-worker -p rewind
+	cargo build --locked --workspace --bins
 
 demo: ## Unlearn wrong labels on two local workers; the report is out/demo/report.html
 	scripts/setup --for demo
@@ -22,8 +22,8 @@ demo-search: ## Repeat the search of the demonstration's settings
 
 predictor: ## Make the shipped predictor again
 	scripts/setup --for demo
-	cargo build --locked -p rewind-predictor
-	target/debug/train-predictor
+	$(MAKE) programs
+	target/debug/train-predictor --out predictors/equivariant.safetensors
 
 test: ## Run all tests but the slow ones
 	scripts/setup --for test

@@ -54,7 +54,12 @@ const FAMILIES: [Architecture; 4] =
     [Architecture::Mlp, Architecture::Lenet, Architecture::VggSmall, Architecture::DepthwiseSmall];
 const HELD_OUT: Architecture = Architecture::DepthwiseSmall;
 /// Epochs that the forget data was trained with (`U`).
-const HORIZONS: [u32; 2] = [3, 8];
+const HORIZONS: [u32; 2] = [8, 15];
+/// A network that has learned less of its forget data (percent) has nothing to rewind: its history is dropped.
+const LEARNED: f64 = 50.0;
+/// Digits to keep and to forget.
+const REMAINING: usize = 500;
+const FORGET: usize = 150;
 /// Numbers of snapshots (`K`) that the predictor covers.
 const SNAPSHOTS: [usize; 2] = [5, 15];
 
@@ -89,17 +94,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let architecture = FAMILIES[index as usize % FAMILIES.len()];
         let (remaining, forget) = draw_data(&partition, train_digits, &mut draw);
         let convolutional = architecture != Architecture::Mlp;
-        let rates = if convolutional { [1e-3, 2e-3] } else { [5e-4, 1e-3] };
-        let pretraining = if draw.random_bool(0.75) { adam(rates[draw.random_range(0..2)]) } else { sgd(0.02) };
+        let rates = if convolutional { [2e-3, 3e-3] } else { [1e-3, 2e-3] };
+        let pretraining = if draw.random_bool(0.75) { adam(rates[draw.random_range(0..2)]) } else { sgd(0.05) };
         let recipe = HistoryRecipe {
             architecture,
             seed: arguments.seed * 1_000_003 + u64::from(index),
             pretraining,
-            batch_size: 64,
+            batch_size: 32,
             epochs_before: draw.random_range(4..=8),
             horizon: HORIZONS[(index as usize / FAMILIES.len()) % HORIZONS.len()],
             forward: adam([3e-4, 5e-4, 1e-3][draw.random_range(0..3)]),
-            forward_batch_size: 32,
+            forward_batch_size: 16,
             snapshots: 15,
             target: match arguments.target {
                 To::Before => Target::Before,
@@ -108,14 +113,19 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             kept: 2048,
         };
         let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS)?;
+        let learned = recorded.forget_accuracy >= LEARNED;
         println!(
-            "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {:.0} s",
+            "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {}, {:.0} s",
             index + 1,
             arguments.networks,
             recipe.horizon,
             recorded.forget_accuracy,
+            if learned { "kept" } else { "dropped" },
             begun.elapsed().as_secs_f64()
         );
+        if !learned {
+            continue;
+        }
         if architecture == HELD_OUT { held_out.push(recorded.history) } else { histories.push(recorded.history) }
     }
 
@@ -153,9 +163,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// 1,200 digits to keep; 300 to forget, mostly with wrong labels.
+/// Digits to keep, and digits to forget: mostly with wrong labels.
 fn draw_data(partition: &Partition, digits: &Subset, draw: &mut impl rand::Rng) -> (LabelledSamples, LabelledSamples) {
-    let chosen = rand::seq::index::sample(draw, digits.len(), 1500).into_vec();
+    let chosen = rand::seq::index::sample(draw, digits.len(), REMAINING + FORGET).into_vec();
     let wrong_labels = draw.random_bool(0.75);
     let mut subset = |positions: &[usize], wrong: bool| {
         let ids = positions.iter().map(|&at| digits.ids[at]).collect();
@@ -168,6 +178,6 @@ fn draw_data(partition: &Partition, digits: &Subset, draw: &mut impl rand::Rng) 
             .collect();
         LabelledSamples::of(&Subset { ids, labels }, |id| partition.image(id), partition.shape())
     };
-    let remaining = subset(&chosen[..1200], false);
-    (remaining, subset(&chosen[1200..], wrong_labels))
+    let remaining = subset(&chosen[..REMAINING], false);
+    (remaining, subset(&chosen[REMAINING..], wrong_labels))
 }
