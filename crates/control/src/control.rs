@@ -205,23 +205,35 @@ impl Control {
     /// there are does not hold up the others.
     fn admit(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
-        let mut ahead: Option<JobId> = None;
         for job in self.jobs.values_mut().filter(|job| job.head.state == JobState::Waiting) {
             let wanted = job.specification.fleet.world_size.0 as usize;
             let idle = self.fleet.idle();
-            if ahead.is_none() && idle.len() >= wanted {
+            if idle.len() >= wanted {
                 commands.extend(gang::assign(job, &mut self.fleet, idle, now));
-                continue;
+            } else if self.fleet.len() >= wanted {
+                break;
             }
+        }
+        commands.extend(self.say_what_jobs_wait_for(now));
+        commands
+    }
+
+    fn say_what_jobs_wait_for(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let mut ahead: Option<JobId> = None;
+        let idle = self.fleet.idle().len();
+        for job in self.jobs.values_mut().filter(|job| job.head.state == JobState::Waiting) {
+            let wanted = job.specification.fleet.world_size.0 as usize;
             let mut waiting = match &ahead {
                 Some(other) => format!("waiting behind {other}"),
-                None => format!("waiting for {} of {wanted} workers", wanted - idle.len()),
+                None => format!("waiting for workers: {} of {wanted} are idle", idle.min(wanted)),
             };
             if !job.head.reason.is_empty() {
                 waiting = format!("{waiting}: {}", job.head.reason);
             }
             if job.waiting != waiting {
-                job.waiting = waiting;
+                job.waiting = waiting.clone();
+                commands.push(Command::Store(vec![job.note(waiting, now)]));
                 commands.push(Command::Publish(job.id.clone()));
             }
             if ahead.is_none() && self.fleet.len() >= wanted {

@@ -1,0 +1,400 @@
+//! A cluster in words: `cluster.join(1); cluster.lose(1); cluster.eventually_all_work()`.
+//!
+//! Its workers are scripted: they answer as a worker must, when the test lets them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::Path,
+    time::Duration,
+};
+
+use rewind_control::{Command, Control, Event, Now};
+use rewind_job::{
+    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Report, Round,
+    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, Timeouts, WorkerCommand, WorkerEvent,
+    WorkerId, WorldSize,
+};
+use serde_json::json;
+
+use crate::stored::Stored;
+
+/// Rounds of each of the two steps that have some.
+pub const ROUNDS: u32 = 2;
+
+pub struct Cluster {
+    pub control: Control,
+    pub now: Now,
+    pub stored: Stored,
+    pub workers: BTreeMap<WorkerId, Worker>,
+    /// Who works where, from its assignment to its `Left`.
+    busy: BTreeMap<WorkerId, (JobId, Generation)>,
+    /// What the last event led to.
+    pub commands: Vec<Command>,
+}
+
+/// A scripted worker whose session lives.
+#[derive(Default)]
+pub struct Worker {
+    pub inbox: VecDeque<WorkerCommand>,
+    pub assignment: Option<Assignment>,
+    begun: bool,
+    committed: Option<(StepIndex, Round)>,
+    sent: Option<(StepIndex, Round)>,
+}
+
+pub fn worker(number: u32) -> WorkerId {
+    WorkerId(format!("worker-{number}"))
+}
+
+pub fn specification(world: u32) -> Specification {
+    let text = format!(
+        r#"
+        name = "two steps"
+        fleet = {{ world-size = {world} }}
+        model = {{ architecture = "mlp" }}
+        [data]
+        pool = {{ images = "i", labels = "l" }}
+        split = {{ train = 80, test = 10, validation = 10, attack = 0 }}
+        forget = {{ class = {{ label = 1 }} }}
+        [[step]]
+        name = "pretrained"
+        pretrain = {{ epochs = {ROUNDS}, batch-size = 8, optimiser = {{ sgd = {{ learning-rate = 0.1 }} }} }}
+        [[step]]
+        name = "between"
+        evaluate = {{}}
+        [[step]]
+        name = "unlearned"
+        [step.unlearn]
+        from = "pretrained"
+        method = {{ neg-grad = {{}} }}
+        forward = {{ optimiser = {{ sgd = {{ learning-rate = 0.1 }} }}, batch-size = 8 }}
+        stop = {{ rounds = {ROUNDS} }}
+        [[step]]
+        name = "evaluation"
+        evaluate = {{}}
+        "#
+    );
+    Specification::parse(&text, Path::new("/data")).expect("is valid")
+}
+
+pub fn layout() -> Layout {
+    Layout::new([("weight".into(), vec![40, 1000]), ("bias".into(), vec![10])])
+}
+
+pub fn round_done(step: u32, round: u32) -> RoundDone {
+    let outcome = StepOutcome {
+        selected: Round(round),
+        stop: StopReason { rule: "rounds".into(), text: format!("all {ROUNDS} rounds are done") },
+    };
+    RoundDone {
+        step: StepIndex(step),
+        round: Round(round),
+        shard: Digest(format!("shard of {step}/{round}")),
+        record: record(round),
+        outcome: (round == ROUNDS).then_some(outcome),
+    }
+}
+
+fn record(round: u32) -> RoundRecord {
+    let record = json!({
+        "round": round, "loss": 0.5, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
+    });
+    serde_json::from_value(record).expect("is a record")
+}
+
+pub fn report(job: &JobId, world: WorldSize) -> Report {
+    let report = json!({
+        "version": "0",
+        "job": job,
+        "world_size": world,
+        "specification": specification(world.0),
+        "data": { "forget": 8, "files": [] },
+        "machine": { "threads": 1, "libtorch": "none", "cpu_capability": "none", "device": "cpu" },
+        "methods": [], "stop": [], "recovered": [], "events": [], "warnings": [],
+    });
+    serde_json::from_value(report).expect("is a report")
+}
+
+/// The round after the last committed one, as a worker knows it from the specification above.
+fn next_round(committed: Option<(StepIndex, Round)>) -> Option<(u32, u32)> {
+    match committed.map(|(step, round)| (step.0, round.0)) {
+        None => Some((0, 1)),
+        Some((0, ROUNDS)) => Some((2, 1)),
+        Some((2, ROUNDS)) => None,
+        Some((step, round)) => Some((step, round + 1)),
+    }
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        let now = Now(1_000_000);
+        let (control, commands) = Control::restore(Timeouts::default(), Vec::new(), now);
+        assert!(commands.is_empty());
+        Self {
+            control,
+            now,
+            stored: Stored::default(),
+            workers: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// Workers 1 to `count`, idle.
+    pub fn of(count: u32) -> Self {
+        let mut cluster = Self::new();
+        (1..=count).for_each(|number| cluster.join(number));
+        cluster
+    }
+
+    pub fn handle(&mut self, event: Event) {
+        let commands = self.control.handle(event, self.now);
+        self.carry_out(commands);
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        let mut gangs: BTreeMap<(JobId, Generation), Vec<(Rank, WorldSize)>> = BTreeMap::new();
+        for command in commands.clone() {
+            match command {
+                Command::Store(changes) => self.stored.write(changes),
+                Command::Send(to, command) => {
+                    match &command {
+                        WorkerCommand::Assign(assignment) => {
+                            let head = self.stored.head(&assignment.job);
+                            assert_eq!(head.state, JobState::Preparing, "a decision is stored before it is sent");
+                            assert_eq!(head.generation, assignment.generation);
+                            assert_eq!(assignment.committed, self.stored.jobs[&assignment.job].manifests);
+                            let place = (assignment.job.clone(), assignment.generation);
+                            gangs.entry(place.clone()).or_default().push((assignment.rank, assignment.world_size));
+                            let before = self.busy.insert(to.clone(), place);
+                            assert_eq!(before, None, "{to} got work while it had some");
+                        }
+                        WorkerCommand::Committed { job, manifest, .. } => {
+                            assert_eq!(self.stored.jobs[job].manifests.last(), Some(&**manifest), "stored, then sent");
+                        }
+                        _ => {}
+                    }
+                    let worker = self.workers.get_mut(&to);
+                    worker.unwrap_or_else(|| panic!("{to} is lost and was sent {command:?}")).inbox.push_back(command);
+                }
+                Command::CloseSession(worker) => self.forget(&worker),
+                Command::Publish(job) => assert!(self.control.status(&job).is_some()),
+                Command::DropRendezvous(job, generation) => {
+                    assert_eq!(self.stored.head(&job).generation, generation);
+                }
+            }
+        }
+        for (gang, members) in gangs {
+            let expected: Vec<_> = members[0].1.ranks().map(|rank| (rank, members[0].1)).collect();
+            assert_eq!(members, expected, "{gang:?} is whole");
+        }
+        for status in self.control.jobs() {
+            assert_eq!(status.state, self.stored.head(&status.job).state, "what is shown is stored");
+            assert!(!status.reason.is_empty(), "{} says why", status.job);
+        }
+        self.commands = commands;
+    }
+
+    fn forget(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
+        self.busy.remove(worker);
+    }
+
+    pub fn join(&mut self, number: u32) {
+        self.forget(&worker(number));
+        self.workers.insert(worker(number), Worker::default());
+        let joined = WorkerEvent::Joined { worker: worker(number), process: number, version: "0".into(), cores: 1 };
+        self.handle(Event::Said(worker(number), joined));
+    }
+
+    pub fn lose(&mut self, number: u32) {
+        self.forget(&worker(number));
+        self.handle(Event::SessionEnded(worker(number)));
+    }
+
+    pub fn submit(&mut self, world: u32) -> JobId {
+        let job = self.control.next_job();
+        self.handle(Event::Submitted(Box::new(specification(world))));
+        job
+    }
+
+    pub fn cancel(&mut self, job: &JobId) {
+        self.handle(Event::CancelWanted(job.clone()));
+    }
+
+    /// Time passes; these workers are heard meanwhile.
+    pub fn pass(&mut self, time: Duration, heard: &[u32]) {
+        let heartbeat = Timeouts::default().heartbeat.as_millis() as u64;
+        let end = self.now.0 + time.as_millis() as u64;
+        while self.now.0 < end {
+            self.now.0 += heartbeat;
+            for &number in heard {
+                self.says(number, WorkerEvent::Heartbeat);
+            }
+            self.handle(Event::Tick);
+        }
+    }
+
+    pub fn says(&mut self, number: u32, event: WorkerEvent) {
+        if !self.workers.contains_key(&worker(number)) {
+            return;
+        }
+        if let WorkerEvent::Left { job, generation } = &event
+            && self.busy.get(&worker(number)) == Some(&(job.clone(), *generation))
+        {
+            self.busy.remove(&worker(number));
+        }
+        self.handle(Event::Said(worker(number), event));
+    }
+
+    /// The job and generation that a worker works for.
+    pub fn place(&self, number: u32) -> (JobId, Generation) {
+        let assignment = self.workers[&worker(number)].assignment.as_ref().expect("has an assignment");
+        (assignment.job.clone(), assignment.generation)
+    }
+
+    pub fn fails(&mut self, number: u32, reason: &str, retryable: bool) {
+        let Some(assignment) = self.workers.get(&worker(number)).and_then(|worker| worker.assignment.clone()) else {
+            return;
+        };
+        let Assignment { job, generation, rank, .. } = assignment;
+        let failure = Failure { reason: reason.into(), retryable };
+        self.says(number, WorkerEvent::Failed { job, generation, rank, failure });
+    }
+
+    pub fn durable(&mut self, number: u32, step: u32, round: u32) {
+        let (job, generation) = self.place(number);
+        let round = Box::new(round_done(step, round));
+        self.says(number, WorkerEvent::ShardDurable { job, generation, rank: Rank(0), round });
+    }
+
+    /// The worker takes its next command and answers it. Returns whether there was one.
+    pub fn obey(&mut self, number: u32) -> bool {
+        let Some(me) = self.workers.get_mut(&worker(number)) else { return false };
+        let Some(command) = me.inbox.pop_front() else { return false };
+        match command {
+            WorkerCommand::Assign(assignment) => {
+                let Assignment { job, generation, rank, committed, .. } = (*assignment).clone();
+                me.committed = committed.last().map(|manifest: &Manifest| (manifest.step, manifest.round));
+                me.sent = me.committed;
+                me.begun = false;
+                me.assignment = Some(*assignment);
+                self.says(number, WorkerEvent::Prepared { job, generation, rank, layout: layout() });
+            }
+            WorkerCommand::Begin { plan, .. } => {
+                assert_eq!(Some(plan.world_size()), me.assignment.as_ref().map(|assignment| assignment.world_size));
+                me.begun = true;
+            }
+            WorkerCommand::Committed { manifest, .. } => me.committed = Some((manifest.step, manifest.round)),
+            WorkerCommand::Abort { job, generation, .. } => {
+                me.assignment = None;
+                me.begun = false;
+                self.says(number, WorkerEvent::Left { job, generation });
+            }
+            WorkerCommand::Shutdown => {}
+        }
+        true
+    }
+
+    /// The worker does its next piece of work, if it has begun and its last round is committed.
+    pub fn work(&mut self, number: u32) -> bool {
+        let Some(me) = self.workers.get_mut(&worker(number)).filter(|me| me.begun && me.sent == me.committed) else {
+            return false;
+        };
+        let Some(assignment) = me.assignment.clone() else { return false };
+        let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
+        match next_round(me.committed) {
+            Some((step, round)) => {
+                me.sent = Some((StepIndex(step), Round(round)));
+                let round = Box::new(round_done(step, round));
+                self.says(number, WorkerEvent::ShardDurable { job, generation, rank, round });
+            }
+            None => {
+                me.assignment = None;
+                me.begun = false;
+                if rank == Rank(0) {
+                    let finished = WorkerEvent::Finished {
+                        job: job.clone(),
+                        generation,
+                        report: Box::new(report(&job, assignment.world_size)),
+                        weights: Vec::new(),
+                    };
+                    self.says(number, finished);
+                }
+                self.says(number, WorkerEvent::Left { job, generation });
+            }
+        }
+        true
+    }
+
+    /// Every worker obeys until nobody is told anything more.
+    pub fn all_obey(&mut self) {
+        let numbers: BTreeSet<u32> = (1..=8).collect();
+        while numbers.iter().any(|&number| self.obey(number)) {}
+    }
+
+    /// Every worker that can does one piece of work. Returns whether there was one.
+    fn each_works(&mut self) -> bool {
+        (1..=8).filter(|&number| self.work(number)).count() > 0
+    }
+
+    /// Every worker obeys and works until nothing is left to do.
+    pub fn all_work(&mut self) {
+        for _ in 0..1000 {
+            self.all_obey();
+            if !self.each_works() {
+                return;
+            }
+        }
+        panic!("the work does not end");
+    }
+
+    /// All work until `rounds` rounds of the job are committed.
+    pub fn work_until(&mut self, job: &JobId, rounds: usize) {
+        while self.manifests(job).len() < rounds {
+            self.all_obey();
+            assert!(self.each_works(), "stands still");
+        }
+    }
+
+    /// The coordinator ends, and another one reads what it stored. All sessions are lost.
+    pub fn restart(&mut self) {
+        self.workers.clear();
+        self.busy.clear();
+        let (control, commands) = Control::restore(Timeouts::default(), self.stored.read(), self.now);
+        self.control = control;
+        self.carry_out(commands);
+    }
+
+    pub fn status(&self, job: &JobId) -> JobStatus {
+        self.control.status(job).expect("is known")
+    }
+
+    pub fn state(&self, job: &JobId) -> JobState {
+        self.status(job).state
+    }
+
+    pub fn reason(&self, job: &JobId) -> String {
+        self.status(job).reason
+    }
+
+    /// Step and round of every commit, and the generation that did it.
+    pub fn manifests(&self, job: &JobId) -> Vec<(u32, u32, u64)> {
+        let manifests = &self.stored.jobs[job].manifests;
+        manifests.iter().map(|manifest| (manifest.step.0, manifest.round.0, manifest.generation.0)).collect()
+    }
+
+    /// Whether an event of the record has this text in it.
+    pub fn recorded(&self, job: &JobId, text: &str) -> bool {
+        self.stored.jobs[job].events.iter().any(|event| event.text.contains(text))
+    }
+
+    /// Workers that the last event's commands tell to leave, with the reason.
+    pub fn aborted(&self) -> Vec<(WorkerId, String)> {
+        let aborts = self.commands.iter().filter_map(|command| match command {
+            Command::Send(worker, WorkerCommand::Abort { reason, .. }) => Some((worker.clone(), reason.clone())),
+            _ => None,
+        });
+        aborts.collect()
+    }
+}

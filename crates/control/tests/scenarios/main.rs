@@ -1,0 +1,10 @@
+//! What control decides, one scenario a test. The promises are checked after every event, in all of them.
+
+mod cancelling;
+mod cluster;
+mod commits;
+mod gangs;
+mod losses;
+mod random;
+mod restarts;
+mod stored;
