@@ -22,6 +22,9 @@ pub struct RoundRecord {
     /// Accuracy on `D_f`, with the labels that were trained with.
     pub forget_accuracy: Option<f64>,
     pub validation_accuracy: Option<f64>,
+    /// Mean cross-entropy on validation data: decides between rounds of equal accuracy.
+    #[serde(default)]
+    pub validation_loss: Option<f64>,
     /// Root mean square of the change of the weights in this round.
     pub weight_change: f64,
     /// Wall time since the step began.

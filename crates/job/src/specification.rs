@@ -504,7 +504,7 @@ pub enum RollBack {
     /// The last round's.
     #[default]
     None,
-    /// Those with the best validation accuracy; of equal ones the latest.
+    /// Those with the best validation accuracy; of equal ones those with the lower validation loss.
     BestValidation,
 }
 

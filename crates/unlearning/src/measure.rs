@@ -22,6 +22,12 @@ impl Predictions {
     pub fn accuracy(&self) -> f64 {
         100.0 * self.correct.iter().filter(|&&correct| correct).count() as f64 / self.correct.len().max(1) as f64
     }
+
+    /// Mean cross-entropy in nats; a probability below 1e-300 counts as that.
+    pub fn loss(&self) -> f64 {
+        let sum: f64 = self.probability.iter().map(|probability| -probability.max(1e-300).ln()).sum();
+        sum / self.probability.len().max(1) as f64
+    }
 }
 
 /// Answers on all of `data`; each rank computes its part, and all parts are joined.

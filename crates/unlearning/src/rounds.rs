@@ -5,7 +5,10 @@ use std::time::Instant;
 use rewind_artifacts::Shard;
 use rewind_job::{RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
 
-use crate::{LabelledSamples, Learner, RoundMethod, UnlearningError, accuracy, select_round, stop_reason};
+use crate::{
+    LabelledSamples, Learner, Predictions, RoundMethod, UnlearningError, accuracy, predictions, select_round,
+    stop_reason,
+};
 
 /// Makes rounds durable.
 pub trait Commit {
@@ -69,8 +72,8 @@ pub fn run_rounds(
             learner.recompute_batch_norm(data, batch_size)?;
         }
         let forget_accuracy = Some(accuracy(&learner.network, &mut learner.gang, run.forget)?);
-        let validation_accuracy =
-            run.validation.map(|data| accuracy(&learner.network, &mut learner.gang, data)).transpose()?;
+        let validation =
+            run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
         let weight_change = learner.change_since(&before)?;
         // Rank 0's clock and counter, so that the record is the same on every rank.
         let own = [begun.elapsed().as_secs_f64(), (learner.gang.bytes_moved() - bytes_before) as f64];
@@ -79,7 +82,8 @@ pub fn run_rounds(
             round,
             loss,
             forget_accuracy,
-            validation_accuracy,
+            validation_accuracy: validation.as_ref().map(Predictions::accuracy),
+            validation_loss: validation.as_ref().map(Predictions::loss),
             weight_change,
             seconds: seconds_so_far + counted[0],
             forget_epochs: f64::from(round.0) * method.forget_epochs_a_round(),

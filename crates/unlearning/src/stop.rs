@@ -41,8 +41,10 @@ pub fn select_round(roll_back: RollBack, records: &[RoundRecord]) -> Round {
             .iter()
             .filter(|record| record.validation_accuracy.is_some())
             .max_by(|a, b| {
+                let accuracy = |record: &RoundRecord| record.validation_accuracy.unwrap_or(f64::MIN);
+                let loss = |record: &RoundRecord| record.validation_loss.unwrap_or(f64::MAX);
                 // Of equal ones the latest: max_by keeps the last of equals.
-                a.validation_accuracy.unwrap_or(f64::MIN).total_cmp(&b.validation_accuracy.unwrap_or(f64::MIN))
+                accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
             })
             .map_or(last, |best| best.round),
     }
@@ -61,6 +63,7 @@ mod tests {
                 loss: 0.0,
                 forget_accuracy: Some(forget),
                 validation_accuracy: Some(validation),
+                validation_loss: Some(1.0),
                 weight_change: 0.0,
                 seconds: 0.0,
                 forget_epochs: 0.0,
@@ -95,9 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn roll_back_takes_the_latest_of_the_best_rounds() {
+    fn roll_back_takes_the_best_round_and_of_equal_ones_that_of_lower_loss() {
         let records = records(&[(90.0, 88.0), (80.0, 91.0), (70.0, 91.0), (60.0, 89.0)]);
         assert_eq!(select_round(RollBack::BestValidation, &records), Round(3));
         assert_eq!(select_round(RollBack::None, &records), Round(4));
+        let mut records = records;
+        records[1].validation_loss = Some(0.5);
+        assert_eq!(select_round(RollBack::BestValidation, &records), Round(2));
     }
 }
