@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rewind_control::{Command, Control, Event, Now};
@@ -11,6 +11,12 @@ use rewind_job::{JobId, Report, StepWeights, WorkerCommand, WorkerEvent, WorkerI
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{records::Records, rendezvous::Meetings, store::StoreError};
+
+/// A job's report and the weights of its steps, if it has finished.
+pub type StoredReport = Option<(Report, Vec<StepWeights>)>;
+
+/// Inputs that may wait for the driver; who gives more waits too.
+const INPUTS: usize = 1024;
 
 /// What reaches the driver.
 pub enum Input {
@@ -21,12 +27,20 @@ pub enum Input {
         worker: WorkerId,
         session: u64,
         commands: mpsc::UnboundedSender<WorkerCommand>,
+        /// Dropped when the session must end.
+        alive: oneshot::Sender<()>,
     },
     /// A session's worker said something. Ignored when a newer session has taken its place.
     Said {
         worker: WorkerId,
         session: u64,
         event: WorkerEvent,
+    },
+    /// A session's worker sent what cannot be read.
+    Garbled {
+        worker: WorkerId,
+        session: u64,
+        problem: String,
     },
     SessionEnded {
         worker: WorkerId,
@@ -35,7 +49,7 @@ pub enum Input {
     Submit(Box<rewind_job::Specification>, oneshot::Sender<JobId>),
     /// Reads without deciding.
     Look(Box<dyn FnOnce(&Control) + Send>),
-    Report(JobId, oneshot::Sender<Result<Option<(Report, Vec<StepWeights>)>, StoreError>>),
+    Report(JobId, oneshot::Sender<Result<StoredReport, StoreError>>),
     /// Tell all workers to end, and stop.
     Stop,
 }
@@ -43,20 +57,20 @@ pub enum Input {
 /// The driver's other side.
 #[derive(Clone)]
 pub struct Driver {
-    inputs: mpsc::UnboundedSender<Input>,
+    inputs: mpsc::Sender<Input>,
     published: broadcast::Sender<JobId>,
 }
 
 impl Driver {
     /// A driver that has stopped takes nothing; its callers are being stopped too.
-    pub fn give(&self, input: Input) {
-        let _ = self.inputs.send(input);
+    pub async fn give(&self, input: Input) {
+        let _ = self.inputs.send(input).await;
     }
 
     /// Asks control for something, without changing it.
     pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Control) -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.give(Input::Look(Box::new(move |control| drop(answer.send(look(control))))));
+        self.give(Input::Look(Box::new(move |control| drop(answer.send(look(control)))))).await;
         answered.await.ok()
     }
 
@@ -69,6 +83,7 @@ impl Driver {
 struct Session {
     number: u64,
     commands: mpsc::UnboundedSender<WorkerCommand>,
+    _alive: oneshot::Sender<()>,
 }
 
 struct Actor {
@@ -77,6 +92,24 @@ struct Actor {
     meetings: Arc<Meetings>,
     sessions: HashMap<WorkerId, Session>,
     published: broadcast::Sender<JobId>,
+    clock: Clock,
+}
+
+/// Milliseconds since 1970 that never go back, whatever happens to the machine's clock.
+struct Clock {
+    began: Instant,
+    at: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Self { began: Instant::now(), at }
+    }
+
+    fn now(&self) -> Now {
+        Now(self.at + self.began.elapsed().as_millis() as u64)
+    }
 }
 
 /// Starts the driver's thread. It ends, with the error that ended it, after [`Input::Stop`] or when the store fails.
@@ -86,12 +119,13 @@ pub fn start(
     records: Records,
     meetings: Arc<Meetings>,
 ) -> std::io::Result<(Driver, oneshot::Receiver<Result<(), StoreError>>)> {
-    let (inputs, mut received) = mpsc::unbounded_channel();
+    let (inputs, mut received) = mpsc::channel(INPUTS);
     let (published, _) = broadcast::channel(1024);
     let (ended, end) = oneshot::channel();
     let driver = Driver { inputs, published: published.clone() };
     std::thread::Builder::new().name("driver".into()).spawn(move || {
-        let mut actor = Actor { control, records, meetings, sessions: HashMap::new(), published };
+        let clock = Clock::new();
+        let mut actor = Actor { control, records, meetings, sessions: HashMap::new(), published, clock };
         let mut outcome = actor.carry_out(restored);
         while outcome.is_ok()
             && let Some(input) = received.blocking_recv()
@@ -109,16 +143,12 @@ pub fn start(
     Ok((driver, end))
 }
 
-fn now() -> Now {
-    Now(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
-}
-
 impl Actor {
     fn take(&mut self, input: Input) -> Result<(), StoreError> {
         match input {
             Input::Event(event) => self.decide(event),
-            Input::SessionBegan { worker, session, commands } => {
-                self.sessions.insert(worker, Session { number: session, commands });
+            Input::SessionBegan { worker, session, commands, alive } => {
+                self.sessions.insert(worker, Session { number: session, commands, _alive: alive });
                 Ok(())
             }
             Input::Said { worker, session, event } if self.is_present(&worker, session) => {
@@ -127,12 +157,16 @@ impl Actor {
                 }
                 self.decide(Event::Said(worker, event))
             }
+            Input::Garbled { worker, session, problem } if self.is_present(&worker, session) => {
+                tracing::warn!(%worker, "sent a message that cannot be read: {problem}");
+                self.decide(Event::Unreadable(worker, problem))
+            }
             Input::SessionEnded { worker, session } if self.is_present(&worker, session) => {
                 tracing::info!(%worker, "session ended");
                 self.sessions.remove(&worker);
                 self.decide(Event::SessionEnded(worker))
             }
-            Input::Said { .. } | Input::SessionEnded { .. } | Input::Stop => Ok(()),
+            Input::Said { .. } | Input::Garbled { .. } | Input::SessionEnded { .. } | Input::Stop => Ok(()),
             Input::Submit(specification, answer) => {
                 let job = self.control.next_job();
                 self.decide(Event::Submitted(specification))?;
@@ -155,7 +189,7 @@ impl Actor {
     }
 
     fn decide(&mut self, event: Event) -> Result<(), StoreError> {
-        let commands = self.control.handle(event, now());
+        let commands = self.control.handle(event, self.clock.now());
         self.carry_out(commands)
     }
 

@@ -41,7 +41,7 @@ impl Jobs for JobsService {
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (answer, answered) = oneshot::channel();
-        self.driver.give(Input::Submit(Box::new(specification), answer));
+        self.driver.give(Input::Submit(Box::new(specification), answer)).await;
         let job = answered.await.map_err(|_| stopping())?;
         Ok(Response::new(JobName { job: job.0 }))
     }
@@ -84,7 +84,7 @@ impl Jobs for JobsService {
 
     async fn cancel(&self, request: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
         let job = JobId(request.into_inner().job);
-        self.driver.give(Input::Event(Event::CancelWanted(job.clone())));
+        self.driver.give(Input::Event(Event::CancelWanted(job.clone()))).await;
         let (_, update, _) = look(&self.driver, &job, 0).await?;
         Ok(Response::new(update))
     }
@@ -93,7 +93,7 @@ impl Jobs for JobsService {
         let job = JobId(request.into_inner().job);
         let (status, _, _) = look(&self.driver, &job, 0).await?;
         let (answer, answered) = oneshot::channel();
-        self.driver.give(Input::Report(job.clone(), answer));
+        self.driver.give(Input::Report(job.clone(), answer)).await;
         let found = answered.await.map_err(|_| stopping())?.map_err(|error| Status::internal(error.to_string()))?;
         let Some((mut report, weights)) = found else {
             let why = format!("{job} has no report: it is {:?} ({})", status.state, status.reason);

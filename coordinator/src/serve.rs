@@ -1,6 +1,13 @@
 //! From configuration to a running coordinator, and back.
 
-use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use rewind_artifacts::{ArtifactStore, SharedDirectory};
 use rewind_control::{Control, Event, Now};
@@ -12,6 +19,7 @@ use rewind_proto::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::MissedTickBehavior,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -73,14 +81,15 @@ async fn run(
         let driver = driver.clone();
         async move {
             let mut interval = tokio::time::interval(timeouts.heartbeat);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
-                driver.give(Input::Event(Event::Tick));
+                driver.give(Input::Event(Event::Tick)).await;
             }
         }
     });
     let address_file = config.dir.join("coordinator.addr");
-    write_address(&address_file, &format!("http://{address}"))?;
+    write_address(&address_file, &format!("http://{}", reachable(address)))?;
     tracing::info!(%address, "listening");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -109,7 +118,7 @@ async fn run(
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => {
-            driver.give(Input::Stop);
+            driver.give(Input::Stop).await;
             ended.await
         }
     };
@@ -119,6 +128,15 @@ async fn run(
     let _ = fs::remove_file(&address_file);
     outcome.map_err(|_| "the driver thread ended too early")??;
     Ok(())
+}
+
+/// Where programs of this machine reach it: an address for all interfaces is no destination.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    }
 }
 
 /// Appears whole: written beside its place, then renamed.

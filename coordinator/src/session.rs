@@ -3,11 +3,12 @@
 use std::{
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
-use rewind_job::WorkerEvent;
+use rewind_job::{WorkerEvent, WorkerId};
 use rewind_proto::v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +25,11 @@ impl FleetService {
     }
 }
 
+/// A worker that connects says who it is within this time.
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+/// Longest name of a worker, in bytes.
+const LONGEST_NAME: usize = 128;
+
 #[tonic::async_trait]
 impl Fleet for FleetService {
     type SessionStream = Pin<Box<dyn Stream<Item = Result<CoordinatorMessage, Status>> + Send>>;
@@ -33,40 +39,68 @@ impl Fleet for FleetService {
         request: Request<Streaming<WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut messages = request.into_inner();
-        let first =
-            messages.message().await?.ok_or_else(|| Status::invalid_argument("a session begins with Joined"))?;
-        let joined = WorkerEvent::try_from(first)?;
-        let WorkerEvent::Joined { worker, .. } = &joined else {
-            return Err(Status::invalid_argument("a session begins with Joined"));
-        };
-        let worker = worker.clone();
+        let (worker, joined) = join(&mut messages).await?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%worker, session, "session began");
         let (commands, to_send) = mpsc::unbounded_channel();
-        self.driver.give(Input::SessionBegan { worker: worker.clone(), session, commands });
-        self.driver.give(Input::Said { worker: worker.clone(), session, event: joined });
-        let driver = self.driver.clone();
-        tokio::spawn(async move {
-            loop {
-                let event = match messages.message().await {
-                    Ok(Some(message)) => WorkerEvent::try_from(message),
-                    Ok(None) => break,
-                    Err(status) => {
-                        tracing::debug!(%worker, "session broke: {}", status.message());
-                        break;
-                    }
-                };
-                match event {
-                    Ok(event) => driver.give(Input::Said { worker: worker.clone(), session, event }),
-                    Err(error) => {
-                        tracing::warn!(%worker, "ended the session: {error}");
-                        break;
-                    }
-                }
-            }
-            driver.give(Input::SessionEnded { worker, session });
-        });
+        let (alive, over) = oneshot::channel();
+        self.driver.give(Input::SessionBegan { worker: worker.clone(), session, commands, alive }).await;
+        self.driver.give(Input::Said { worker: worker.clone(), session, event: joined }).await;
+        tokio::spawn(listen(self.driver.clone(), messages, worker, session, over));
         let commands = UnboundedReceiverStream::new(to_send).map(|command| Ok(command.into()));
         Ok(Response::new(Box::pin(commands)))
     }
+}
+
+/// The first message says who the worker is.
+async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, WorkerEvent), Status> {
+    let refuse = || Status::invalid_argument("a session begins with Joined");
+    let first = tokio::time::timeout(FIRST_MESSAGE, messages.message());
+    let first = first.await.map_err(|_| refuse())??.ok_or_else(refuse)?;
+    let joined = WorkerEvent::try_from(first)?;
+    let WorkerEvent::Joined { worker, version, .. } = &joined else {
+        return Err(refuse());
+    };
+    if worker.0.is_empty() || worker.0.len() > LONGEST_NAME || worker.0.chars().any(char::is_control) {
+        let problem = format!("the name of a worker has 1 to {LONGEST_NAME} bytes and no control characters");
+        return Err(Status::invalid_argument(problem));
+    }
+    if version != env!("CARGO_PKG_VERSION") {
+        tracing::warn!(%worker, "is of version {version}, this coordinator of {}", env!("CARGO_PKG_VERSION"));
+    }
+    Ok((worker.clone(), joined))
+}
+
+/// Passes a worker's events on until the session breaks, or the driver ends it.
+async fn listen(
+    driver: Driver,
+    mut messages: Streaming<WorkerMessage>,
+    worker: WorkerId,
+    session: u64,
+    mut over: oneshot::Receiver<()>,
+) {
+    loop {
+        let message = tokio::select! {
+            _ = &mut over => return,
+            message = messages.message() => message,
+        };
+        let event = match message {
+            Ok(Some(message)) => WorkerEvent::try_from(message).map_err(|error| error.to_string()),
+            Ok(None) => break,
+            Err(status) => {
+                tracing::debug!(%worker, "session broke: {}", status.message());
+                break;
+            }
+        };
+        let worker = worker.clone();
+        match event {
+            Ok(WorkerEvent::Joined { .. }) => {
+                let problem = "Joined twice in a session".to_owned();
+                return driver.give(Input::Garbled { worker, session, problem }).await;
+            }
+            Ok(event) => driver.give(Input::Said { worker, session, event }).await,
+            Err(problem) => return driver.give(Input::Garbled { worker, session, problem }).await,
+        }
+    }
+    driver.give(Input::SessionEnded { worker, session }).await;
 }
