@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use rewind_artifacts::{ArtifactStore, Shard, digest_of, read_weights};
-use rewind_datasets::{Partition, Subset, idx};
+use rewind_datasets::{DataError, Partition, Subset, idx};
 use rewind_job::{
     Action, DataSummary, Digest, Forget, IdxFiles, Layout, Method, Source, Specification, SpecificationError, Unlearn,
 };
@@ -43,8 +43,10 @@ impl JobData {
                 ));
             }
         }
-        let partition = Partition::new(data, specification.model.classes, pool, own)
-            .map_err(|error| SpecificationError::new("data", error.to_string()))?;
+        let partition = Partition::new(data, specification.model.classes, pool, own).map_err(|error| match error {
+            DataError::Specification { field, problem } => SpecificationError { field, problem },
+            other => SpecificationError::new("data", other.to_string()),
+        })?;
         let tensors = |subset: Option<&Subset>| subset.map(|subset| labelled(&partition, subset));
         let summary = DataSummary {
             forget: partition.forget().len() as u64,

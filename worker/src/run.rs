@@ -52,10 +52,13 @@ impl RunError {
     }
 }
 
+/// The store under which an assignment's gang meets.
+type Meeting = dyn Fn(&Assignment) -> Arc<dyn RendezvousStore> + Send;
+
 /// What a worker brings to every assignment.
 pub struct Bench {
     pub artifacts: Arc<dyn ArtifactStore>,
-    pub rendezvous: Box<dyn Fn(&Assignment) -> Arc<dyn RendezvousStore> + Send>,
+    pub rendezvous: Box<Meeting>,
     /// Address that collectives bind.
     pub bind_address: String,
     pub timeouts: Timeouts,

@@ -44,8 +44,6 @@ pub enum UnlearningError {
     Commit(String),
     #[error("told to stop: {0}")]
     Stopped(String),
-    #[error("{field}: {problem}")]
-    Specification { field: String, problem: String },
 }
 
 impl UnlearningError {
