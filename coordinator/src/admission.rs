@@ -27,10 +27,16 @@ pub fn check(text: &str, artifacts: &dyn ArtifactStore) -> Result<Specification,
                 let problem = format!("its parts sum to {sum}, but the pool has {} samples", summary.count);
                 return Err(refuse("data.split", problem));
             }
+            forget_share(&specification.data.forget, split.train)?;
         }
     }
     if let Forget::Files(files) = &specification.data.forget {
         samples(&specification, files, "data.forget.files")?;
+    }
+    if let Some(path) = &specification.search_log {
+        let unreadable = |error: String| refuse("search-log", format!("{}: {error}", path.display()));
+        let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|error| unreadable(error.to_string()))?;
     }
     if let Some(source) = &specification.model.weights {
         safetensors(source, "model.weights", artifacts)?;
@@ -63,6 +69,22 @@ fn samples(specification: &Specification, files: &IdxFiles, field: &str) -> Resu
         return Err(refuse(&format!("{field}.labels"), problem));
     }
     Ok(summary)
+}
+
+/// A share of the training samples is some of them, and not all.
+fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
+    let (field, share) = match forget {
+        Forget::LabelNoise { share, .. } => ("data.forget.label-noise.share", *share),
+        Forget::Random { share, .. } => ("data.forget.random.share", *share),
+        Forget::Class { .. } | Forget::Files(_) => return Ok(()),
+    };
+    let count = (share * f64::from(train)).round();
+    if count < 1.0 || count >= f64::from(train) {
+        let problem =
+            format!("{share} of {train} training samples are {count}: some must be forgotten and some remain");
+        return Err(refuse(field, problem));
+    }
+    Ok(())
 }
 
 /// The header alone: whether the tensors fit the model is found by the workers, before anything is trained.

@@ -1,0 +1,10 @@
+//! The real coordinator program, spoken to by scripted workers over real connections. No libtorch, no training:
+//! these workers say what a worker would say.
+
+mod artifacts;
+mod jobs;
+mod losses;
+mod program;
+mod refusals;
+mod sessions;
+mod worker;
