@@ -15,7 +15,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads all jobs, oldest first.
+    /// Reads all jobs, in the order of their keys.
     pub fn open(store: Box<dyn StateStore>) -> Result<(Self, Vec<StoredJob>), StoreError> {
         let mut records = Self { store, heads: BTreeMap::new() };
         let mut jobs = Vec::new();
@@ -84,4 +84,113 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value)
         .map_err(|error| StoreError::Unreadable { key: key.to_owned(), problem: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rewind_control::{Control, Event, JobHead, Now};
+    use rewind_job::{Generation, JobState, Round, Specification, StepIndex, Timeouts};
+
+    use super::*;
+    use crate::embedded::EmbeddedStore;
+
+    fn open(folder: &Path) -> (Records, Vec<StoredJob>) {
+        let store = EmbeddedStore::open(&folder.join("state.redb")).expect("opens");
+        Records::open(Box::new(store)).expect("reads")
+    }
+
+    fn submitted() -> Vec<Change> {
+        let text = r#"
+            name = "weights and forget data"
+            model = { architecture = "mlp", weights = "/w" }
+            data = { forget = { files = { images = "/i", labels = "/l" } } }
+            [[step]]
+            name = "unlearned"
+            [step.unlearn]
+            method = { neg-grad = {} }
+            forward = { optimiser = { sgd = { learning-rate = 0.1 } }, batch-size = 8 }
+            stop = { rounds = 200 }
+        "#;
+        let specification = Specification::parse(text, Path::new("/")).expect("is valid");
+        let (mut control, _) = Control::restore(Timeouts::default(), Vec::new(), Now(5000));
+        let commands = control.handle(Event::Submitted(Box::new(specification)), Now(5000));
+        let changes = commands.into_iter().filter_map(|command| match command {
+            rewind_control::Command::Store(changes) => Some(changes),
+            _ => None,
+        });
+        changes.flatten().collect()
+    }
+
+    fn manifest(round: u32) -> Change {
+        let record = serde_json::json!({
+            "round": round, "loss": 0.1, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
+        });
+        let manifest = Manifest {
+            step: StepIndex(0),
+            round: Round(round),
+            generation: Generation(1),
+            shards: Vec::new(),
+            record: serde_json::from_value(record).expect("is a record"),
+            outcome: None,
+        };
+        Change::Manifest("job-1".into(), Box::new(manifest))
+    }
+
+    fn head(state: JobState) -> Change {
+        let head = JobHead { state, reason: "so".into(), generation: Generation(1), submitted_at: 5000, failures: 2 };
+        Change::Head("job-1".into(), head)
+    }
+
+    #[test]
+    fn a_job_is_read_as_it_was_stored_with_its_rounds_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut records, stored) = open(folder.path());
+        assert!(stored.is_empty());
+        records.store(&submitted()).expect("stores");
+        for round in 1..=120 {
+            records.store(&[manifest(round), head(JobState::Running)]).expect("stores");
+        }
+        drop(records);
+        let (mut records, stored) = open(folder.path());
+        assert_eq!(stored.len(), 1);
+        let rounds: Vec<u32> = stored[0].manifests.iter().map(|manifest| manifest.round.0).collect();
+        assert_eq!(rounds, (1..=120).collect::<Vec<_>>());
+        assert_eq!((stored[0].head.state, stored[0].head.failures), (JobState::Running, 2));
+        assert_eq!(stored[0].events[0].text, "submitted");
+        records.store(&[head(JobState::Failed)]).expect("goes on with the versions it read");
+    }
+
+    #[test]
+    fn a_round_is_committed_once_whatever_stands_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut records, _) = open(folder.path());
+        records.store(&submitted()).expect("stores");
+        records.store(&[manifest(1), head(JobState::Running)]).expect("stores");
+        let again = records.store(&[head(JobState::Finished), manifest(1)]);
+        assert!(matches!(again, Err(StoreError::Conflict(key)) if key == "manifest/job-1/0000/00000001"));
+        drop(records);
+        let (_, stored) = open(folder.path());
+        assert_eq!(stored[0].head.state, JobState::Running, "all or nothing");
+    }
+
+    #[test]
+    fn a_head_that_another_coordinator_wrote_is_not_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut records, _) = open(folder.path());
+        records.store(&submitted()).expect("stores");
+        records.heads.insert("job-1".into(), 9);
+        assert!(matches!(records.store(&[head(JobState::Failed)]), Err(StoreError::Conflict(_))));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = EmbeddedStore::open(&folder.path().join("state.redb")).expect("opens");
+        let write = |key: &str, value: &[u8]| Write { key: key.into(), value: value.into(), expected: None };
+        store.write(&[write("specification/job-1", b"{}"), write("head/job-1", b"{}")]).expect("writes");
+        let error = Records::open(Box::new(store)).err().expect("refused").to_string();
+        assert!(error.starts_with("`specification/job-1` in the state store is not readable: "), "{error}");
+    }
 }

@@ -1,0 +1,151 @@
+//! Whatever workers and coordinator say comes back from the wire as it was; what says too little is refused by field.
+
+use rewind_job::{
+    Assignment, Digest, Failure, Generation, JobId, Layout, Manifest, Progress, Rank, Report, Round, RoundDone,
+    RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason, WorkerCommand, WorkerEvent,
+    WorldSize,
+};
+use rewind_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message::Command, worker_message::Event};
+use serde_json::json;
+
+fn job() -> (JobId, Generation) {
+    ("job-7".into(), Generation(3))
+}
+
+fn record() -> RoundRecord {
+    let record = json!({
+        "round": 2, "loss": 0.1, "forget_accuracy": 99.5, "weight_change": 1e-300, "seconds": 0.30000000000000004,
+        "forget_epochs": 4.0, "bytes_moved": u64::MAX,
+    });
+    serde_json::from_value(record).expect("is a record")
+}
+
+fn outcome() -> StepOutcome {
+    StepOutcome { selected: Round(1), stop: StopReason { rule: "rounds".into(), text: "all „2“ rounds".into() } }
+}
+
+fn specification() -> Specification {
+    let text = r#"
+        name = "weights and forget data"
+        model = { architecture = "lenet", weights = "/w.safetensors" }
+        data = { forget = { files = { images = "/i", labels = "/l" } } }
+        [[step]]
+        name = "unlearned"
+        [step.unlearn]
+        method = { task-vector = { lambda = { convolution = 1.24, fully-connected = 0.24, bias = 0.1 } } }
+        forward = { optimiser = { adamw = { learning-rate = 1e-3 } }, batch-size = 8 }
+        stop = { rounds = 2 }
+    "#;
+    Specification::parse(text, "/".as_ref()).expect("is valid")
+}
+
+fn report() -> Report {
+    let report = json!({
+        "version": "0", "job": "job-7", "world_size": 2, "specification": specification(),
+        "data": { "forget": 8, "files": [["/i", "ab"]] },
+        "machine": { "threads": 1, "libtorch": "2", "cpu_capability": "AVX2", "device": "cpu" },
+        "methods": [], "stop": [], "recovered": [], "warnings": ["w"], "search": { "a": [1, null] },
+    });
+    serde_json::from_value(report).expect("is a report")
+}
+
+fn events() -> Vec<WorkerEvent> {
+    let (job, generation) = job();
+    let layout = Layout::new([("conv.weight".into(), vec![4, 1, 3, 3]), ("conv.bias".into(), vec![4])]);
+    let done = |outcome| RoundDone {
+        step: StepIndex(1),
+        round: Round(2),
+        shard: Digest("ab".into()),
+        record: record(),
+        outcome,
+    };
+    let durable = |outcome| WorkerEvent::ShardDurable {
+        job: job.clone(),
+        generation,
+        rank: Rank(1),
+        round: Box::new(done(outcome)),
+    };
+    let progress = Progress { step: StepIndex(1), text: "half way".into(), fraction: 0.5 };
+    let failure = Failure { reason: "the peer is gone".into(), retryable: true };
+    let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("cd".into()) }];
+    vec![
+        WorkerEvent::Joined { worker: "worker-1".into(), process: 7, version: "0.1.0".into(), cores: 2 },
+        WorkerEvent::Heartbeat,
+        WorkerEvent::Prepared { job: job.clone(), generation, rank: Rank(1), layout },
+        durable(None),
+        durable(Some(outcome())),
+        WorkerEvent::Progress { job: job.clone(), generation, progress },
+        WorkerEvent::Finished { job: job.clone(), generation, report: Box::new(report()), weights },
+        WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure },
+        WorkerEvent::Left { job, generation },
+    ]
+}
+
+fn commands() -> Vec<WorkerCommand> {
+    let (job, generation) = job();
+    let manifest = Manifest {
+        step: StepIndex(0),
+        round: Round(2),
+        generation: Generation(2),
+        shards: vec![Digest("ab".into()), Digest("cd".into())],
+        record: record(),
+        outcome: Some(outcome()),
+    };
+    let assignment = Assignment {
+        job: job.clone(),
+        generation,
+        rank: Rank(1),
+        world_size: WorldSize(2),
+        specification: specification(),
+        committed: vec![manifest.clone()],
+    };
+    vec![
+        WorkerCommand::Assign(Box::new(assignment)),
+        WorkerCommand::Begin { job: job.clone(), generation, plan: ShardPlan { boundaries: vec![0, 3, 9] } },
+        WorkerCommand::Committed { job: job.clone(), generation, manifest: Box::new(manifest) },
+        WorkerCommand::Abort { job, generation, reason: "worker-2 was lost".into() },
+        WorkerCommand::Shutdown,
+    ]
+}
+
+#[test]
+fn every_event_and_command_comes_back_as_it_was() {
+    for event in events() {
+        assert_eq!(WorkerEvent::try_from(WorkerMessage::from(event.clone())).expect("is read"), event);
+    }
+    for command in commands() {
+        assert_eq!(WorkerCommand::try_from(CoordinatorMessage::from(command.clone())).expect("is read"), command);
+    }
+}
+
+#[test]
+fn empty_messages_are_refused() {
+    let error = WorkerEvent::try_from(WorkerMessage { event: None }).expect_err("refused");
+    assert_eq!(error.to_string(), "a message lacks its `event`");
+    let error = WorkerCommand::try_from(CoordinatorMessage { command: None }).expect_err("refused");
+    assert_eq!(error.to_string(), "a message lacks its `command`");
+    for event in [
+        Event::Prepared(v1::Prepared::default()),
+        Event::ShardDurable(v1::ShardDurable { record_json: "{}".into(), ..Default::default() }),
+        Event::Progress(v1::ProgressMade::default()),
+        Event::Finished(v1::Finished::default()),
+        Event::Failed(v1::Failed::default()),
+        Event::Left(v1::Left::default()),
+    ] {
+        let error = WorkerEvent::try_from(WorkerMessage { event: Some(event) }).expect_err("refused");
+        assert_eq!(error.to_string(), "a message lacks its `work`");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_field() {
+    let work = Some(v1::Work { job: "job-7".into(), generation: 3 });
+    let prepared = v1::Prepared { work: work.clone(), rank: 0, layout_json: "{\"segments\":3}".into() };
+    let error = WorkerEvent::try_from(WorkerMessage { event: Some(Event::Prepared(prepared)) }).expect_err("refused");
+    assert!(error.to_string().starts_with("`layout_json` is not valid: invalid type"), "{error}");
+    let committed = v1::Committed { work, manifest_json: "null".into() };
+    let command = Some(Command::Committed(committed));
+    let status = tonic::Status::from(WorkerCommand::try_from(CoordinatorMessage { command }).expect_err("refused"));
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert!(status.message().starts_with("`manifest_json` is not valid"), "{status}");
+}
