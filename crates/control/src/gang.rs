@@ -31,7 +31,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, now:
         Some((step, round)) => format!(", goes on after round {round} of {}", job.step_name(step)),
         None => String::new(),
     };
-    let reason = format!("assigned to {}{from}", names.join(", "));
+    let reason = format!("generation {generation}: assigned to {}{from}", names.join(", "));
     let mut commands = vec![Command::Store(job.decide(JobState::Preparing, reason, now))];
     for (rank, member) in world_size.ranks().zip(&members) {
         fleet.set(member, Duty::Assigned(job.id.clone(), generation));
