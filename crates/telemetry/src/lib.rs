@@ -1,6 +1,11 @@
 //! Logs, the same in every program.
 
-use std::{fs::OpenOptions, io, path::Path, sync::Mutex};
+use std::{
+    fs::OpenOptions,
+    io::{self, IsTerminal},
+    path::Path,
+    sync::Mutex,
+};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -24,7 +29,7 @@ pub fn start(format: Format, file: Option<&Path>) -> io::Result<()> {
             let file = OpenOptions::new().create(true).append(true).open(path)?;
             install(format, Mutex::new(file), false);
         }
-        None => install(format, io::stderr, true),
+        None => install(format, io::stderr, io::stderr().is_terminal()),
     }
     Ok(())
 }
@@ -33,10 +38,18 @@ fn install<W>(format: Format, writer: W, colours: bool)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var(FILTER).unwrap_or_default();
+    let (filter, refused) = match EnvFilter::try_new(&wanted) {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("info"), None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
     match format {
         Format::Text => log.init(),
         Format::Json => log.json().init(),
+    }
+    if let Some(error) = refused {
+        tracing::warn!("{FILTER}={wanted} is not understood and `info` is used: {error}");
     }
 }
