@@ -188,6 +188,8 @@ impl Cluster {
             let expected: Vec<_> = members[0].1.ranks().map(|rank| (rank, members[0].1)).collect();
             assert_eq!(members, expected, "{gang:?} is whole");
         }
+        let sessions: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        assert_eq!(self.control.workers(), sessions, "a worker that counts as lost has no session, others have one");
         for status in self.control.jobs() {
             assert_eq!(status.state, self.stored.head(&status.job).state, "what is shown is stored");
             assert!(!status.reason.is_empty(), "{} says why", status.job);

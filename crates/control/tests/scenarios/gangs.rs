@@ -1,7 +1,7 @@
 //! Gangs are whole or absent, first come first served.
 
 use rewind_control::Event;
-use rewind_job::{JobState, Layout, Rank, Segment, WorkerEvent};
+use rewind_job::{Failure, JobState, Layout, Rank, Segment, WorkerEvent};
 
 use crate::cluster::{Cluster, layout, worker};
 
@@ -138,6 +138,11 @@ fn a_rank_that_is_done_early_is_free_before_the_report() {
     cluster.work(2);
     let next = cluster.submit(1);
     assert_eq!(cluster.state(&next), JobState::Preparing);
+    // It has no more say in the first job.
+    let failure = Failure { reason: "late".into(), retryable: true };
+    let generation = cluster.status(&job).generation;
+    cluster.says(2, WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(1), failure });
+    assert_eq!(cluster.state(&job), JobState::Running);
     // Its loss is no loss to the first job.
     cluster.lose(2);
     assert_eq!(cluster.state(&job), JobState::Running);
