@@ -216,7 +216,7 @@ retrain = {{ epochs = 6, batch-size = 32, optimiser = {{ adam = {{ learning-rate
 name = "rewinding"
 [step.unlearn]
 from = "pretrained"
-method = {{ rewinding = {{ predictor = "{root}/predictors/equivariant.safetensors", scale = 0.5 }} }}
+method = {{ rewinding = {{ predictor = "{root}/predictors/equivariant.safetensors", horizon = 8, scale = 0.2 }} }}
 forward = {{ optimiser = {{ adam = {{ learning-rate = 1e-3 }} }}, batch-size = 32, batch-norm = "train-recompute" }}
 stop = {{ rounds = 3 }}
 roll-back = "best-validation"

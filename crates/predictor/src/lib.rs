@@ -29,6 +29,6 @@ pub use history::{History, Sample, Window};
 pub use network::{Architecture, Network};
 pub use predictor::{Card, Networks, Predictor, Training};
 pub use rewind::{linear_extrapolation, persistence, rewind, task_vector};
-pub use training::{Penalties, Recipe, TrainedPredictor, train};
+pub use training::{Loss, Penalties, Recipe, TrainedPredictor, train};
 pub use trajectory::{Trajectory, TrajectoryTile};
 pub use validation::{FittedTaskVector, Validation, ValidationRow, fit_lambda, validate};

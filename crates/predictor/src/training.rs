@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use crate::validation::{moving, validate};
 use crate::{Architecture, Card, History, Network, Networks, Predictor, PredictorError, Training, Validation, Window};
 
-/// How the networks for one number of snapshots are trained: by Adam with a cosine to zero, on the L1 error.
+/// How the networks for one number of snapshots are trained: by Adam with a cosine to zero.
 ///
 /// The error is taken in the unit in which the network answers: weights for `paper`, as published; drift scales an
 /// epoch for `equivariant`, so that no tensor and no horizon drowns the others.
@@ -28,8 +28,22 @@ pub struct Recipe {
     pub batch_size: usize,
     /// At the start.
     pub learning_rate: f64,
+    #[serde(default)]
+    pub loss: Loss,
     pub penalties: Penalties,
     pub seed: u64,
+}
+
+/// What training makes small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// As published: answers become medians. Where most drift is noise they saturate: small drifts are answered
+    /// strongly, large ones weakly.
+    #[default]
+    L1,
+    /// Answers become means, close to linear in the drift.
+    L2,
 }
 
 /// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
@@ -58,6 +72,7 @@ impl Recipe {
             epochs: 20,
             batch_size: 4096,
             learning_rate: 1e-3,
+            loss: Loss::L1,
             penalties: Penalties { kernel: 1e-6, bias: 0.1 },
             seed: 0,
         }
@@ -72,6 +87,7 @@ impl Recipe {
             epochs: 20,
             batch_size: 4096,
             learning_rate: 5e-3,
+            loss: Loss::L1,
             penalties: Penalties { kernel: 0.0, bias: 0.0 },
             seed: 0,
         }
@@ -220,7 +236,11 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
             let len = batch_size.min(of_horizon.coordinates() - start);
             let batch = |tensor: &Tensor| tensor.narrow(0, start, len);
             let answer = network.forward(&batch(&of_horizon.inputs), of_horizon.horizon); // [batch]
-            let error = (answer - batch(&of_horizon.targets)).abs() * batch(&of_horizon.weights);
+            let distance = answer - batch(&of_horizon.targets);
+            let error = match recipe.loss {
+                Loss::L1 => distance.abs(),
+                Loss::L2 => distance.square(),
+            } * batch(&of_horizon.weights);
             optimiser.backward_step(&(error.mean(Kind::Float) + penalty(&network, recipe.penalties)));
             step += 1;
         }

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use rewind_datasets::{Partition, Subset, generator, idx};
 use rewind_job::{Architecture, Data, Forget, IdxFiles, Split};
-use rewind_predictor::{History, Recipe, train};
+use rewind_predictor::{History, Loss, Recipe, train};
 use rewind_unlearning::{
     LabelledSamples,
     histories::{HistoryRecipe, Target, adam, collect, sgd},
@@ -33,6 +33,12 @@ struct Arguments {
     /// What the weights are to be rewound to.
     #[arg(long, value_enum, default_value_t = To::Before)]
     target: To,
+    /// What the predictor's training makes small.
+    #[arg(long, value_enum, default_value_t = LossName::L2)]
+    loss: LossName,
+    /// Folder where histories are kept, and taken from when they are there.
+    #[arg(long, value_name = "DIR", default_value = "out/predictor/histories")]
+    histories: PathBuf,
     /// Learning rate of the predictor's training.
     #[arg(long, default_value_t = 5e-3)]
     learning_rate: f64,
@@ -47,6 +53,12 @@ enum To {
     Before,
     /// The weights of a twin that never saw it.
     Twin,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LossName {
+    L1,
+    L2,
 }
 
 /// Trained on; the last one is held out to measure on.
@@ -76,6 +88,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     tch::set_num_threads(1);
+    std::fs::create_dir_all(&arguments.histories)?;
     if let Some(folder) = arguments.out.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -112,21 +125,29 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             },
             kept: 2048,
         };
-        let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS)?;
-        let learned = recorded.forget_accuracy >= LEARNED;
-        println!(
-            "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {}, {:.0} s",
-            index + 1,
-            arguments.networks,
-            recipe.horizon,
-            recorded.forget_accuracy,
-            if learned { "kept" } else { "dropped" },
-            begun.elapsed().as_secs_f64()
-        );
-        if !learned {
+        let kept = arguments.histories.join(format!("{:?}-{}-{index}.safetensors", arguments.target, arguments.seed));
+        let history = if kept.exists() {
+            History::load(&kept)?
+        } else {
+            let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS)?;
+            println!(
+                "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {:.0} s",
+                index + 1,
+                arguments.networks,
+                recipe.horizon,
+                recorded.forget_accuracy,
+                begun.elapsed().as_secs_f64()
+            );
+            // Nothing to rewind: an empty history is kept.
+            let learned = recorded.forget_accuracy >= LEARNED;
+            let history = if learned { recorded.history } else { History::default() };
+            history.save(&kept)?;
+            history
+        };
+        if history.windows().is_empty() {
             continue;
         }
-        if architecture == HELD_OUT { held_out.push(recorded.history) } else { histories.push(recorded.history) }
+        if architecture == HELD_OUT { held_out.push(history) } else { histories.push(history) }
     }
 
     let mut predictor = None;
@@ -134,6 +155,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let recipe = Recipe {
             epochs: arguments.epochs,
             learning_rate: arguments.learning_rate,
+            loss: match arguments.loss {
+                LossName::L1 => Loss::L1,
+                LossName::L2 => Loss::L2,
+            },
             seed: arguments.seed,
             ..Recipe::equivariant(k, &HORIZONS)
         };
