@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rewind_job::{Digest, OperationType};
 use serde::{Deserialize, Serialize};
 use tch::nn::{self, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::validation::{moving, validate};
 use crate::{Architecture, Card, History, Network, Networks, Predictor, PredictorError, Training, Validation, Window};
@@ -30,9 +30,16 @@ pub struct Recipe {
     pub learning_rate: f64,
     #[serde(default)]
     pub loss: Loss,
+    /// Keep the `equivariant` network linear in the drift: its non-linear head stays zero. It knows less of single
+    /// coordinates and is the better one at unlearning, because small drifts are not blown up.
+    #[serde(default)]
+    pub linear: bool,
     pub penalties: Penalties,
     pub seed: u64,
 }
+
+/// The non-linear head of the `equivariant` network.
+const HEAD: &str = "head.kernel";
 
 /// What training makes small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +80,7 @@ impl Recipe {
             batch_size: 4096,
             learning_rate: 1e-3,
             loss: Loss::L1,
+            linear: false,
             penalties: Penalties { kernel: 1e-6, bias: 0.1 },
             seed: 0,
         }
@@ -88,6 +96,7 @@ impl Recipe {
             batch_size: 4096,
             learning_rate: 5e-3,
             loss: Loss::L1,
+            linear: false,
             penalties: Penalties { kernel: 0.0, bias: 0.0 },
             seed: 0,
         }
@@ -101,7 +110,9 @@ impl Recipe {
         distinct.dedup();
         let single = self.architecture == Architecture::Equivariant || self.horizons.len() == 1;
         let penalty = |penalty: f64| penalty.is_finite() && penalty >= 0.0;
+        let linear = !self.linear || self.architecture == Architecture::Equivariant;
         let rules = [
+            (linear, "linear", "is a choice of the equivariant network"),
             (self.snapshots >= 2, "snapshots", "must be at least 2"),
             (!self.horizons.is_empty() && self.horizons.iter().all(|&u| u > 0), "horizons", "must be at least 1 each"),
             (distinct.len() == self.horizons.len(), "horizons", "must differ"),
@@ -220,6 +231,12 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
     let mut optimiser =
         nn::Adam::default().build(&store, recipe.learning_rate).expect("Adam accepts a positive learning rate");
 
+    let keep_linear = || {
+        for (_, head) in network.parameters().into_iter().filter(|(name, _)| recipe.linear && name == HEAD) {
+            let _ = no_grad(|| head.shallow_clone().zero_());
+        }
+    };
+    keep_linear();
     let batch_size = recipe.batch_size as i64;
     let batches = |examples: &Examples| (examples.coordinates() + batch_size - 1) / batch_size;
     let steps = i64::from(recipe.epochs) * examples.iter().map(batches).sum::<i64>();
@@ -242,6 +259,7 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
                 Loss::L2 => distance.square(),
             } * batch(&of_horizon.weights);
             optimiser.backward_step(&(error.mean(Kind::Float) + penalty(&network, recipe.penalties)));
+            keep_linear();
             step += 1;
         }
     }

@@ -182,13 +182,13 @@ pub struct Demo {
 #[command(next_help_heading = "Search")]
 pub struct Grid {
     /// Forward learning rates (Adam), for both methods.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5e-4,1e-3,2e-3", requires = "search")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5e-4,1e-3", requires = "search")]
     pub learning_rates: Vec<f64>,
     /// λ of task-vector.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.1,0.2,0.3", requires = "search")]
     pub lambdas: Vec<f64>,
     /// Scales of rewinding; as many as there are λ.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.1,0.2,0.3", requires = "search")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.05,0.1,0.15", requires = "search")]
     pub scales: Vec<f64>,
     /// Training seeds; the best validation accuracy is averaged over them.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2", requires = "search")]

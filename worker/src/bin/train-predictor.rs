@@ -36,6 +36,9 @@ struct Arguments {
     /// What the predictor's training makes small.
     #[arg(long, value_enum, default_value_t = LossName::L2)]
     loss: LossName,
+    /// Let the network bend: better on histories, worse at unlearning.
+    #[arg(long)]
+    non_linear: bool,
     /// Folder where histories are kept, and taken from when they are there.
     #[arg(long, value_name = "DIR", default_value = "out/predictor/histories")]
     histories: PathBuf,
@@ -155,6 +158,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let recipe = Recipe {
             epochs: arguments.epochs,
             learning_rate: arguments.learning_rate,
+            linear: !arguments.non_linear,
             loss: match arguments.loss {
                 LossName::L1 => Loss::L1,
                 LossName::L2 => Loss::L2,
