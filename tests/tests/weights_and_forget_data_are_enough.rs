@@ -18,7 +18,7 @@ fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
     let pretraining = small_job(1).replace("depthwise-small", "residual-small");
     let cut_at = pretraining.find("[[step]]\nname = \"retrain\"").expect("a retrain step");
     let job = fleet.submit(&pretraining[..cut_at]);
-    fleet.report(&job);
+    let pretrained = fleet.report(&job).pretrained.expect("a pretrained network").weights;
 
     let folder = fleet.folder.path();
     fs::copy(fleet.report_folder(&job).join("weights/pretrained.safetensors"), folder.join("weights.safetensors"))
@@ -37,6 +37,10 @@ fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
     assert_eq!(report.data.forget, 60);
     let (before, after) = (unlearned.curve[0].forget_accuracy, unlearned.curve.last().expect("rounds").forget_accuracy);
     assert!(after < before, "{before} % of the forget data was known, now {after} %");
+
+    // The same weights by their digest, out of the artifact store.
+    let job = fleet.submit(&example.replace("\"weights.safetensors\"", &format!("\"sha256:{pretrained}\"")));
+    assert_eq!(fleet.report(&job).methods[0].weights, unlearned.weights);
 
     // Weights of another model are refused with the tensor's name, before anything is trained.
     let job = fleet.submit(&example.replace("residual-small", "mlp"));
