@@ -1,13 +1,17 @@
 //! The compute thread: takes assignments one after another and runs each to its end.
 
-use std::{sync::mpsc, thread::JoinHandle};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc,
+    thread::JoinHandle,
+};
 
 use rewind_collective::unfinished_abandoned_groups;
 use rewind_job::{Assignment, Failure, WorkerEvent};
 
 use crate::{
     link::{EndedBy, Link},
-    run::{Bench, run},
+    run::{Bench, RunError, run},
 };
 
 /// After so many abandoned collectives the process starts anew: their memory cannot be taken back.
@@ -34,7 +38,13 @@ fn carry_out(assignment: Assignment, link: &Link, bench: &Bench) {
     let span = tracing::info_span!("assignment", %job, %generation, %rank);
     let _inside = span.enter();
     tracing::info!("began");
-    match run(assignment, link, bench) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(assignment, link, bench)));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(RunError::Panicked(text.unwrap_or_else(|| "of an unknown reason".into())))
+    });
+    match outcome {
         Ok(()) => tracing::info!("finished"),
         Err(error) => match link.ended() {
             Some(ended) if ended.by == EndedBy::Coordinator => tracing::info!("left: {ended}"),

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use rewind_artifacts::{ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
 use rewind_job::{
-    Action, DataSummary, Digest, Forget, IdxFiles, Layout, Method, Source, Specification, SpecificationError, Unlearn,
+    Action, DataSummary, Digest, Forget, IdxFiles, Method, Source, Specification, SpecificationError, Unlearn,
 };
+use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
 
@@ -100,7 +101,7 @@ fn read_source(field: &str, source: &Source, artifacts: &dyn ArtifactStore) -> R
 /// The weights of `model.weights` as a whole state, checked against the model's layout.
 pub fn given_weights(
     specification: &Specification,
-    layout: &Layout,
+    network: &Network,
     artifacts: &dyn ArtifactStore,
 ) -> Result<Option<Shard>, SpecificationError> {
     let Some(source) = &specification.model.weights else {
@@ -109,8 +110,26 @@ pub fn given_weights(
     let field = "model.weights";
     let bytes = read_source(field, source, artifacts)?;
     let (weights, buffers) =
-        read_weights(&bytes, layout).map_err(|error| SpecificationError::new(field, error.to_string()))?;
+        read_weights(&bytes, network.layout()).map_err(|error| SpecificationError::new(field, error.to_string()))?;
+    for (name, buffer) in network.buffers() {
+        let (shape, values) = buffers.get(&name).ok_or_else(|| {
+            SpecificationError::new(field, format!("tensor `{name}` (BatchNorm's statistics) is not in the file"))
+        })?;
+        if *shape != buffer.size() {
+            let problem = format!("tensor `{name}` has shape {shape:?}, but the model's is {:?}", buffer.size());
+            return Err(SpecificationError::new(field, problem));
+        }
+        require_finite(field, &name, values)?;
+    }
+    require_finite(field, "the weights", &weights)?;
     Ok(Some(Shard { start: 0, weights, optimiser: BTreeMap::new(), buffers, counters: BTreeMap::new() }))
+}
+
+fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), SpecificationError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(SpecificationError::new(field, format!("`{name}` holds {value}"))),
+        None => Ok(()),
+    }
 }
 
 /// The predictor of each rewinding step, by the step's name.

@@ -128,11 +128,21 @@ fn measure(
     if let (Some(members), Some(others)) = (&remaining, &attack)
         && !others.probability.is_empty()
     {
-        // As many members as non-members.
-        let count = others.probability.len().min(members.probability.len());
-        let attack = membership_inference(&members.probability[..count], &others.probability, &forget.probability)?;
-        measured.mia = Some(attack.non_member_share);
-        measured.mia_attack_accuracy = Some(attack.balanced_accuracy);
+        // As many members as non-members, drawn: the samples are sorted as their file was, often by class.
+        let seed = run.assignment.specification.seed;
+        let members: Vec<f64> = rewind_datasets::order(seed, "attack-members", 0, members.probability.len())
+            .into_iter()
+            .take(others.probability.len())
+            .map(|position| members.probability[position as usize])
+            .collect();
+        match membership_inference(&members, &others.probability, &forget.probability) {
+            Ok(attack) => {
+                measured.mia = Some(attack.non_member_share);
+                measured.mia_attack_accuracy = Some(attack.balanced_accuracy);
+            }
+            // The other figures stand without it.
+            Err(error) => tracing::warn!("{}: no membership attack: {error}", step.name),
+        }
     }
     if let Action::Unlearn(unlearn) = &step.action {
         let mut point = |round: Round, state: &Shard| -> Result<(), RunError> {
@@ -180,6 +190,14 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
     fill_gaps(&mut report);
     report.recovered = recovered(&report);
     report.warnings = warnings(&report);
+    for (index, step) in specification.steps.iter().enumerate() {
+        let last = run.manifests_of(StepIndex(index as u32)).pop();
+        if let Some(stop) = last.and_then(|manifest| manifest.outcome).map(|outcome| outcome.stop)
+            && stop.rule == "diverged"
+        {
+            report.warnings.push(format!("{} diverged: {}.", step.name, stop.text));
+        }
+    }
     Ok(report)
 }
 

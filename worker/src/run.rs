@@ -37,15 +37,16 @@ pub enum RunError {
     Collective(#[from] CollectiveError),
     #[error("failed to read a checkpoint: {0}")]
     Artifact(#[from] ArtifactError),
-    #[error("failed to measure: {0}")]
-    Evaluation(#[from] rewind_evaluation::EvaluationError),
+    /// libtorch ends what it cannot do with a panic; the worker goes on.
+    #[error("the computation failed: {0}")]
+    Panicked(String),
 }
 
 impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Specification(_) | Self::Evaluation(_) => false,
+            Self::Specification(_) | Self::Panicked(_) => false,
             Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
             Self::Unlearning(error) => error.is_retryable(),
         }
@@ -82,8 +83,9 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let specification = &assignment.specification;
     tch::set_num_threads(specification.fleet.threads as i32);
     let data = JobData::read(specification)?;
-    let layout = build(&assignment).layout().clone();
-    let given = inputs::given_weights(specification, &layout, &*bench.artifacts)?;
+    let network = build(&assignment);
+    let layout = network.layout().clone();
+    let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;
     let predictors = inputs::predictors(specification, &*bench.artifacts)?;
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
@@ -146,7 +148,10 @@ impl Run {
         };
         let seed = self.assignment.specification.seed;
         let cancel = self.link.cancel.clone();
-        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, &step.name, cancel);
+        let purpose = if matches!(step.action, Action::Unlearn(_)) { "unlearning" } else { "training" };
+        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, purpose, cancel);
+        let done = last.map_or(0, |manifest| manifest.round.0);
+        tracing::info!(step = %step.name, "goes on after round {done}");
         match (last, &work.start) {
             (Some(manifest), _) => learner.restore(&self.load(manifest)?),
             (None, Some(start)) => learner.load_weights(start),

@@ -7,7 +7,7 @@ use crate::{Digest, JobEvent, Round, Specification, WorldSize};
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopReason {
-    /// `rounds`, `ua-at-least`, `utility-budget` or `epochs`.
+    /// `rounds`, `ua-at-least`, `utility-budget` or `diverged`.
     pub rule: String,
     /// `UA 99.1 reached the wanted 98.0`.
     pub text: String,
@@ -25,6 +25,9 @@ pub struct RoundRecord {
     /// Mean cross-entropy on validation data: decides between rounds of equal accuracy.
     #[serde(default)]
     pub validation_loss: Option<f64>,
+    /// Validation accuracy of the weights that the step began with.
+    #[serde(default)]
+    pub validation_at_start: Option<f64>,
     /// Root mean square of the change of the weights in this round.
     pub weight_change: f64,
     /// Wall time since the step began.

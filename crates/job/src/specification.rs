@@ -595,7 +595,7 @@ impl Specification {
         require(!self.name.trim().is_empty(), "name", "must not be empty")?;
         require((1..=4096).contains(&self.fleet.world_size.0), "fleet.world-size", "must be from 1 to 4096")?;
         require((1..=1024).contains(&self.fleet.threads), "fleet.threads", "must be from 1 to 1024")?;
-        require(self.model.classes >= 2, "model.classes", "must be at least 2")?;
+        require((2..=256).contains(&self.model.classes), "model.classes", "must be from 2 to 256: labels are bytes")?;
         require(matches!(self.model.image[0], 1 | 3), "model.image", "must have 1 or 3 channels")?;
         require(
             self.model.image[1..].iter().all(|side| (8..=1024).contains(side)),
@@ -605,6 +605,7 @@ impl Specification {
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();
+        let (mut pretrained, mut retrained) = (false, false);
         for (index, step) in self.steps.iter().enumerate() {
             let at = |field: &str| format!("step[{index}].{field}");
             require(!step.name.trim().is_empty(), at("name"), "must not be empty")?;
@@ -616,10 +617,12 @@ impl Specification {
             match &step.action {
                 Action::Pretrain(training) => {
                     require(self.data.pool.is_some(), at("pretrain"), "needs data.pool")?;
+                    require(!std::mem::replace(&mut pretrained, true), at("pretrain"), "there is one already")?;
                     check_training(training, &at("pretrain"))?;
                 }
                 Action::Retrain(training) => {
                     require(self.data.pool.is_some(), at("retrain"), "needs data.pool")?;
+                    require(!std::mem::replace(&mut retrained, true), at("retrain"), "there is one already")?;
                     require(
                         !matches!(self.data.forget, Forget::Files(_)),
                         at("retrain"),
@@ -654,6 +657,11 @@ impl Specification {
             require(split.train > 0, "data.split.train", "must be at least 1")?;
             require(split.validation > 0, "data.split.validation", "must be at least 1")?;
             require(split.test > 0, "data.split.test", "must be at least 1")?;
+            require(
+                split.attack == 0 || split.attack >= 4,
+                "data.split.attack",
+                "must be 0 (no membership attack), or at least 4",
+            )?;
         }
         match &self.data.forget {
             Forget::LabelNoise { share, .. } => check_share(*share, "data.forget.label-noise.share")?,
@@ -685,6 +693,8 @@ impl Specification {
         if let Some(trajectory) = unlearn.method.trajectory() {
             let field = at(&format!("method.{}.trajectory.snapshots", unlearn.method.name()));
             require((2..=1000).contains(&trajectory.snapshots), field, "must be from 2 to 1000")?;
+            let field = at(&format!("method.{}.trajectory.warm-up-epochs", unlearn.method.name()));
+            require(trajectory.warm_up_epochs <= 1000, field, "must be at most 1000")?;
         }
         match &unlearn.method {
             Method::Rewinding(m) => {

@@ -15,7 +15,7 @@ pub struct Timeouts {
     pub detection: Duration,
     /// A worker that was told to leave its gang has this long to answer.
     pub soft_abort: Duration,
-    /// After this its process is killed by its supervisor, or its session is closed.
+    /// A process that has not ended by then after SIGTERM is killed by its supervisor.
     pub hard_kill: Duration,
     /// A collective that has not formed, or a call that has not ended by then, fails.
     pub rendezvous: Duration,

@@ -48,6 +48,8 @@ pub fn recompute(
     if network.buffers().is_empty() {
         return Ok(());
     }
+    // One fixed permutation: data often comes sorted by class, and every batch must be a fair sample of all of it.
+    let order = rewind_datasets::order(0, "batch-norm", 0, data.len());
     let part = gang.part_of(data.len());
     let (mut start, end) = (part.start, part.end);
     // Equal batches, so that the cumulative mean is the mean over samples.
@@ -57,7 +59,8 @@ pub fn recompute(
         if len == 0 {
             continue;
         }
-        let images = data.images.narrow(0, start as i64, len as i64);
+        let positions: Vec<i64> = order[start..start + len].iter().map(|&position| i64::from(position)).collect();
+        let (images, _) = data.select(&positions);
         start += len;
         let momentum = 1.0 / (index + 1) as f64;
         let _ = no_grad(|| network.forward(&images, Mode::Train { momentum }));

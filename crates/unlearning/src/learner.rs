@@ -49,8 +49,8 @@ pub struct Learner {
     pub network: Network,
     pub gang: Gang,
     pub optimiser: ShardOptimiser,
-    /// Name under which the order of samples is drawn: the step's.
-    stream: String,
+    /// Purpose under which the order of samples is drawn: equal ones see equal orders.
+    purpose: &'static str,
     seed: u64,
     /// Epochs this step has trained, over whatever data.
     epochs: u32,
@@ -65,12 +65,12 @@ impl Learner {
         gang: Gang,
         optimiser: Optimiser,
         seed: u64,
-        stream: &str,
+        purpose: &'static str,
         cancel: CancelSignal,
     ) -> Self {
         let gradient = network.flat().zeros_like();
         let optimiser = ShardOptimiser::new(optimiser, gang.range().len());
-        Self { network, gang, optimiser, stream: stream.to_owned(), seed, epochs: 0, gradient, cancel }
+        Self { network, gang, optimiser, purpose, seed, epochs: 0, gradient, cancel }
     }
 
     /// Gives the gang back, for the next step.
@@ -78,14 +78,9 @@ impl Learner {
         self.gang
     }
 
-    /// Epochs trained so far in this step.
-    pub fn epochs(&self) -> u32 {
-        self.epochs
-    }
-
     /// One epoch over `data`; returns the mean loss of the batches as they were met.
     pub fn epoch(&mut self, data: &LabelledSamples, pass: &Pass) -> Result<f64, UnlearningError> {
-        let order = rewind_datasets::order(self.seed, &self.stream, self.epochs, data.len());
+        let order = rewind_datasets::order(self.seed, self.purpose, self.epochs, data.len());
         let batches = order.chunks(pass.batch_size);
         let (mut loss_sum, mut seen, count) = (0.0, 0, batches.len());
         for (index, batch) in batches.enumerate() {

@@ -60,6 +60,11 @@ pub fn run_rounds(
     let begun = Instant::now();
     let bytes_before = learner.gang.bytes_moved();
     let (seconds_so_far, bytes_so_far) = records.last().map_or((0.0, 0), |record| (record.seconds, record.bytes_moved));
+    let validation_at_start = match (records.last(), run.validation) {
+        (Some(record), _) => record.validation_at_start,
+        (None, Some(data)) => Some(accuracy(&learner.network, &mut learner.gang, data)?),
+        (None, None) => None,
+    };
     loop {
         let round = records.last().map_or(Round(0), |record| record.round).next();
         let before = learner.to_shard()?;
@@ -84,13 +89,14 @@ pub fn run_rounds(
             forget_accuracy,
             validation_accuracy: validation.as_ref().map(Predictions::accuracy),
             validation_loss: validation.as_ref().map(Predictions::loss),
+            validation_at_start,
             weight_change,
             seconds: seconds_so_far + counted[0],
             forget_epochs: f64::from(round.0) * method.forget_epochs_a_round(),
             bytes_moved: bytes_so_far + counted[1] as u64,
         });
         let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };
-        let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &records), stop });
+        let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &stop, &records), stop });
         let record = &records[records.len() - 1];
         commit.progress(record, f64::from(round.0) / f64::from(run.stop.rounds));
         commit.commit(learner.to_shard()?, record, outcome.as_ref())?;

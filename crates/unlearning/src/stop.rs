@@ -15,7 +15,8 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
         );
     }
     if let (Some(budget), Some(validation)) = (stop.utility_budget, last.validation_accuracy) {
-        let best = records.iter().filter_map(|record| record.validation_accuracy).fold(f64::MIN, f64::max);
+        let start = last.validation_at_start;
+        let best = records.iter().filter_map(|record| record.validation_accuracy).chain(start).fold(f64::MIN, f64::max);
         if best - validation > budget {
             return reason(
                 "utility-budget",
@@ -32,9 +33,18 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
     None
 }
 
-/// The round whose weights become the step's result.
-pub fn select_round(roll_back: RollBack, records: &[RoundRecord]) -> Round {
+/// The round whose weights become the step's result, after `stop` has ended it.
+///
+/// Weights that miss what the rule was for are never selected: `ua-at-least` keeps the round that reached it, and
+/// without roll-back `utility-budget` keeps the round before the one that broke it.
+pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundRecord]) -> Round {
     let last = records.last().map_or(Round(0), |record| record.round);
+    if stop.rule == "ua-at-least" {
+        return last;
+    }
+    if stop.rule == "utility-budget" && roll_back == RollBack::None {
+        return records.iter().rev().nth(1).map_or(last, |record| record.round);
+    }
     match roll_back {
         RollBack::None => last,
         RollBack::BestValidation => records
@@ -64,6 +74,7 @@ mod tests {
                 forget_accuracy: Some(forget),
                 validation_accuracy: Some(validation),
                 validation_loss: Some(1.0),
+                validation_at_start: Some(88.0),
                 weight_change: 0.0,
                 seconds: 0.0,
                 forget_epochs: 0.0,
@@ -98,12 +109,21 @@ mod tests {
     }
 
     #[test]
+    fn the_utility_budget_counts_from_the_start() {
+        let stop = Stop { utility_budget: Some(2.0), ..stop() };
+        assert_eq!(stop_reason(&stop, &records(&[(90.0, 85.0)])).expect("fires").rule, "utility-budget");
+    }
+
+    #[test]
     fn roll_back_takes_the_best_round_and_of_equal_ones_that_of_lower_loss() {
         let records = records(&[(90.0, 88.0), (80.0, 91.0), (70.0, 91.0), (60.0, 89.0)]);
-        assert_eq!(select_round(RollBack::BestValidation, &records), Round(3));
-        assert_eq!(select_round(RollBack::None, &records), Round(4));
+        let rule = |rule: &str| StopReason { rule: rule.into(), text: String::new() };
+        assert_eq!(select_round(RollBack::BestValidation, &rule("rounds"), &records), Round(3));
+        assert_eq!(select_round(RollBack::None, &rule("rounds"), &records), Round(4));
+        assert_eq!(select_round(RollBack::BestValidation, &rule("ua-at-least"), &records), Round(4));
+        assert_eq!(select_round(RollBack::None, &rule("utility-budget"), &records), Round(3));
         let mut records = records;
         records[1].validation_loss = Some(0.5);
-        assert_eq!(select_round(RollBack::BestValidation, &records), Round(2));
+        assert_eq!(select_round(RollBack::BestValidation, &rule("rounds"), &records), Round(2));
     }
 }

@@ -182,3 +182,32 @@ fn a_round_that_diverges_is_taken_back_and_ends_the_step() {
     assert!(shard.weights.iter().all(|weight| weight.is_finite()));
     assert_eq!(record.weight_change, 0.0);
 }
+
+/// BatchNorm's statistics after they were taken anew on samples sorted by class.
+fn statistics_on_sorted_data(gang: Gang) -> Vec<f32> {
+    let sorted = samples(60);
+    let by_class: Vec<i64> = (0..4).flat_map(|class| (0..15).map(move |index| 4 * index + class)).collect();
+    let (images, labels) = sorted.select(&by_class);
+    let mut learner = learner(gang);
+    learner.recompute_batch_norm(&LabelledSamples { images, labels }, 10).expect("recomputes");
+    learner.to_shard().expect("reads").buffers["features.0.1.running_var"].1.clone()
+}
+
+#[test]
+fn recomputed_statistics_are_those_of_all_samples_even_when_data_is_sorted_by_class() {
+    tch::set_num_threads(1);
+    let layout = network().layout().clone();
+    // The stem sees the images themselves: its statistics by one batch of everything.
+    let whole = gang::on_every_rank(1, &layout, |gang| {
+        let mut learner = learner(gang);
+        learner.recompute_batch_norm(&samples(60), 60).expect("recomputes");
+        learner.to_shard().expect("reads").buffers["features.0.1.running_var"].1.clone()
+    });
+    for world in [1, 2] {
+        for found in gang::on_every_rank(world, &layout, statistics_on_sorted_data) {
+            for (a, b) in found.iter().zip(&whole[0]) {
+                assert!((a / b - 1.0).abs() < 0.1, "world of {world}: {a} against {b}");
+            }
+        }
+    }
+}

@@ -128,7 +128,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             },
             kept: 2048,
         };
-        let kept = arguments.histories.join(format!("{:?}-{}-{index}.safetensors", arguments.target, arguments.seed));
+        // Named by everything that makes it: another recipe is another history.
+        let name = rewind_artifacts::digest_of(format!("{recipe:?} {REMAINING} {FORGET} {index}").as_bytes());
+        let kept = arguments.histories.join(format!("{}.safetensors", &name.0[..16]));
         let history = if kept.exists() {
             History::load(&kept)?
         } else {

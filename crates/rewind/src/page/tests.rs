@@ -139,6 +139,7 @@ fn record(round: u32, forget: f64, validation: f64) -> RoundRecord {
         forget_accuracy: Some(forget),
         validation_accuracy: Some(validation),
         validation_loss: Some(0.4),
+        validation_at_start: None,
         weight_change: 3.2e-4,
         seconds: 3.4 * f64::from(round),
         forget_epochs: 4.0 * f64::from(round),
