@@ -119,6 +119,11 @@ impl Fleet {
         self.eventually("the worker runs", || self.processes().into_iter().find(|(_, line)| line.contains(&name))).0
     }
 
+    /// What a program of the fleet has logged: `worker-1`, `coordinator`.
+    pub fn log(&self, program: &str) -> String {
+        fs::read_to_string(self.dir().join("logs").join(format!("{program}.log"))).unwrap_or_default()
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&self, process: Pid) {
         kill_process(process, Signal::KILL).expect("the process is there");

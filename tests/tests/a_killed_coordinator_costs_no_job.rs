@@ -23,6 +23,8 @@ fn a_killed_coordinator_costs_no_job() {
     let report = fleet.report(&job);
     let said: Vec<&str> = report.events.iter().map(|event| event.text.as_str()).collect();
     assert!(said.contains(&"the coordinator was restarted"), "{said:#?}");
+    let resumed = (2..=6).any(|round| fleet.log("worker-1").contains(&format!("goes on after round {round}")));
+    assert!(resumed, "it does not begin again");
     for (a, b) in expected.methods.iter().zip(&report.methods) {
         assert_eq!(a.weights, b.weights, "the bits of {}", a.name);
     }

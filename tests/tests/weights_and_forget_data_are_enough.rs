@@ -46,6 +46,14 @@ fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
     let job = fleet.submit(&example.replace("residual-small", "mlp"));
     let status = fleet.eventually("the job ends", || Some(fleet.status(&job)).filter(|s| s.state.is_final()));
     assert!(status.reason.contains("model.weights: tensor `fc1.weight`"), "{}", status.reason);
+    // So are weights without BatchNorm's statistics, or with broken ones.
+    let whole = fs::read(folder.join("weights.safetensors")).expect("reads");
+    let renamed = String::from_utf8_lossy(&whole[..20_000.min(whole.len())]).find("bn1.running_mean").expect("a name");
+    let broken = [&whole[..renamed], b"xn1", &whole[renamed + 3..]].concat();
+    fs::write(folder.join("broken.safetensors"), broken).expect("writes");
+    let job = fleet.submit(&example.replace("weights.safetensors", "broken.safetensors"));
+    let status = fleet.eventually("the job ends", || Some(fleet.status(&job)).filter(|s| s.state.is_final()));
+    assert!(status.reason.contains("bn1.running_mean"), "{}", status.reason);
     let output = fleet.ask(&["report", &job, "--out", folder.to_str().expect("printable")]);
     assert!(!output.status.success() && complaint(&output).contains("no report"), "{}", complaint(&output));
 }

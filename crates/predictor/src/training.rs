@@ -34,12 +34,18 @@ pub struct Recipe {
     /// coordinates and is the better one at unlearning, because small drifts are not blown up.
     #[serde(default)]
     pub linear: bool,
+    /// Weight of the squared distance between the `equivariant` network's linear coefficients of different epochs and
+    /// their mean: 0 leaves each epoch its own, a large one makes it a Task Vector with a learned λ.
+    #[serde(default)]
+    pub smoothing: f64,
     pub penalties: Penalties,
     pub seed: u64,
 }
 
 /// The non-linear head of the `equivariant` network.
 const HEAD: &str = "head.kernel";
+/// Its linear part, `[powers, snapshots − 1]`.
+const LINEAR: &str = "linear.kernel";
 
 /// What training makes small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +87,7 @@ impl Recipe {
             learning_rate: 1e-3,
             loss: Loss::L1,
             linear: false,
+            smoothing: 0.0,
             penalties: Penalties { kernel: 1e-6, bias: 0.1 },
             seed: 0,
         }
@@ -97,6 +104,7 @@ impl Recipe {
             learning_rate: 5e-3,
             loss: Loss::L1,
             linear: false,
+            smoothing: 0.0,
             penalties: Penalties { kernel: 0.0, bias: 0.0 },
             seed: 0,
         }
@@ -120,6 +128,7 @@ impl Recipe {
             (self.epochs > 0, "epochs", "must be at least 1"),
             (self.batch_size > 0, "batch-size", "must be at least 1"),
             (self.learning_rate.is_finite() && self.learning_rate > 0.0, "learning-rate", "must be above 0"),
+            (penalty(self.smoothing), "smoothing", "must not be below 0"),
             (penalty(self.penalties.kernel) && penalty(self.penalties.bias), "penalties", "must not be below 0"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
@@ -258,7 +267,7 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
                 Loss::L1 => distance.abs(),
                 Loss::L2 => distance.square(),
             } * batch(&of_horizon.weights);
-            optimiser.backward_step(&(error.mean(Kind::Float) + penalty(&network, recipe.penalties)));
+            optimiser.backward_step(&(error.mean(Kind::Float) + penalty(&network, recipe)));
             keep_linear();
             step += 1;
         }
@@ -266,9 +275,14 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
     network.map(|parameter| parameter.detach().copy())
 }
 
-fn penalty(network: &Network, penalties: Penalties) -> Tensor {
+fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
+    let penalties = recipe.penalties;
     let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for (name, parameter) in network.parameters() {
+        if recipe.smoothing > 0.0 && name == LINEAR {
+            let mean = parameter.mean_dim(1, true, Kind::Float); // [powers, 1]
+            sum += (parameter - mean).square().sum(Kind::Float) * recipe.smoothing;
+        }
         let (layer, kind) = name.rsplit_once('.').expect("parameters are named layer.kind");
         let factor = if kind == "bias" { penalties.bias } else { penalties.kernel };
         if factor > 0.0 && !layer.contains(".a_") {

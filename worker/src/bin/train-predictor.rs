@@ -39,6 +39,9 @@ struct Arguments {
     /// Let the network bend: better on histories, worse at unlearning.
     #[arg(long)]
     non_linear: bool,
+    /// How much the coefficients of different epochs are held together.
+    #[arg(long, default_value_t = 100.0)]
+    smoothing: f64,
     /// Folder where histories are kept, and taken from when they are there.
     #[arg(long, value_name = "DIR", default_value = "out/predictor/histories")]
     histories: PathBuf,
@@ -161,6 +164,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             epochs: arguments.epochs,
             learning_rate: arguments.learning_rate,
             linear: !arguments.non_linear,
+            smoothing: arguments.smoothing,
             loss: match arguments.loss {
                 LossName::L1 => Loss::L1,
                 LossName::L2 => Loss::L2,

@@ -193,7 +193,7 @@ fn describe(tries: &[Try], chosen: &[Try], file: &Path) -> String {
         .map(|point| {
             let setting = if point.method == "task-vector" { "lambda" } else { "scale" };
             format!(
-                "\n# step \"{}\"\nforward = {{ optimiser = {{ adam = {{ learning-rate = {:e} }} }}, batch-size = 64 }}\n{setting} = {:?}\n",
+                "\n# step \"{}\": in forward.optimiser.adam, and in its method\nlearning-rate = {:e}\n{setting} = {:?}\n",
                 point.method, point.learning_rate, point.scale
             )
         })
