@@ -241,7 +241,7 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
         nn::Adam::default().build(&store, recipe.learning_rate).expect("Adam accepts a positive learning rate");
 
     let keep_linear = || {
-        for (_, head) in network.parameters().into_iter().filter(|(name, _)| recipe.linear && name == HEAD) {
+        for (_, head) in network.parameters().iter().filter(|(name, _)| recipe.linear && name == HEAD) {
             let _ = no_grad(|| head.shallow_clone().zero_());
         }
     };
