@@ -35,7 +35,7 @@ fn bad_specifications_are_refused_by_field() {
         ("split too large", good.replace("train = 600", "train = 6000"), "data.split: its parts sum to 6300"),
         ("too many classes", good.replace("[data]", "classes = 4000000000\n[data]"), "model.classes: must be from 2"),
         ("a tiny attack set", good.replace("attack = 100", "attack = 3"), "data.split.attack: must be 0"),
-        ("pretrained twice", good.replace("retrain = {", "pretrain = {"), "step[1].pretrain: there is one already"),
+        ("pretrained twice", good.replace("\nretrain = {", "\npretrain = {"), "step[1].pretrain: there is one already"),
         ("few classes", good.replace("[data]", "classes = 4\n[data]"), "data.pool.labels: label 9"),
         ("missing images", good.replace(&images, &in_folder("nowhere")), "data.pool.images"),
         ("short images", good.replace(&images, &in_folder("short-images")), "data.pool"),
