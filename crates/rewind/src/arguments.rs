@@ -276,6 +276,6 @@ mod tests {
         };
         assert_eq!(demo.grid.lambdas, [0.1, 0.2]);
         assert_eq!(demo.grid.seeds, [4, 5]);
-        assert_eq!(demo.grid.learning_rates, [1e-4, 3e-4, 1e-3]);
+        assert_eq!(demo.grid.learning_rates, [5e-4, 1e-3]);
     }
 }
