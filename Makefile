@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help programs demo demo-search predictor test test-slow check clean
+.PHONY: help programs demo demo-search predictor test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -35,6 +35,11 @@ test-slow: ## Run the slow tests only
 	$(MAKE) programs
 	cargo test --locked --workspace --no-fail-fast -- --ignored
 
+bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json (installs 5 GB)
+	scripts/setup --for bench
+	cargo build --locked --workspace --example bench
+	.venv/bin/python scripts/bench
+
 check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
 	scripts/setup --for check
 	cargo fmt --all --check
@@ -42,5 +47,5 @@ check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
 	scripts/check-architecture
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-clean: ## Remove what was built and reported; libtorch and the digits stay
+clean: ## Remove what was built and reported; libtorch, the digits and PyTorch stay
 	rm -rf target out
