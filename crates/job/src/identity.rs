@@ -53,6 +53,10 @@ number!(
     Generation(u64)
 );
 number!(
+    /// Counts the leaders that the coordinators have had (fencing token). Commands of an older term are refused.
+    Term(u64)
+);
+number!(
     /// Counts the rounds of a step, from 1; 0 is the state before the first.
     /// For work without rewinding a round is one epoch.
     Round(u32)
