@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
+use rewind_job::Timeouts;
 
 /// Decides which workers run which jobs, commits their rounds, and answers `rewind`.
 #[derive(Clone, Debug, Parser)]
@@ -11,6 +12,14 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one. Nothing here is authenticated yet.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7060")]
     pub listen: SocketAddr,
+
+    /// URL at which workers and users reach this coordinator [default: from --listen].
+    #[arg(long, value_name = "URL")]
+    pub advertise: Option<String>,
+
+    /// Timeouts as TOML (`detection = "10s"`); `rewind doctor` shows all.
+    #[arg(long, value_name = "FILE")]
+    pub timeouts: Option<PathBuf>,
 
     /// Folder of the state store; `coordinator.addr` in it tells the address.
     #[arg(long, value_name = "DIR")]
@@ -35,4 +44,14 @@ pub struct Config {
     /// End when the process that started this one ends.
     #[arg(long)]
     pub die_with_parent: bool,
+}
+
+impl Config {
+    /// # Errors
+    /// Names the file, or the timeout that is out of order.
+    pub fn timeouts(&self) -> Result<Timeouts, String> {
+        let Some(path) = &self.timeouts else { return Ok(Timeouts::default()) };
+        let text = std::fs::read_to_string(path).map_err(|error| format!("--timeouts {}: {error}", path.display()))?;
+        Timeouts::parse(&text).map_err(|error| format!("--timeouts {}: {error}", path.display()))
+    }
 }

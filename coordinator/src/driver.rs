@@ -1,4 +1,4 @@
-//! Carries out decisions: one thread owns control and store, and does what control says, in its order.
+//! The replica in the real world: one thread runs it, and does what it says, in its order.
 
 use std::{
     collections::HashMap,
@@ -6,11 +6,17 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rewind_control::{Command, Control, Event, Now};
-use rewind_job::{JobId, Report, StepWeights, WorkerCommand, WorkerEvent, WorkerId};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use rewind_artifacts::ArtifactStore;
+use rewind_control::{Control, Event, Now};
+use rewind_job::{JobId, Report, StepWeights, Term, WorkerEvent, WorkerId};
+use rewind_proto::v1::CoordinatorMessage;
+use rewind_state::StoreError;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::{records::Records, rendezvous::Meetings, store::StoreError};
+use crate::{
+    rendezvous::Meetings,
+    replica::{Input, Output, Replica, SessionNumber},
+};
 
 /// A job's report and the weights of its steps, if it has finished.
 pub type StoredReport = Option<(Report, Vec<StepWeights>)>;
@@ -19,79 +25,112 @@ pub type StoredReport = Option<(Report, Vec<StepWeights>)>;
 const INPUTS: usize = 1024;
 
 /// What reaches the driver.
-pub enum Input {
-    /// A decision is wanted.
-    Event(Event),
-    /// A session begins; `Joined` follows.
-    SessionBegan {
+enum Message {
+    Replica(Input),
+    /// A session begins: where its commands go.
+    Session {
         worker: WorkerId,
-        session: u64,
-        commands: mpsc::UnboundedSender<WorkerCommand>,
+        session: SessionNumber,
+        commands: mpsc::UnboundedSender<CoordinatorMessage>,
         /// Dropped when the session must end.
         alive: oneshot::Sender<()>,
     },
-    /// A session's worker said something. Ignored when a newer session has taken its place.
-    Said {
-        worker: WorkerId,
-        session: u64,
-        event: WorkerEvent,
-    },
-    /// A session's worker sent what cannot be read.
-    Garbled {
-        worker: WorkerId,
-        session: u64,
-        problem: String,
-    },
-    SessionEnded {
-        worker: WorkerId,
-        session: u64,
-    },
-    Submit(Box<rewind_job::Specification>, oneshot::Sender<JobId>),
+    Ask(Event, oneshot::Sender<JobId>),
     /// Reads without deciding.
     Look(Box<dyn FnOnce(&Control) + Send>),
     Report(JobId, oneshot::Sender<Result<StoredReport, StoreError>>),
-    /// Tell all workers to end, and stop.
+    /// Give up the lead and stop.
     Stop,
+}
+
+/// Whether this coordinator leads, and who does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lead {
+    /// Set while this coordinator leads.
+    pub term: Option<Term>,
+    /// Where the leader is reached, as far as is known.
+    pub leader: Option<String>,
 }
 
 /// The driver's other side.
 #[derive(Clone)]
 pub struct Driver {
-    inputs: mpsc::Sender<Input>,
+    messages: mpsc::Sender<Message>,
     published: broadcast::Sender<JobId>,
+    lead: watch::Receiver<Lead>,
 }
 
 impl Driver {
     /// A driver that has stopped takes nothing; its callers are being stopped too.
     pub async fn give(&self, input: Input) {
-        let _ = self.inputs.send(input).await;
+        let _ = self.messages.send(Message::Replica(input)).await;
     }
 
-    /// Asks control for something, without changing it.
+    /// Begins a session; returns its commands, and what ends when it must.
+    pub async fn begin_session(
+        &self,
+        worker: &WorkerId,
+        session: SessionNumber,
+    ) -> (mpsc::UnboundedReceiver<CoordinatorMessage>, oneshot::Receiver<()>) {
+        let (commands, to_send) = mpsc::unbounded_channel();
+        let (alive, over) = oneshot::channel();
+        let _ = self.messages.send(Message::Session { worker: worker.clone(), session, commands, alive }).await;
+        self.give(Input::SessionBegan { worker: worker.clone(), session }).await;
+        (to_send, over)
+    }
+
+    /// Returns the job when the decision is durable; none when this coordinator does not lead.
+    pub async fn ask(&self, event: Event) -> Option<JobId> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.messages.send(Message::Ask(event, answer)).await;
+        answered.await.ok()
+    }
+
+    /// Asks control for something, without changing it; none when this coordinator does not lead.
     pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Control) -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.give(Input::Look(Box::new(move |control| drop(answer.send(look(control)))))).await;
+        let message = Message::Look(Box::new(move |control| drop(answer.send(look(control)))));
+        let _ = self.messages.send(message).await;
         answered.await.ok()
+    }
+
+    pub async fn report(&self, job: JobId) -> Option<Result<StoredReport, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.messages.send(Message::Report(job, answer)).await;
+        answered.await.ok()
+    }
+
+    pub async fn stop(&self) {
+        let _ = self.messages.send(Message::Stop).await;
     }
 
     /// Names of jobs whenever their status changes.
     pub fn subscribe(&self) -> broadcast::Receiver<JobId> {
         self.published.subscribe()
     }
+
+    pub fn lead(&self) -> watch::Receiver<Lead> {
+        self.lead.clone()
+    }
 }
 
 struct Session {
-    number: u64,
-    commands: mpsc::UnboundedSender<WorkerCommand>,
+    number: SessionNumber,
+    commands: mpsc::UnboundedSender<CoordinatorMessage>,
     _alive: oneshot::Sender<()>,
 }
 
 struct Actor {
-    control: Control,
-    records: Records,
+    replica: Replica,
     meetings: Arc<Meetings>,
+    artifacts: Arc<dyn ArtifactStore>,
     sessions: HashMap<WorkerId, Session>,
+    asked: HashMap<u64, oneshot::Sender<JobId>>,
+    tickets: u64,
     published: broadcast::Sender<JobId>,
+    lead: watch::Sender<Lead>,
+    /// For what the actor tells itself.
+    messages: mpsc::WeakSender<Message>,
     clock: Clock,
 }
 
@@ -112,31 +151,39 @@ impl Clock {
     }
 }
 
-/// Starts the driver's thread. It ends, with the error that ended it, after [`Input::Stop`] or when the store fails.
+/// Starts the driver's thread. It ends, with the error that ended it, after [`Driver::stop`] or when the store fails.
 pub fn start(
-    control: Control,
-    restored: Vec<Command>,
-    records: Records,
+    replica: Replica,
     meetings: Arc<Meetings>,
+    artifacts: Arc<dyn ArtifactStore>,
 ) -> std::io::Result<(Driver, oneshot::Receiver<Result<(), StoreError>>)> {
-    let (inputs, mut received) = mpsc::channel(INPUTS);
+    let (messages, mut received) = mpsc::channel(INPUTS);
     let (published, _) = broadcast::channel(1024);
+    let (lead, lead_seen) = watch::channel(Lead::default());
     let (ended, end) = oneshot::channel();
-    let driver = Driver { inputs, published: published.clone() };
+    let driver = Driver { messages: messages.clone(), published: published.clone(), lead: lead_seen };
+    let mut actor = Actor {
+        replica,
+        meetings,
+        artifacts,
+        sessions: HashMap::new(),
+        asked: HashMap::new(),
+        tickets: 0,
+        published,
+        lead,
+        messages: messages.downgrade(),
+        clock: Clock::new(),
+    };
     std::thread::Builder::new().name("driver".into()).spawn(move || {
-        let clock = Clock::new();
-        let mut actor = Actor { control, records, meetings, sessions: HashMap::new(), published, clock };
-        let mut outcome = actor.carry_out(restored);
+        let mut outcome = Ok(());
         while outcome.is_ok()
-            && let Some(input) = received.blocking_recv()
+            && let Some(message) = received.blocking_recv()
         {
-            if matches!(input, Input::Stop) {
-                for session in actor.sessions.values() {
-                    let _ = session.commands.send(WorkerCommand::Shutdown);
-                }
+            if matches!(message, Message::Stop) {
+                actor.replica.resign();
                 break;
             }
-            outcome = actor.take(input);
+            outcome = actor.take(message);
         }
         let _ = ended.send(outcome);
     })?;
@@ -144,85 +191,105 @@ pub fn start(
 }
 
 impl Actor {
-    fn take(&mut self, input: Input) -> Result<(), StoreError> {
-        match input {
-            Input::Event(event) => self.decide(event),
-            Input::SessionBegan { worker, session, commands, alive } => {
-                self.sessions.insert(worker, Session { number: session, commands, _alive: alive });
-                Ok(())
-            }
-            Input::Said { worker, session, event } if self.is_present(&worker, session) => {
-                if !matches!(event, WorkerEvent::Heartbeat | WorkerEvent::Progress { .. }) {
+    fn take(&mut self, message: Message) -> Result<(), StoreError> {
+        match message {
+            Message::Replica(input) => {
+                if let Input::Said { worker, event, .. } = &input
+                    && !matches!(event, WorkerEvent::Heartbeat | WorkerEvent::Progress { .. })
+                {
                     tracing::debug!(%worker, ?event, "said");
                 }
-                self.decide(Event::Said(worker, event))
+                self.decide(input)?;
             }
-            Input::Garbled { worker, session, problem } if self.is_present(&worker, session) => {
-                tracing::warn!(%worker, "sent a message that cannot be read: {problem}");
-                self.decide(Event::Unreadable(worker, problem))
+            Message::Session { worker, session, commands, alive } => {
+                self.sessions.insert(worker, Session { number: session, commands, _alive: alive });
             }
-            Input::SessionEnded { worker, session } if self.is_present(&worker, session) => {
-                tracing::info!(%worker, "session ended");
-                self.sessions.remove(&worker);
-                self.decide(Event::SessionEnded(worker))
+            Message::Ask(event, answer) => {
+                self.tickets += 1;
+                self.asked.insert(self.tickets, answer);
+                self.decide(Input::Ask { ticket: self.tickets, event })?;
             }
-            Input::Said { .. } | Input::Garbled { .. } | Input::SessionEnded { .. } | Input::Stop => Ok(()),
-            Input::Submit(specification, answer) => {
-                let job = self.control.next_job();
-                self.decide(Event::Submitted(specification))?;
-                let _ = answer.send(job);
-                Ok(())
-            }
-            Input::Look(look) => {
-                look(&self.control);
-                Ok(())
-            }
-            Input::Report(job, answer) => {
-                let _ = answer.send(self.records.report(&job));
-                Ok(())
-            }
-        }
-    }
-
-    fn is_present(&self, worker: &WorkerId, session: u64) -> bool {
-        self.sessions.get(worker).is_some_and(|present| present.number == session)
-    }
-
-    fn decide(&mut self, event: Event) -> Result<(), StoreError> {
-        let commands = self.control.handle(event, self.clock.now());
-        self.carry_out(commands)
-    }
-
-    fn carry_out(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
-        for command in commands {
-            match command {
-                Command::Store(changes) => {
-                    self.records.store(&changes)?;
-                    for change in &changes {
-                        if let rewind_control::Change::Event(job, event) = change {
-                            tracing::info!(%job, generation = event.generation.0, "{}", event.text);
-                        }
-                    }
+            Message::Look(look) => {
+                if let Some(control) = self.replica.control() {
+                    look(control);
                 }
-                Command::Send(worker, command) => {
-                    if let WorkerCommand::Assign(assignment) = &command {
-                        self.meetings.open(&assignment.job, assignment.generation);
-                    }
-                    if let Some(session) = self.sessions.get(&worker) {
-                        // A session that just broke is reported by its reader.
-                        let _ = session.commands.send(command);
-                    }
-                }
-                Command::CloseSession(worker) => {
-                    self.sessions.remove(&worker);
-                }
-                Command::Publish(job) => {
-                    // Nobody watching is no error.
-                    let _ = self.published.send(job);
-                }
-                Command::DropRendezvous(job, generation) => self.meetings.close(&job, generation),
             }
+            Message::Report(job, answer) => {
+                if let Some(records) = self.replica.records() {
+                    let _ = answer.send(records.report(&job));
+                }
+            }
+            Message::Stop => {}
         }
         Ok(())
+    }
+
+    fn decide(&mut self, input: Input) -> Result<(), StoreError> {
+        let waited = self.replica.waits_for_store();
+        for output in self.replica.handle(input, self.clock.now())? {
+            self.carry_out(output);
+        }
+        match (waited, self.replica.waits_for_store()) {
+            (false, true) => tracing::warn!("the state store is away: nothing is committed until it is back"),
+            (true, false) => tracing::info!("the state store is back"),
+            _ => {}
+        }
+        let address = |leader: &rewind_state::Leader| leader.address.split('#').next().map(str::to_owned);
+        let lead = Lead { term: self.replica.term(), leader: self.replica.leader().and_then(address) };
+        self.lead.send_if_modified(|before| std::mem::replace(before, lead.clone()) != lead);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { worker, session, term, command } => {
+                if let Some(session) = self.sessions.get(&worker).filter(|present| present.number == session) {
+                    let message = CoordinatorMessage { term: term.0, ..command.into() };
+                    // A session that just broke is reported by its reader.
+                    let _ = session.commands.send(message);
+                }
+            }
+            Output::CloseSession { worker, session } => {
+                if self.sessions.get(&worker).is_some_and(|present| present.number == session) {
+                    self.sessions.remove(&worker);
+                }
+            }
+            Output::Answer { ticket, job } => {
+                if let Some(answer) = self.asked.remove(&ticket) {
+                    let _ = answer.send(job);
+                }
+            }
+            Output::Refuse { ticket } => drop(self.asked.remove(&ticket)),
+            // Nobody watching is no error.
+            Output::Publish(job) => drop(self.published.send(job)),
+            Output::Noted(job, event) => {
+                tracing::info!(%job, generation = event.generation.0, "{}", event.text);
+            }
+            Output::OpenMeeting(job, generation) => self.meetings.open(&job, generation),
+            Output::CloseMeeting(job, generation) => self.meetings.close(&job, generation),
+            Output::CloseAllMeetings => self.meetings.close_all(),
+            Output::Delete { artifact, decided } => self.delete(artifact, decided),
+            Output::Count(_) => {}
+            Output::Leads(term) => tracing::info!(term = term.0, "leads"),
+            Output::StandsBy(why) => tracing::warn!("stands by: {why}"),
+        }
+    }
+
+    /// Beside the driver's thread: a store may be slow.
+    fn delete(&self, artifact: rewind_job::Digest, _decided: Now) {
+        let (artifacts, messages) = (self.artifacts.clone(), self.messages.clone());
+        let delete = move || {
+            match artifacts.delete(&artifact) {
+                Ok(()) => tracing::debug!(%artifact, "deleted"),
+                // It stays; a later sweep may find it.
+                Err(error) => tracing::warn!("{error}"),
+            }
+            if let Some(messages) = messages.upgrade() {
+                let _ = messages.blocking_send(Message::Replica(Input::Deleted(artifact)));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("delete".into()).spawn(delete) {
+            tracing::warn!("failed to start a thread: {error}");
+        }
     }
 }

@@ -6,20 +6,18 @@ use rewind_artifacts::{ArtifactError, ArtifactStore};
 use rewind_control::Event;
 use rewind_job::{Digest, JobId, JobStatus};
 use rewind_proto::{
-    PIECE, to_json,
+    PIECE, not_leader, to_json,
     v1::{
-        ArtifactName, JobList, JobName, JobReport, JobUpdate, ListRequest, Piece, SubmitRequest, WorkerList,
-        jobs_server::Jobs,
+        ArtifactName, JobList, JobName, JobReport, JobUpdate, ListRequest, Piece, SubmitRequest, TaskStatus,
+        WorkerList, jobs_server::Jobs,
     },
 };
-use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+use rewind_state::StoreError;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
-use crate::{
-    admission,
-    driver::{Driver, Input},
-};
+use crate::{admission, driver::Driver};
 
 pub struct JobsService {
     pub driver: Driver,
@@ -32,6 +30,7 @@ type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Jobs for JobsService {
     type WatchStream = Updates<JobUpdate>;
     type GetArtifactStream = Updates<Piece>;
+    type ListTasksStream = Updates<TaskStatus>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<JobName>, Status> {
         let text = request.into_inner().specification;
@@ -40,14 +39,12 @@ impl Jobs for JobsService {
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let (answer, answered) = oneshot::channel();
-        self.driver.give(Input::Submit(Box::new(specification), answer)).await;
-        let job = answered.await.map_err(|_| stopping())?;
-        Ok(Response::new(JobName { job: job.0 }))
+        let job = self.driver.ask(Event::Submitted(Box::new(specification))).await;
+        Ok(Response::new(JobName { job: job.ok_or_else(|| standing_by(&self.driver))?.0 }))
     }
 
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<JobList>, Status> {
-        let jobs = self.driver.look(|control| control.jobs()).await.ok_or_else(stopping)?;
+        let jobs = self.driver.look(|control| control.jobs()).await.ok_or_else(|| standing_by(&self.driver))?;
         Ok(Response::new(JobList { status_json: jobs.iter().map(to_json).collect() }))
     }
 
@@ -55,6 +52,7 @@ impl Jobs for JobsService {
         let job = JobId(request.into_inner().job);
         let mut published = self.driver.subscribe();
         let driver = self.driver.clone();
+        let mut lead = driver.lead();
         let (updates, stream) = mpsc::channel(16);
         let (mut status, mut update, mut seen) = look(&driver, &job, 0).await?;
         tokio::spawn(async move {
@@ -64,10 +62,17 @@ impl Jobs for JobsService {
                     return;
                 }
                 loop {
-                    match published.recv().await {
-                        Ok(changed) if changed != job => {}
-                        Ok(_) | Err(RecvError::Lagged(_)) => break,
-                        Err(RecvError::Closed) => return,
+                    tokio::select! {
+                        changed = published.recv() => match changed {
+                            Ok(changed) if changed != job => {}
+                            Ok(_) | Err(RecvError::Lagged(_)) => break,
+                            Err(RecvError::Closed) => return,
+                        },
+                        // Whether it still leads, the next look finds.
+                        changed = lead.changed() => match changed {
+                            Ok(()) => break,
+                            Err(_) => return,
+                        },
                     }
                 }
                 match look(&driver, &job, seen).await {
@@ -84,23 +89,52 @@ impl Jobs for JobsService {
 
     async fn cancel(&self, request: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
         let job = JobId(request.into_inner().job);
-        self.driver.give(Input::Event(Event::CancelWanted(job.clone()))).await;
-        let (_, update, _) = look(&self.driver, &job, 0).await?;
-        Ok(Response::new(update))
+        self.change(Event::CancelWanted(job.clone()), job).await
+    }
+
+    async fn pause(&self, request: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
+        let job = JobId(request.into_inner().job);
+        self.change(Event::PauseWanted(job.clone()), job).await
+    }
+
+    async fn resume(&self, request: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
+        let job = JobId(request.into_inner().job);
+        self.change(Event::ResumeWanted(job.clone()), job).await
+    }
+
+    async fn list_tasks(&self, request: Request<JobName>) -> Result<Response<Self::ListTasksStream>, Status> {
+        let job = JobId(request.into_inner().job);
+        look(&self.driver, &job, 0).await?;
+        let tasks = self.driver.look(move |control| control.tasks(&job)).await;
+        let tasks = tasks.ok_or_else(|| standing_by(&self.driver))?.into_iter().map(|record| {
+            Ok(TaskStatus {
+                task: record.task.0,
+                worker: record.worker.map(|worker| worker.0).unwrap_or_default(),
+                failures: record.failures,
+                output: record.output.map(|output| output.0).unwrap_or_default(),
+            })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(tasks.collect::<Vec<_>>()))))
     }
 
     async fn get_report(&self, request: Request<JobName>) -> Result<Response<JobReport>, Status> {
         let job = JobId(request.into_inner().job);
         let (status, _, _) = look(&self.driver, &job, 0).await?;
-        let (answer, answered) = oneshot::channel();
-        self.driver.give(Input::Report(job.clone(), answer)).await;
-        let found = answered.await.map_err(|_| stopping())?.map_err(|error| Status::internal(error.to_string()))?;
+        let found = self.driver.report(job.clone()).await.ok_or_else(|| standing_by(&self.driver))?;
+        let found = found.map_err(|error| match error {
+            StoreError::Unavailable(_) => Status::unavailable(error.to_string()),
+            _ => Status::internal(error.to_string()),
+        })?;
         let Some((mut report, weights)) = found else {
             let why = format!("{job} has no report: it is {:?} ({})", status.state, status.reason);
             return Err(Status::failed_precondition(why));
         };
         let id = job.clone();
-        report.events = self.driver.look(move |control| control.events_after(&id, 0)).await.ok_or_else(stopping)?;
+        report.events = self
+            .driver
+            .look(move |control| control.events_after(&id, 0))
+            .await
+            .ok_or_else(|| standing_by(&self.driver))?;
         Ok(Response::new(JobReport { report_json: to_json(&report), weights_json: to_json(&weights) }))
     }
 
@@ -120,13 +154,23 @@ impl Jobs for JobsService {
     }
 
     async fn list_workers(&self, _: Request<ListRequest>) -> Result<Response<WorkerList>, Status> {
-        let workers = self.driver.look(|control| control.workers()).await.ok_or_else(stopping)?;
+        let workers = self.driver.look(|control| control.workers()).await.ok_or_else(|| standing_by(&self.driver))?;
         Ok(Response::new(WorkerList { workers: workers.into_iter().map(|worker| worker.0).collect() }))
     }
 }
 
-fn stopping() -> Status {
-    Status::unavailable("the coordinator is stopping")
+impl JobsService {
+    /// Asks for a change, and answers with what became of the job.
+    async fn change(&self, event: Event, job: JobId) -> Result<Response<JobUpdate>, Status> {
+        look(&self.driver, &job, 0).await?;
+        self.driver.ask(event).await.ok_or_else(|| standing_by(&self.driver))?;
+        let (_, update, _) = look(&self.driver, &job, 0).await?;
+        Ok(Response::new(update))
+    }
+}
+
+fn standing_by(driver: &Driver) -> Status {
+    not_leader(driver.lead().borrow().leader.as_deref())
 }
 
 /// The status now, as an update with the events after `seen`, and the last event's sequence number.
@@ -135,7 +179,7 @@ async fn look(driver: &Driver, job: &JobId, seen: u64) -> Result<(JobStatus, Job
     let found = driver
         .look(move |control| control.status(&id).map(|status| (status, control.events_after(&id, seen))))
         .await
-        .ok_or_else(stopping)?;
+        .ok_or_else(|| standing_by(driver))?;
     let Some((status, events)) = found else {
         return Err(Status::not_found(format!("there is no job {job}")));
     };

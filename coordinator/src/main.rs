@@ -1,22 +1,10 @@
 //! Decides where and when; never touches a tensor. This file only starts and stops.
 
-mod admission;
-mod config;
-mod driver;
-mod embedded;
-mod jobs;
-mod records;
-mod rendezvous;
-mod serve;
-mod session;
-mod store;
-
 use std::process::ExitCode;
 
 use clap::Parser;
+use rewind_coordinator::{config::Config, serve};
 use rewind_telemetry::Format;
-
-use config::Config;
 
 fn main() -> ExitCode {
     let config = Config::parse();

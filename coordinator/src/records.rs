@@ -1,68 +1,76 @@
 //! Jobs in the state store: one key a head, one a manifest, one an event; never a list of everything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rewind_control::{Change, StoredJob};
-use rewind_job::{JobEvent, JobId, Manifest, Report, StepWeights};
+use rewind_control::{Change, StoredJob, TaskRecord};
+use rewind_job::{Digest, JobEvent, JobId, Manifest, Report, Round, StepIndex, StepWeights, Term};
+use rewind_state::{StateStore, StoreError, Version, Write};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::store::{StateStore, StoreError, Version, Write};
-
-/// Jobs over a state store. Knows the version of every head it has read or written.
+/// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
 pub struct Records {
-    store: Box<dyn StateStore>,
-    heads: BTreeMap<JobId, Version>,
+    store: Arc<dyn StateStore>,
+    term: Term,
+    versions: BTreeMap<String, Version>,
+}
+
+/// All that a new leader takes up.
+pub struct Stored {
+    /// In the order of their keys.
+    pub jobs: Vec<StoredJob>,
+    /// Artifacts to delete, and since when.
+    pub doomed: Vec<(Digest, u64)>,
 }
 
 impl Records {
-    /// Reads all jobs, in the order of their keys.
-    pub fn open(store: Box<dyn StateStore>) -> Result<(Self, Vec<StoredJob>), StoreError> {
-        let mut records = Self { store, heads: BTreeMap::new() };
+    /// Reads everything.
+    pub fn open(store: Arc<dyn StateStore>, term: Term) -> Result<(Self, Stored), StoreError> {
+        let mut records = Self { store, term, versions: BTreeMap::new() };
         let mut jobs = Vec::new();
         for (key, value, _) in records.store.list("specification/")? {
             let job = JobId(key.trim_start_matches("specification/").to_owned());
-            let Some((head, version)) = records.store.read(&format!("head/{job}"))? else {
+            let head_key = format!("head/{job}");
+            let Some((head, version)) = records.store.read(&head_key)? else {
                 continue;
             };
-            records.heads.insert(job.clone(), version);
+            let head = decode(&head_key, &head)?;
+            records.versions.insert(head_key, version);
             jobs.push(StoredJob {
                 specification: decode(&key, &value)?,
-                head: decode(&format!("head/{job}"), &head)?,
+                head,
                 manifests: records.all::<Manifest>(&format!("manifest/{job}/"))?,
                 events: records.all::<JobEvent>(&format!("event/{job}/"))?,
+                tasks: records.all::<TaskRecord>(&format!("task/{job}/"))?,
                 job,
             });
         }
-        Ok((records, jobs))
+        let mut doomed = Vec::new();
+        for (key, value, version) in records.store.list("doomed/")? {
+            doomed.push((Digest(key.trim_start_matches("doomed/").to_owned()), decode(&key, &value)?));
+            records.versions.insert(key, version);
+        }
+        Ok((records, Stored { jobs, doomed }))
     }
 
-    /// Stores changes, all or none.
+    /// Stores changes, all or none. The same call may be repeated after [`StoreError::Unavailable`].
     pub fn store(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut writes: BTreeMap<String, Write> = BTreeMap::new();
-        let mut heads = Vec::new();
+        let mut values: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
         for change in changes {
-            let (key, value, expected) = match change {
-                Change::Specification(job, specification) => {
-                    (format!("specification/{job}"), encode(specification), None)
-                }
-                Change::Head(job, head) => {
-                    heads.push(job.clone());
-                    (format!("head/{job}"), encode(head), self.heads.get(job).copied())
-                }
-                Change::Manifest(job, manifest) => {
-                    let key = format!("manifest/{job}/{:04}/{:08}", manifest.step.0, manifest.round.0);
-                    (key, encode(manifest), None)
-                }
-                Change::Event(job, event) => (format!("event/{job}/{:08}", event.sequence), encode(event), None),
-                Change::Report(job, report, weights) => (format!("report/{job}"), encode(&(report, weights)), None),
-            };
-            // Of two writes to a head the later one counts.
-            writes.insert(key.clone(), Write { key, value, expected });
+            // Of two writes to a key the later one counts.
+            let (key, value) = entry(change);
+            values.insert(key, value);
         }
-        self.store.write(&writes.into_values().collect::<Vec<_>>())?;
-        heads.dedup();
-        for job in heads {
-            *self.heads.entry(job).or_insert(0) += 1;
+        let writes: Vec<Write> = values
+            .into_iter()
+            .map(|(key, value)| Write { expected: self.versions.get(&key).copied(), key, value })
+            .collect();
+        self.store.write(self.term, &writes)?;
+        for write in writes {
+            match (write.value, is_written_once(&write.key)) {
+                (Some(_), true) => {}
+                (Some(_), false) => *self.versions.entry(write.key).or_insert(0) += 1,
+                (None, _) => drop(self.versions.remove(&write.key)),
+            }
         }
         Ok(())
     }
@@ -72,8 +80,39 @@ impl Records {
         self.store.read(&key)?.map(|(value, _)| decode(&key, &value)).transpose()
     }
 
-    fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, StoreError> {
-        self.store.list(prefix)?.iter().map(|(key, value, _)| decode(key, value)).collect()
+    fn all<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, StoreError> {
+        let mut values = Vec::new();
+        for (key, value, version) in self.store.list(prefix)? {
+            values.push(decode(&key, &value)?);
+            if !is_written_once(&key) {
+                self.versions.insert(key, version);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Values that never change: that their keys are new is all there is to know of their versions.
+fn is_written_once(key: &str) -> bool {
+    ["specification/", "event/", "report/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Where a change is stored, and as what; none deletes.
+fn entry(change: &Change) -> (String, Option<Vec<u8>>) {
+    let manifest_key =
+        |job: &JobId, step: StepIndex, round: Round| format!("manifest/{job}/{:04}/{:08}", step.0, round.0);
+    match change {
+        Change::Specification(job, specification) => (format!("specification/{job}"), Some(encode(specification))),
+        Change::Head(job, head) => (format!("head/{job}"), Some(encode(head))),
+        Change::Manifest(job, manifest) | Change::Released(job, manifest) => {
+            (manifest_key(job, manifest.step, manifest.round), Some(encode(manifest)))
+        }
+        Change::Discarded(job, step, round) => (manifest_key(job, *step, *round), None),
+        Change::Event(job, event) => (format!("event/{job}/{:08}", event.sequence), Some(encode(event))),
+        Change::Report(job, report, weights) => (format!("report/{job}"), Some(encode(&(report, weights)))),
+        Change::Task(job, record) => (format!("task/{job}/{:08}", record.task.0), Some(encode(record))),
+        Change::Doomed(digest, since) => (format!("doomed/{digest}"), Some(encode(since))),
+        Change::Gone(digest) => (format!("doomed/{digest}"), None),
     }
 }
 

@@ -100,6 +100,13 @@ impl Meetings {
         }
     }
 
+    /// Another coordinator leads now: its gangs meet there.
+    pub fn close_all(&self) {
+        for (_, (_, meeting)) in self.lock().drain() {
+            meeting.close();
+        }
+    }
+
     fn find(&self, work: Option<Work>) -> Result<Arc<Meeting>, Status> {
         let work = work.ok_or_else(|| Status::invalid_argument("a message lacks its `work`"))?;
         match self.lock().get(&JobId(work.job.clone())) {

@@ -10,12 +10,12 @@ use std::{
 };
 
 use rewind_artifacts::{ArtifactStore, SharedDirectory};
-use rewind_control::{Control, Event, Now};
 use rewind_job::Timeouts;
 use rewind_proto::{
     MESSAGE_LIMIT,
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
 };
+use rewind_state::{EmbeddedStore, StateStore};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -26,11 +26,10 @@ use tonic::transport::Server;
 
 use crate::{
     config::Config,
-    driver::{self, Input},
-    embedded::EmbeddedStore,
+    driver::{self, Driver},
     jobs::JobsService,
-    records::Records,
     rendezvous::{Meetings, RendezvousService},
+    replica::{self, Input, Replica},
     session::FleetService,
 };
 
@@ -45,51 +44,34 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         )
         .into());
     }
-    let timeouts = Timeouts::default();
-    timeouts.check()?;
+    let timeouts = config.timeouts()?;
     fs::create_dir_all(&config.dir).map_err(|error| format!("failed to make {}: {error}", config.dir.display()))?;
-    let store = EmbeddedStore::open(&config.dir.join("state.redb"))?;
+    let store: Arc<dyn StateStore> = Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?);
     let artifacts = SharedDirectory::open(config.artifacts.clone().unwrap_or_else(|| config.dir.join("artifacts")))?;
-    let (records, stored) = Records::open(Box::new(store))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let (control, restored) = Control::restore(timeouts, stored, Now(now.as_millis() as u64));
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(
-        config,
-        timeouts,
-        control,
-        restored,
-        records,
-        Arc::new(artifacts),
-    ))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config, timeouts, store, Arc::new(artifacts)))
 }
 
 async fn run(
     config: &Config,
     timeouts: Timeouts,
-    control: Control,
-    restored: Vec<rewind_control::Command>,
-    records: Records,
+    store: Arc<dyn StateStore>,
     artifacts: Arc<dyn ArtifactStore>,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("failed to listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    let url = config.advertise.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
     let meetings = Arc::new(Meetings::default());
-    let (driver, mut ended) = driver::start(control, restored, records, meetings.clone())?;
-    let ticks = tokio::spawn({
-        let driver = driver.clone();
-        async move {
-            let mut interval = tokio::time::interval(timeouts.heartbeat);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                interval.tick().await;
-                driver.give(Input::Event(Event::Tick)).await;
-            }
-        }
-    });
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+    let name = replica::unique_address(&url, std::process::id(), started);
+    let replica = Replica::new(store.clone(), name, timeouts);
+    let (driver, mut ended) = driver::start(replica, meetings.clone(), artifacts.clone())?;
+    let ticks = tokio::spawn(tick(driver.clone(), timeouts));
+    watch_leader(store, driver.clone(), tokio::runtime::Handle::current())?;
     let address_file = config.dir.join("coordinator.addr");
-    write_address(&address_file, &format!("http://{}", reachable(address)))?;
+    write_address(&address_file, &url)?;
     tracing::info!(%address, "listening");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -118,7 +100,7 @@ async fn run(
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => {
-            driver.give(Input::Stop).await;
+            driver.stop().await;
             ended.await
         }
     };
@@ -128,6 +110,33 @@ async fn run(
     let _ = fs::remove_file(&address_file);
     outcome.map_err(|_| "the driver thread ended too early")??;
     Ok(())
+}
+
+/// Lets time pass for the driver.
+async fn tick(driver: Driver, timeouts: Timeouts) {
+    let mut interval = tokio::time::interval(timeouts.heartbeat.min(timeouts.lease / 6));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        driver.give(Input::Tick).await;
+    }
+}
+
+/// A coordinator that stands by looks again as soon as the leader changes.
+fn watch_leader(store: Arc<dyn StateStore>, driver: Driver, runtime: tokio::runtime::Handle) -> std::io::Result<()> {
+    let watch = move || {
+        loop {
+            if let Ok(changes) = store.watch_leader() {
+                while changes.recv().is_ok() {
+                    if driver.lead().borrow().term.is_none() {
+                        runtime.block_on(driver.give(Input::Tick));
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    std::thread::Builder::new().name("watch-leader".into()).spawn(watch).map(drop)
 }
 
 /// Where programs of this machine reach it: an address for all interfaces is no destination.

@@ -7,12 +7,15 @@ use std::{
 };
 
 use rewind_job::{WorkerEvent, WorkerId};
-use rewind_proto::v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet};
-use tokio::sync::{mpsc, oneshot};
+use rewind_proto::{
+    not_leader,
+    v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet},
+};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::driver::{Driver, Input};
+use crate::{driver::Driver, replica::Input};
 
 pub struct FleetService {
     driver: Driver,
@@ -39,16 +42,17 @@ impl Fleet for FleetService {
         request: Request<Streaming<WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut messages = request.into_inner();
+        let lead = self.driver.lead().borrow().clone();
+        if lead.term.is_none() {
+            return Err(not_leader(lead.leader.as_deref()));
+        }
         let (worker, joined) = join(&mut messages).await?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%worker, session, "session began");
-        let (commands, to_send) = mpsc::unbounded_channel();
-        let (alive, over) = oneshot::channel();
-        self.driver.give(Input::SessionBegan { worker: worker.clone(), session, commands, alive }).await;
-        self.driver.give(Input::Said { worker: worker.clone(), session, event: joined }).await;
+        let (to_send, over) = self.driver.begin_session(&worker, session).await;
+        self.driver.give(Input::Said { worker: worker.clone(), session, sequence: 0, event: joined }).await;
         tokio::spawn(listen(self.driver.clone(), messages, worker, session, over));
-        let commands = UnboundedReceiverStream::new(to_send).map(|command| Ok(command.into()));
-        Ok(Response::new(Box::pin(commands)))
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(to_send).map(Ok))))
     }
 }
 
@@ -71,6 +75,30 @@ async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, Work
     Ok((worker.clone(), joined))
 }
 
+/// Messages of one worker that are taken in a second, on average; twice as many at once. A worker sends some two
+/// heartbeats and, for each round, some three more.
+const MESSAGES_A_SECOND: f64 = 500.0;
+
+/// What a session may still send.
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new() -> Self {
+        Self { left: 2.0 * MESSAGES_A_SECOND, at: Instant::now() }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let gained = now.duration_since(self.at).as_secs_f64() * MESSAGES_A_SECOND;
+        self.left = (self.left + gained).min(2.0 * MESSAGES_A_SECOND) - 1.0;
+        self.at = now;
+        self.left >= 0.0
+    }
+}
+
 /// Passes a worker's events on until the session breaks, or the driver ends it.
 async fn listen(
     driver: Driver,
@@ -79,11 +107,17 @@ async fn listen(
     session: u64,
     mut over: oneshot::Receiver<()>,
 ) {
+    let mut allowance = Allowance::new();
     loop {
         let message = tokio::select! {
             _ = &mut over => return,
             message = messages.message() => message,
         };
+        if !allowance.take() {
+            let problem = format!("more than {MESSAGES_A_SECOND} messages a second");
+            return driver.give(Input::Garbled { worker, session, problem }).await;
+        }
+        let sequence = message.as_ref().ok().and_then(Option::as_ref).map_or(0, |message| message.sequence);
         let event = match message {
             Ok(Some(message)) => WorkerEvent::try_from(message).map_err(|error| error.to_string()),
             Ok(None) => break,
@@ -98,7 +132,7 @@ async fn listen(
                 let problem = "Joined twice in a session".to_owned();
                 return driver.give(Input::Garbled { worker, session, problem }).await;
             }
-            Ok(event) => driver.give(Input::Said { worker, session, event }).await,
+            Ok(event) => driver.give(Input::Said { worker, session, sequence, event }).await,
             Err(problem) => return driver.give(Input::Garbled { worker, session, problem }).await,
         }
     }

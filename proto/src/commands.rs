@@ -1,6 +1,6 @@
 //! Coordinator → worker.
 
-use rewind_job::{Assignment, Rank, ShardPlan, WorkerCommand, WorldSize};
+use rewind_job::{Assignment, Rank, ShardPlan, TaskAssignment, TaskIndex, WorkerCommand, WorldSize};
 
 use crate::{
     WireError, from_json, to_json,
@@ -17,7 +17,14 @@ impl From<WorkerCommand> for v1::CoordinatorMessage {
                 world_size: assignment.world_size.0,
                 specification_json: to_json(&assignment.specification),
                 committed_json: to_json(&assignment.committed),
+                warnings: assignment.warnings,
             }),
+            WorkerCommand::RunTask(task) => Command::RunTask(v1::RunTask {
+                work: work(&task.job, task.generation),
+                task: task.task.0,
+                specification_json: to_json(&task.specification),
+            }),
+            WorkerCommand::Acknowledged { sequence } => Command::Acknowledged(v1::Acknowledged { sequence }),
             WorkerCommand::Begin { job, generation, plan } => Command::Begin(v1::Begin {
                 work: work(&job, generation),
                 boundaries: plan.boundaries.iter().map(|&tile| tile as u64).collect(),
@@ -30,7 +37,7 @@ impl From<WorkerCommand> for v1::CoordinatorMessage {
             }
             WorkerCommand::Shutdown => Command::Shutdown(v1::Empty {}),
         };
-        Self { command: Some(command) }
+        Self { command: Some(command), term: 0 }
     }
 }
 
@@ -48,8 +55,15 @@ impl TryFrom<v1::CoordinatorMessage> for WorkerCommand {
                     world_size: WorldSize(m.world_size),
                     specification: from_json("specification_json", &m.specification_json)?,
                     committed: from_json("committed_json", &m.committed_json)?,
+                    warnings: m.warnings,
                 }))
             }
+            Command::RunTask(m) => {
+                let (job, generation) = work_of(m.work)?;
+                let specification = from_json("specification_json", &m.specification_json)?;
+                Self::RunTask(Box::new(TaskAssignment { job, generation, task: TaskIndex(m.task), specification }))
+            }
+            Command::Acknowledged(m) => Self::Acknowledged { sequence: m.sequence },
             Command::Begin(m) => {
                 let (job, generation) = work_of(m.work)?;
                 let boundaries = m.boundaries.iter().map(|&tile| tile as usize).collect();

@@ -1,6 +1,6 @@
 //! Worker → coordinator.
 
-use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, WorkerEvent, WorkerId};
+use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId};
 
 use crate::{
     WireError, from_json, to_json,
@@ -11,10 +11,15 @@ use crate::{
 impl From<WorkerEvent> for v1::WorkerMessage {
     fn from(event: WorkerEvent) -> Self {
         let event = match event {
-            WorkerEvent::Joined { worker, process, version, cores } => {
-                Event::Joined(v1::Joined { worker: worker.0, process, version, cores })
+            WorkerEvent::Joined { worker, process, version, cores, working } => {
+                let working_json = working.as_ref().map(to_json);
+                Event::Joined(v1::Joined { worker: worker.0, process, version, cores, working_json })
             }
             WorkerEvent::Heartbeat => Event::Heartbeat(v1::Empty {}),
+            WorkerEvent::Draining => Event::Draining(v1::Empty {}),
+            WorkerEvent::TaskDone { job, generation, task, output } => {
+                Event::TaskDone(v1::TaskDone { work: work(&job, generation), task: task.0, output: output.0 })
+            }
             WorkerEvent::Prepared { job, generation, rank, layout } => Event::Prepared(v1::Prepared {
                 work: work(&job, generation),
                 rank: rank.0,
@@ -27,6 +32,7 @@ impl From<WorkerEvent> for v1::WorkerMessage {
                 round: round.round.0,
                 shard: round.shard.0,
                 record_json: to_json(&round.record),
+                best: round.best.0,
                 outcome_json: round.outcome.as_ref().map(to_json),
             }),
             WorkerEvent::Progress { job, generation, progress } => Event::Progress(v1::ProgressMade {
@@ -45,10 +51,13 @@ impl From<WorkerEvent> for v1::WorkerMessage {
                 rank: rank.0,
                 reason: failure.reason,
                 retryable: failure.retryable,
+                bad_checkpoints: failure.bad_checkpoints.into_iter().map(|digest| digest.0).collect(),
             }),
-            WorkerEvent::Left { job, generation } => Event::Left(v1::Left { work: work(&job, generation) }),
+            WorkerEvent::Left { job, generation, last } => {
+                Event::Left(v1::Left { work: work(&job, generation), last_json: last.as_ref().map(to_json) })
+            }
         };
-        Self { event: Some(event) }
+        Self { event: Some(event), sequence: 0 }
     }
 }
 
@@ -58,9 +67,16 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
     fn try_from(message: v1::WorkerMessage) -> Result<Self, WireError> {
         Ok(match message.event.ok_or(WireError::Missing("event"))? {
             Event::Joined(m) => {
-                Self::Joined { worker: WorkerId(m.worker), process: m.process, version: m.version, cores: m.cores }
+                let working = m.working_json.as_deref().map(|json| from_json("working_json", json)).transpose()?;
+                let v1::Joined { worker, process, version, cores, .. } = m;
+                Self::Joined { worker: WorkerId(worker), process, version, cores, working }
             }
             Event::Heartbeat(_) => Self::Heartbeat,
+            Event::Draining(_) => Self::Draining,
+            Event::TaskDone(m) => {
+                let (job, generation) = work_of(m.work)?;
+                Self::TaskDone { job, generation, task: TaskIndex(m.task), output: Digest(m.output) }
+            }
             Event::Prepared(m) => {
                 let (job, generation) = work_of(m.work)?;
                 let layout = from_json("layout_json", &m.layout_json)?;
@@ -74,6 +90,7 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
                     round: Round(m.round),
                     shard: Digest(m.shard),
                     record: from_json("record_json", &m.record_json)?,
+                    best: Round(m.best),
                     outcome,
                 });
                 Self::ShardDurable { job, generation, rank: Rank(m.rank), round }
@@ -90,12 +107,14 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Failed(m) => {
                 let (job, generation) = work_of(m.work)?;
-                let failure = Failure { reason: m.reason, retryable: m.retryable };
+                let bad_checkpoints = m.bad_checkpoints.into_iter().map(Digest).collect();
+                let failure = Failure { reason: m.reason, retryable: m.retryable, bad_checkpoints };
                 Self::Failed { job, generation, rank: Rank(m.rank), failure }
             }
             Event::Left(m) => {
                 let (job, generation) = work_of(m.work)?;
-                Self::Left { job, generation }
+                let last = m.last_json.as_deref().map(|json| from_json("last_json", json)).transpose()?;
+                Self::Left { job, generation, last }
             }
         })
     }

@@ -5,6 +5,7 @@
 mod commands;
 mod events;
 mod json;
+mod leader;
 
 /// The generated types, clients and servers.
 pub mod v1 {
@@ -12,6 +13,7 @@ pub mod v1 {
 }
 
 pub use json::{from_json, to_json};
+pub use leader::{is_not_leader, leader_in, not_leader};
 
 /// Largest message in bytes: reports and lists of manifests are the largest.
 pub const MESSAGE_LIMIT: usize = 64 << 20;

@@ -96,6 +96,7 @@ impl Commit for RoundCommitter {
         &mut self,
         shard: Shard,
         record: &RoundRecord,
+        best: Round,
         outcome: Option<&StepOutcome>,
     ) -> Result<(), UnlearningError> {
         self.wait_for_previous()?;
@@ -104,6 +105,7 @@ impl Commit for RoundCommitter {
             round: record.round,
             shard: rewind_job::Digest(String::new()),
             record: record.clone(),
+            best,
             outcome: outcome.cloned(),
         };
         let writes = self.writes.as_ref().expect("finish() consumes the committer");
@@ -117,7 +119,7 @@ impl Commit for RoundCommitter {
             return;
         }
         let percent = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.1} %"));
-        self.link.tell(WorkerEvent::Progress {
+        self.link.mention(WorkerEvent::Progress {
             job: self.job.clone(),
             generation: self.generation,
             progress: Progress {

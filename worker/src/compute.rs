@@ -7,12 +7,26 @@ use std::{
 };
 
 use rewind_collective::unfinished_abandoned_groups;
-use rewind_job::{Assignment, Failure, WorkerEvent};
+use rewind_job::{Assignment, Failure, Generation, JobId, Rank, TaskAssignment, WorkerEvent};
 
 use crate::{
+    flight,
     link::{EndedBy, Link},
     run::{Bench, RunError, run},
+    task,
 };
+
+/// Work for the compute thread.
+pub enum Todo {
+    Gang(Box<Assignment>, Link),
+    Task(Task),
+}
+
+/// One task of a job that makes histories.
+pub struct Task {
+    pub assignment: TaskAssignment,
+    pub link: Link,
+}
 
 /// After so many abandoned collectives the process starts anew: their memory cannot be taken back.
 const ABANDONED_GROUPS: u64 = 3;
@@ -20,11 +34,11 @@ const ABANDONED_GROUPS: u64 = 3;
 /// Exit code that asks the supervisor for a fresh process.
 pub const RESTART: i32 = 75;
 
-/// Starts the compute thread. It ends when `assignments` is closed.
-pub fn start(assignments: mpsc::Receiver<(Assignment, Link)>, bench: Bench) -> std::io::Result<JoinHandle<()>> {
+/// Starts the compute thread. It ends when `todo` is closed.
+pub fn start(todo: mpsc::Receiver<Todo>, bench: Bench) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("compute".into()).spawn(move || {
-        for (assignment, link) in assignments {
-            carry_out(assignment, &link, &bench);
+        for work in todo {
+            carry_out(work, &bench);
             if unfinished_abandoned_groups() >= ABANDONED_GROUPS {
                 tracing::warn!("{ABANDONED_GROUPS} abandoned collectives do not end: starting anew");
                 std::process::exit(RESTART);
@@ -33,28 +47,59 @@ pub fn start(assignments: mpsc::Receiver<(Assignment, Link)>, bench: Bench) -> s
     })
 }
 
-fn carry_out(assignment: Assignment, link: &Link, bench: &Bench) {
-    let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
-    let span = tracing::info_span!("assignment", %job, %generation, %rank);
-    let _inside = span.enter();
-    tracing::info!("began");
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(assignment, link, bench)));
-    let outcome = outcome.unwrap_or_else(|panic| {
+fn carry_out(work: Todo, bench: &Bench) {
+    match work {
+        Todo::Gang(assignment, link) => {
+            let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
+            let span = tracing::info_span!("assignment", %job, %generation, %rank);
+            let _inside = span.enter();
+            tracing::info!("began");
+            let outcome = guarded(|| run(*assignment, &link, bench));
+            settle((&job, generation, rank), &link, bench, outcome);
+        }
+        Todo::Task(Task { assignment, link }) => {
+            let (job, generation) = (assignment.job.clone(), assignment.generation);
+            let span = tracing::info_span!("task", %job, %generation, task = %assignment.task);
+            let _inside = span.enter();
+            tracing::info!("began");
+            let outcome = guarded(|| task::run(&assignment, &link, bench));
+            settle((&job, generation, Rank(0)), &link, bench, outcome);
+        }
+    }
+}
+
+fn guarded(work: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(RunError::Panicked(text.unwrap_or_else(|| "of an unknown reason".into())))
-    });
+    })
+}
+
+/// Tells the coordinator how the work ended.
+fn settle(
+    (job, generation, rank): (&JobId, Generation, Rank),
+    link: &Link,
+    bench: &Bench,
+    outcome: Result<(), RunError>,
+) {
+    let mut last = None;
     match outcome {
         Ok(()) => tracing::info!("finished"),
-        Err(error) => match link.ended() {
-            Some(ended) if ended.by == EndedBy::Coordinator => tracing::info!("left: {ended}"),
-            ended => {
-                let reason = ended.map_or_else(|| error.to_string(), |ended| ended.reason);
-                tracing::error!("failed: {reason}");
-                let failure = Failure { reason, retryable: error.is_retryable() };
-                link.tell(WorkerEvent::Failed { job: job.clone(), generation, rank, failure });
+        Err(error) => {
+            last = flight::last(&link.recorder);
+            flight::dump(&link.recorder, bench.flight_records.as_deref(), job, generation, rank);
+            match link.ended() {
+                Some(ended) if ended.by == EndedBy::Coordinator => tracing::info!("left: {ended}"),
+                ended => {
+                    let reason = ended.map_or_else(|| error.to_string(), |ended| ended.reason);
+                    tracing::error!("failed: {reason}");
+                    let bad_checkpoints = error.bad_checkpoints();
+                    let failure = Failure { reason, retryable: error.is_retryable(), bad_checkpoints };
+                    link.tell(WorkerEvent::Failed { job: job.clone(), generation, rank, failure });
+                }
             }
-        },
+        }
     }
-    link.tell(WorkerEvent::Left { job, generation });
+    link.tell(WorkerEvent::Left { job: job.clone(), generation, last });
 }

@@ -3,14 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use rewind_job::Timeouts;
 
 /// Runs the assignments of a coordinator: trains forward, rewinds its own shard, reports facts.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rewind-worker", version)]
 pub struct Config {
-    /// Address of the coordinator.
-    #[arg(long, value_name = "URL", env = "REWIND_COORDINATOR")]
-    pub coordinator: String,
+    /// Addresses of all coordinators, separated by commas: one leads, the others stand by.
+    #[arg(
+        long = "coordinator",
+        value_name = "URL",
+        env = "REWIND_COORDINATOR",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub coordinators: Vec<String>,
 
     /// Folder of the artifact store, shared by all workers and the coordinator.
     #[arg(long, value_name = "DIR")]
@@ -24,6 +31,14 @@ pub struct Config {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub bind: String,
 
+    /// Timeouts as TOML, the same as the coordinators'.
+    #[arg(long, value_name = "FILE")]
+    pub timeouts: Option<PathBuf>,
+
+    /// Folder for the flight recorder's file when a collective fails.
+    #[arg(long, value_name = "DIR")]
+    pub flight_records: Option<PathBuf>,
+
     /// Write the log to this file instead of standard error.
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -35,4 +50,14 @@ pub struct Config {
     /// End when the process that started this one ends.
     #[arg(long)]
     pub die_with_parent: bool,
+}
+
+impl Config {
+    /// # Errors
+    /// Names the file, or the timeout that is out of order.
+    pub fn timeouts(&self) -> Result<Timeouts, String> {
+        let Some(path) = &self.timeouts else { return Ok(Timeouts::default()) };
+        let text = std::fs::read_to_string(path).map_err(|error| format!("--timeouts {}: {error}", path.display()))?;
+        Timeouts::parse(&text).map_err(|error| format!("--timeouts {}: {error}", path.display()))
+    }
 }

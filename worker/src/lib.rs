@@ -7,9 +7,13 @@ pub mod config;
 pub mod session;
 
 mod commit;
+mod coordinators;
+mod flight;
 mod inputs;
 mod link;
 mod machine;
+mod outbox;
 mod rendezvous;
 mod report;
 mod run;
+mod task;

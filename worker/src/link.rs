@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rewind_collective::CancelSignal;
-use rewind_job::{Assignment, Manifest, Round, ShardPlan, StepIndex, WorkerEvent};
-use tokio::sync::mpsc::UnboundedSender;
+use rewind_collective::{CancelSignal, FlightRecorder};
+use rewind_job::{Manifest, Round, ShardPlan, StepIndex, WorkerEvent};
+
+use crate::outbox::Outbox;
 
 /// What the coordinator has said about this generation, and a way to answer.
 #[derive(Clone)]
 pub struct Link {
     pub cancel: CancelSignal,
-    events: UnboundedSender<WorkerEvent>,
+    /// What this rank did last with the others.
+    pub recorder: FlightRecorder,
+    outbox: Outbox,
     heard: Arc<(Mutex<Heard>, Condvar)>,
 }
 
@@ -19,6 +22,8 @@ struct Heard {
     plan: Option<ShardPlan>,
     committed: Vec<Manifest>,
     ended: Option<Ended>,
+    /// `Left` was said.
+    left: bool,
 }
 
 /// This generation is over; what is not committed is dropped.
@@ -31,21 +36,39 @@ pub struct Ended {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// Told to leave, or the session broke: the coordinator knows.
+    /// Told to leave: the coordinator knows.
     Coordinator,
     /// This worker cannot go on: the coordinator must be told.
     Worker,
 }
 
 impl Link {
-    pub fn new(assignment: &Assignment, events: UnboundedSender<WorkerEvent>) -> Self {
-        let heard = Heard { committed: assignment.committed.clone(), ..Heard::default() };
-        Self { cancel: CancelSignal::default(), events, heard: Arc::new((Mutex::new(heard), Condvar::new())) }
+    pub fn new(outbox: Outbox) -> Self {
+        let heard = Arc::new((Mutex::default(), Condvar::new()));
+        Self { cancel: CancelSignal::default(), recorder: FlightRecorder::default(), outbox, heard }
     }
 
-    /// Tells the coordinator. A closed session is noticed elsewhere.
+    /// What was committed before this generation.
+    pub fn know(&self, committed: &[Manifest]) {
+        self.change(|heard| heard.committed = committed.to_vec());
+    }
+
+    /// Tells the coordinator, or the one after it.
     pub fn tell(&self, event: WorkerEvent) {
-        let _ = self.events.send(event);
+        if matches!(event, WorkerEvent::Left { .. }) {
+            self.change(|heard| heard.left = true);
+        }
+        self.outbox.tell(event);
+    }
+
+    /// Tells the coordinator, if there is one now.
+    pub fn mention(&self, event: WorkerEvent) {
+        self.outbox.mention(event);
+    }
+
+    /// Whether the coordinator was told that this generation is left.
+    pub fn has_left(&self) -> bool {
+        self.lock().left
     }
 
     pub fn begin(&self, plan: ShardPlan) {

@@ -90,7 +90,7 @@ fn measure(
         Action::Pretrain(_) => ("pretrain", "retain-using"),
         Action::Retrain(_) => ("retrain", "retain-using"),
         Action::Unlearn(unlearn) => (unlearn.method.name(), "forget-only"),
-        Action::Evaluate(_) => unreachable!("evaluations make no weights"),
+        Action::Evaluate(_) | Action::Collect(_) => unreachable!("they make no weights"),
     };
     let mut measured = Measured {
         name: step.name.clone(),
@@ -190,6 +190,7 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
     fill_gaps(&mut report);
     report.recovered = recovered(&report);
     report.warnings = warnings(&report);
+    report.warnings.extend(run.assignment.warnings.iter().cloned());
     for (index, step) in specification.steps.iter().enumerate() {
         let last = run.manifests_of(StepIndex(index as u32)).pop();
         if let Some(stop) = last.and_then(|manifest| manifest.outcome).map(|outcome| outcome.stop)

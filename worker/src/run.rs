@@ -1,12 +1,12 @@
 //! One assignment from its data to its report.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Manifest, Optimiser, RollBack, SpecificationError, Step, StepIndex, Stop, Timeouts, Unlearn,
-    WorkerEvent,
+    Action, Assignment, Digest, Manifest, Optimiser, RollBack, SpecificationError, Step, StepIndex, Stop, Timeouts,
+    Unlearn, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -35,8 +35,10 @@ pub enum RunError {
     Unlearning(#[from] UnlearningError),
     #[error("failed to form the gang: {0}")]
     Collective(#[from] CollectiveError),
-    #[error("failed to read a checkpoint: {0}")]
+    #[error("{0}")]
     Artifact(#[from] ArtifactError),
+    #[error("failed to record a history: {0}")]
+    History(String),
     /// libtorch ends what it cannot do with a panic; the worker goes on.
     #[error("the computation failed: {0}")]
     Panicked(String),
@@ -46,9 +48,21 @@ impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Specification(_) | Self::Panicked(_) => false,
+            Self::Specification(_) | Self::Panicked(_) | Self::History(_) => false,
             Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
             Self::Unlearning(error) => error.is_retryable(),
+        }
+    }
+}
+
+impl RunError {
+    /// Checkpoints that cannot be used.
+    pub fn bad_checkpoints(&self) -> Vec<Digest> {
+        match self {
+            Self::Artifact(ArtifactError::Altered { digest, .. } | ArtifactError::Missing(digest)) => {
+                vec![digest.clone()]
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -62,6 +76,8 @@ pub struct Bench {
     pub rendezvous: Box<Meeting>,
     /// Address that collectives bind.
     pub bind_address: String,
+    /// Where flight recorders are dumped.
+    pub flight_records: Option<PathBuf>,
     pub timeouts: Timeouts,
 }
 
@@ -123,6 +139,7 @@ fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn C
         bind_address: bench.bind_address.clone(),
         deadline: bench.timeouts.rendezvous,
         cancel: link.cancel.clone(),
+        recorder: link.recorder.clone(),
     })?))
 }
 
@@ -196,7 +213,7 @@ impl Run {
                 },
                 method: method_for(&unlearn.method, &unlearn.forward, &data.forget, self.predictors.get(&step.name))?,
             }),
-            Action::Evaluate(_) => None,
+            Action::Evaluate(_) | Action::Collect(_) => None,
         })
     }
 

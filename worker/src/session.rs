@@ -1,4 +1,4 @@
-//! The session with the coordinator: heartbeats and events go up, commands come down.
+//! The session with the coordinator: heartbeats and events go up, commands come down. Work outlives sessions.
 
 use std::{
     sync::{Arc, mpsc},
@@ -7,93 +7,76 @@ use std::{
 
 use rewind_artifacts::{ArtifactStore, SharedDirectory};
 use rewind_collective::RendezvousStore;
-use rewind_job::{Assignment, Generation, JobId, Timeouts, WorkerCommand, WorkerEvent, WorkerId};
-use rewind_proto::{
-    MESSAGE_LIMIT,
-    v1::{WorkerMessage, fleet_client::FleetClient},
-};
+use rewind_job::{Assignment, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working};
+use rewind_proto::{MESSAGE_LIMIT, v1::fleet_client::FleetClient};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc as async_mpsc,
+    sync::{mpsc as async_mpsc, watch},
 };
-use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-use tonic::transport::{Channel, Endpoint};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Status;
 
 use crate::{
-    compute,
+    compute::{self, Task, Todo},
     config::Config,
+    coordinators::{AddressError, Coordinators},
     link::{EndedBy, Link},
+    outbox::Outbox,
     rendezvous::CoordinatorStore,
     run::Bench,
 };
 
-/// Between two attempts to reach the coordinator.
-const RETRY: Duration = Duration::from_millis(500);
-/// Longest wait for one attempt.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Between two attempts to reach a coordinator.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    #[error("--coordinator {url}: {source}")]
-    Address { url: String, source: tonic::transport::Error },
+    #[error("{0}")]
+    Address(#[from] AddressError),
+    #[error("{0}")]
+    Timeouts(String),
     #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
     #[error("failed to start: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// Serves the coordinator until it says `Shutdown`, or until SIGTERM or Ctrl-C.
+/// Serves the coordinators until one says `Shutdown`, or until Ctrl-C. On SIGTERM the worker asks to be let go, which
+/// is after the round under way, and ends after `drain` at the latest.
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
-    let timeouts = Timeouts::default();
-    let address_error = |source| WorkerError::Address { url: config.coordinator.clone(), source };
-    let channel = Endpoint::from_shared(config.coordinator.clone())
-        .map_err(address_error)?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(timeouts.detection)
-        .keep_alive_timeout(timeouts.detection)
-        .connect_lazy();
+    let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
+    let coordinators = Coordinators::new(config.coordinators.clone(), timeouts)?;
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(SharedDirectory::open(&config.artifacts)?);
-    let (assignments, todo) = mpsc::channel();
+    let (todo, assignments) = mpsc::channel();
     let bench = Bench {
         artifacts,
         rendezvous: Box::new({
-            let (channel, runtime) = (channel.clone(), tokio::runtime::Handle::current());
+            let (coordinators, runtime) = (coordinators.clone(), tokio::runtime::Handle::current());
             move |assignment: &Assignment| -> Arc<dyn RendezvousStore> {
-                Arc::new(CoordinatorStore::new(channel.clone(), runtime.clone(), assignment))
+                Arc::new(CoordinatorStore::new(coordinators.present().1, runtime.clone(), assignment))
             }
         }),
         bind_address: config.bind.clone(),
+        flight_records: config.flight_records.clone(),
         timeouts,
     };
-    compute::start(todo, bench)?;
+    compute::start(assignments, bench)?;
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut worker = Worker { config, timeouts, assignments, present: None };
-    let sessions = async {
-        let mut reached = true;
-        loop {
-            match worker.session(channel.clone()).await {
-                Ok(End::Shutdown) => return,
-                Ok(End::Lost) => {
-                    tracing::warn!("the session with the coordinator ended; beginning a new one");
-                    reached = true;
-                }
-                Err(status) => {
-                    // Once is enough: the coordinator may be away for long.
-                    if reached {
-                        tracing::warn!("failed to reach the coordinator: {}; trying on", status.message());
-                    }
-                    reached = false;
-                }
-            }
-            worker.leave("the session with the coordinator was lost");
-            tokio::time::sleep(RETRY).await;
-        }
+    let (drain, draining) = watch::channel(false);
+    let outbox = Outbox::default();
+    let mut worker = Worker { config, timeouts, todo, outbox: outbox.clone(), draining, present: None, term: Term(0) };
+    let drained = async {
+        terminate.recv().await;
+        tracing::info!("SIGTERM: leaves after the round under way, within {:?}", timeouts.drain);
+        let _ = drain.send(true);
+        outbox.mention(WorkerEvent::Draining);
+        tokio::time::sleep(timeouts.drain).await;
     };
     tokio::select! {
-        () = sessions => tracing::info!("told to end"),
-        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        () = worker.sessions(coordinators) => tracing::info!("ends"),
+        () = drained => tracing::warn!("was not let go within {:?}", timeouts.drain),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
     Ok(())
@@ -107,60 +90,108 @@ enum End {
 struct Worker {
     config: Config,
     timeouts: Timeouts,
-    assignments: mpsc::Sender<(Assignment, Link)>,
+    todo: mpsc::Sender<Todo>,
+    outbox: Outbox,
+    draining: watch::Receiver<bool>,
+    /// The work that was given last, until the coordinator knows that it is left.
     present: Option<(JobId, Generation, Link)>,
+    /// The youngest leader's; older ones are not obeyed.
+    term: Term,
 }
 
 impl Worker {
-    async fn session(&mut self, channel: Channel) -> Result<End, tonic::Status> {
-        let (events, to_send) = async_mpsc::unbounded_channel();
+    /// One session after the other, until the worker is to end. The work goes on between them.
+    async fn sessions(&mut self, coordinators: Coordinators) {
+        let mut reached = true;
+        loop {
+            let answer = match self.session(&coordinators).await {
+                Ok(End::Shutdown) => return,
+                Ok(End::Lost) => {
+                    tracing::warn!("the session with the coordinator ended; beginning a new one");
+                    reached = true;
+                    None
+                }
+                Err(status) => {
+                    // Once is enough: the coordinator may be away for long.
+                    if reached {
+                        tracing::warn!("failed to reach the coordinator: {}; trying on", status.message());
+                    }
+                    reached = false;
+                    Some(status)
+                }
+            };
+            self.outbox.disconnect();
+            if *self.draining.borrow() && self.present.is_none() {
+                return;
+            }
+            coordinators.turn_to_another(answer.as_ref());
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn session(&mut self, coordinators: &Coordinators) -> Result<End, Status> {
+        let (url, channel) = coordinators.present();
+        let working = self.present.as_ref().map(|(job, generation, link)| Working {
+            job: job.clone(),
+            generation: *generation,
+            committed: link.manifests().last().map(|manifest| (manifest.step, manifest.round)),
+        });
         let joined = WorkerEvent::Joined {
             worker: WorkerId(self.config.name.clone()),
             process: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            working,
         };
-        // The receiver lives in this function.
-        let _ = events.send(joined);
-        let messages = UnboundedReceiverStream::new(to_send).map(WorkerMessage::from);
+        let mut first = vec![joined];
+        if *self.draining.borrow() {
+            first.push(WorkerEvent::Draining);
+        }
+        let (session, to_send) = async_mpsc::unbounded_channel();
+        self.outbox.connect(session, first);
         let mut client =
             FleetClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-        let mut commands = client.session(messages).await?.into_inner();
-        tracing::info!(coordinator = %self.config.coordinator, "session began");
+        // A coordinator that stands still accepts connections all the same.
+        let answer = tokio::time::timeout(self.timeouts.lease, client.session(UnboundedReceiverStream::new(to_send)));
+        let answer = answer.await.map_err(|_| Status::deadline_exceeded(format!("{url} does not answer")))?;
+        let mut commands = answer?.into_inner();
+        tracing::info!(coordinator = %url, "session began");
         let mut heartbeat = tokio::time::interval(self.timeouts.heartbeat);
         loop {
             tokio::select! {
-                _ = heartbeat.tick() => {
-                    if events.send(WorkerEvent::Heartbeat).is_err() {
+                _ = heartbeat.tick() => self.outbox.mention(WorkerEvent::Heartbeat),
+                message = commands.message() => {
+                    let Ok(Some(message)) = message else { return Ok(End::Lost) };
+                    if Term(message.term) < self.term {
+                        tracing::warn!("{url} led in term {}, and term {} has begun: not obeyed", message.term, self.term);
                         return Ok(End::Lost);
                     }
-                }
-                message = commands.message() => match message {
-                    Ok(Some(message)) => {
-                        let command = WorkerCommand::try_from(message)?;
-                        if matches!(command, WorkerCommand::Shutdown) {
-                            self.leave("the coordinator ended this worker");
-                            return Ok(End::Shutdown);
-                        }
-                        self.obey(command, &events);
+                    self.term = Term(message.term);
+                    let command = WorkerCommand::try_from(message)?;
+                    if matches!(command, WorkerCommand::Shutdown) {
+                        self.leave("the coordinator ended this worker");
+                        return Ok(End::Shutdown);
                     }
-                    Ok(None) | Err(_) => return Ok(End::Lost),
-                },
+                    self.obey(command);
+                }
             }
         }
     }
 
-    fn obey(&mut self, command: WorkerCommand, events: &async_mpsc::UnboundedSender<WorkerEvent>) {
+    fn obey(&mut self, command: WorkerCommand) {
         match command {
             WorkerCommand::Assign(assignment) => {
-                if self.link(&assignment.job, assignment.generation).is_some() {
-                    return;
+                let (job, generation) = (assignment.job.clone(), assignment.generation);
+                if let Some(link) = self.take_up(&job, generation) {
+                    link.know(&assignment.committed);
+                    // The compute thread ends with this process.
+                    let _ = self.todo.send(Todo::Gang(assignment, link));
                 }
-                self.leave("a newer assignment came");
-                let link = Link::new(&assignment, events.clone());
-                self.present = Some((assignment.job.clone(), assignment.generation, link.clone()));
-                // The compute thread ends with this process.
-                let _ = self.assignments.send((*assignment, link));
+            }
+            WorkerCommand::RunTask(task) => {
+                if let Some(link) = self.take_up(&task.job.clone(), task.generation) {
+                    let _ = self.todo.send(Todo::Task(Task { assignment: *task, link }));
+                }
             }
             WorkerCommand::Begin { job, generation, plan } => {
                 if let Some(link) = self.link(&job, generation) {
@@ -173,12 +204,30 @@ impl Worker {
                 }
             }
             WorkerCommand::Abort { job, generation, reason } => match self.link(&job, generation) {
-                Some(link) => link.end(EndedBy::Coordinator, &reason),
+                Some(link) if !link.has_left() => link.end(EndedBy::Coordinator, &reason),
                 // Nothing to leave: it has left already.
-                None => drop(events.send(WorkerEvent::Left { job, generation })),
+                _ => self.outbox.tell(WorkerEvent::Left { job, generation, last: None }),
             },
+            WorkerCommand::Acknowledged { sequence } => {
+                if let Some(WorkerEvent::Left { job, generation, .. }) = self.outbox.acknowledged(sequence)
+                    && self.link(&job, generation).is_some()
+                {
+                    self.present = None;
+                }
+            }
             WorkerCommand::Shutdown => {}
         }
+    }
+
+    /// A line to the compute thread for new work; none if it has this work already, or was given younger work.
+    fn take_up(&mut self, job: &JobId, generation: Generation) -> Option<Link> {
+        if self.present.as_ref().is_some_and(|(known, present, _)| known == job && *present >= generation) {
+            return None;
+        }
+        self.leave("a newer assignment came");
+        let link = Link::new(self.outbox.clone());
+        self.present = Some((job.clone(), generation, link.clone()));
+        Some(link)
     }
 
     /// The line to the compute thread, if this is the present generation.

@@ -36,6 +36,8 @@ pub struct GlooOptions {
     /// Bounds forming the group, and then every call.
     pub deadline: Duration,
     pub cancel: CancelSignal,
+    /// Where this rank's calls are recorded; the caller keeps a clone, to read it when the group is gone.
+    pub recorder: FlightRecorder,
 }
 
 impl GlooOptions {
@@ -55,6 +57,7 @@ impl GlooOptions {
             bind_address: "127.0.0.1".to_owned(),
             deadline,
             cancel: CancelSignal::new(),
+            recorder: FlightRecorder::default(),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Gloo {
             return Err(CollectiveError::NoSuchRank { rank, world_size });
         }
         let started = Instant::now();
-        let mut recorder = FlightRecorder::default();
+        let recorder = options.recorder.clone();
         recorder.begin(Operation::Form, 0);
         let group = form(options, started)?;
         recorder.end(&Ok(()), 0);
@@ -257,7 +260,7 @@ fn wait(work: &Work, started: Instant, deadline: Duration, cancel: &CancelSignal
 
 /// Forms a group on a thread of its own, which is left behind when the deadline passes first.
 fn form(options: GlooOptions, started: Instant) -> Result<Group, CollectiveError> {
-    let GlooOptions { rank, world_size, store, prefix, bind_address, deadline, cancel } = options;
+    let GlooOptions { rank, world_size, store, prefix, bind_address, deadline, cancel, .. } = options;
     let rendezvous_error =
         |detail: String| CollectiveError::Rendezvous { rank, world_size, prefix: prefix.clone(), detail };
     let rendezvous = Arc::new(Rendezvous::new(store, &prefix));

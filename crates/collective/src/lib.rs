@@ -23,7 +23,7 @@ mod tensors;
 pub use abandon::{abandoned_groups, unfinished_abandoned_groups};
 pub use cancel::CancelSignal;
 pub use gloo::{Gloo, GlooOptions};
-pub use recorder::{OperationRecord, Outcome};
+pub use recorder::{FlightRecorder, OperationRecord, Outcome};
 pub use solo::Solo;
 pub use store::{InMemoryStore, RendezvousStore, StoreError};
 

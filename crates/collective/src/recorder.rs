@@ -1,6 +1,7 @@
 //! A flight recorder: what this rank did last.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::{CollectiveError, Operation};
@@ -28,9 +29,12 @@ pub enum Outcome {
     Failed(CollectiveError),
 }
 
-/// Keeps the latest operations and counts the bytes they sent.
+/// Keeps the latest operations and counts the bytes they sent. Clones share what is kept: it outlives its group.
+#[derive(Clone, Debug, Default)]
+pub struct FlightRecorder(Arc<Mutex<Inside>>);
+
 #[derive(Debug, Default)]
-pub(crate) struct FlightRecorder {
+struct Inside {
     records: VecDeque<OperationRecord>,
     next_sequence: u64,
     started: Option<Instant>,
@@ -38,14 +42,19 @@ pub(crate) struct FlightRecorder {
 }
 
 impl FlightRecorder {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens the record of an operation and returns its sequence number.
-    pub(crate) fn begin(&mut self, operation: Operation, bytes: u64) -> u64 {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        if self.records.len() == KEPT {
-            self.records.pop_front();
+    pub(crate) fn begin(&self, operation: Operation, bytes: u64) -> u64 {
+        let mut inside = self.inside();
+        let sequence = inside.next_sequence;
+        inside.next_sequence += 1;
+        if inside.records.len() == KEPT {
+            inside.records.pop_front();
         }
-        self.records.push_back(OperationRecord {
+        inside.records.push_back(OperationRecord {
             sequence,
             operation,
             bytes,
@@ -53,17 +62,18 @@ impl FlightRecorder {
             took: None,
             outcome: Outcome::Running,
         });
-        self.started = Some(Instant::now());
+        inside.started = Some(Instant::now());
         sequence
     }
 
     /// Closes the record opened last; `sent` counts only when the operation ended well.
-    pub(crate) fn end(&mut self, result: &Result<(), CollectiveError>, sent: u64) {
-        let took = self.started.take().map(|started| started.elapsed());
+    pub(crate) fn end(&self, result: &Result<(), CollectiveError>, sent: u64) {
+        let mut inside = self.inside();
+        let took = inside.started.take().map(|started| started.elapsed());
         if result.is_ok() {
-            self.bytes_moved += sent;
+            inside.bytes_moved += sent;
         }
-        if let Some(record) = self.records.back_mut() {
+        if let Some(record) = inside.records.back_mut() {
             record.took = took;
             record.outcome = match result {
                 Ok(()) => Outcome::Finished,
@@ -72,12 +82,14 @@ impl FlightRecorder {
         }
     }
 
-    pub(crate) fn bytes_moved(&self) -> u64 {
-        self.bytes_moved
+    /// Bytes sent by operations that ended well.
+    pub fn bytes_moved(&self) -> u64 {
+        self.inside().bytes_moved
     }
 
-    pub(crate) fn recent(&self) -> Vec<OperationRecord> {
-        self.records.iter().cloned().collect()
+    /// The latest operations, oldest first.
+    pub fn recent(&self) -> Vec<OperationRecord> {
+        self.inside().records.iter().cloned().collect()
     }
 }
 
@@ -87,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_recorder_keeps_the_latest_operations_in_order() {
-        let mut recorder = FlightRecorder::default();
+        let recorder = FlightRecorder::default();
         for _ in 0..KEPT + 3 {
             recorder.begin(Operation::Barrier, 0);
             recorder.end(&Ok(()), 2);
@@ -101,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_failed_operation_moves_no_bytes_and_keeps_its_error() {
-        let mut recorder = FlightRecorder::default();
+        let recorder = FlightRecorder::default();
         let sequence = recorder.begin(Operation::AllReduce, 8);
         let error = CollectiveError::Cancelled { rank: rewind_job::Rank(0), operation: Operation::AllReduce, sequence };
         assert_eq!(recorder.recent()[0].outcome, Outcome::Running);

@@ -1,8 +1,8 @@
 //! Which workers there are, and which are free.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use rewind_job::{Generation, JobId, Timeouts, WorkerId};
+use rewind_job::{Generation, JobId, TaskIndex, Timeouts, WorkerId};
 
 use crate::Now;
 
@@ -10,6 +10,10 @@ use crate::Now;
 pub struct Worker {
     heard: Now,
     duty: Duty,
+    /// It is to end, and gets no more work.
+    draining: bool,
+    /// How often a gang broke because of it: others are taken first.
+    suspicions: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +21,20 @@ pub enum Duty {
     Idle,
     /// Works in a gang.
     Assigned(JobId, Generation),
+    /// Makes a history.
+    Task(JobId, Generation, TaskIndex),
     /// Was told to leave, or its gang has finished; since when.
     Leaving(JobId, Generation, Now),
+}
+
+/// Why a worker counts as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LossReason {
+    Silent,
+    SessionEnded,
+    NewSession,
+    DidNotLeave,
+    Unreadable,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +43,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn join(&mut self, worker: WorkerId, now: Now) {
-        self.workers.insert(worker, Worker { heard: now, duty: Duty::Idle });
+    pub fn join(&mut self, worker: WorkerId, duty: Duty, now: Now) {
+        self.workers.insert(worker, Worker { heard: now, duty, draining: false, suspicions: 0 });
     }
 
     /// Returns what the worker was doing.
@@ -49,17 +65,60 @@ impl Fleet {
         }
     }
 
+    pub fn drain(&mut self, worker: &WorkerId) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.draining = true;
+        }
+    }
+
+    pub fn is_draining(&self, worker: &WorkerId) -> bool {
+        self.workers.get(worker).is_some_and(|worker| worker.draining)
+    }
+
+    pub fn suspect(&mut self, worker: &WorkerId) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.suspicions += 1;
+        }
+    }
+
+    /// Workers that may get work, now or later.
     pub fn len(&self) -> usize {
-        self.workers.len()
+        self.workers.values().filter(|worker| !worker.draining).count()
     }
 
     pub fn names(&self) -> Vec<WorkerId> {
         self.workers.keys().cloned().collect()
     }
 
-    /// In the order of their names, so that the same fleet makes the same gangs.
+    pub fn duty(&self, worker: &WorkerId) -> Option<&Duty> {
+        self.workers.get(worker).map(|worker| &worker.duty)
+    }
+
+    pub fn duties(&self) -> impl Iterator<Item = (&WorkerId, &Duty)> {
+        self.workers.iter().map(|(name, worker)| (name, &worker.duty))
+    }
+
+    /// Least suspected first, then in the order of their names, so that the same fleet makes the same gangs.
     pub fn idle(&self) -> Vec<WorkerId> {
-        self.workers.iter().filter(|(_, w)| w.duty == Duty::Idle).map(|(name, _)| name.clone()).collect()
+        let idle = self.workers.iter().filter(|(_, worker)| worker.duty == Duty::Idle && !worker.draining);
+        let mut idle: Vec<_> = idle.map(|(name, worker)| (worker.suspicions, name.clone())).collect();
+        idle.sort();
+        idle.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Workers that will be idle as soon as they have left.
+    pub fn leaving(&self) -> usize {
+        self.workers.values().filter(|worker| matches!(worker.duty, Duty::Leaving(..)) && !worker.draining).count()
+    }
+
+    /// Workers that make histories, and may be asked to give way.
+    pub fn on_tasks(&self) -> Vec<(WorkerId, JobId, TaskIndex)> {
+        let tasks = self.workers.iter().filter(|(_, worker)| !worker.draining);
+        let tasks = tasks.filter_map(|(name, worker)| match &worker.duty {
+            Duty::Task(job, _, task) => Some((name.clone(), job.clone(), *task)),
+            _ => None,
+        });
+        tasks.collect()
     }
 
     pub fn set(&mut self, worker: &WorkerId, duty: Duty) {
@@ -76,18 +135,19 @@ impl Fleet {
     }
 
     /// Workers that are silent too long, or too slow to leave; and why.
-    pub fn overdue(&self, now: Now, timeouts: &Timeouts) -> Vec<(WorkerId, String)> {
-        let longer =
-            |since: Now, limit: std::time::Duration| u128::from(now.0.saturating_sub(since.0)) > limit.as_millis();
+    pub fn overdue(&self, now: Now, timeouts: &Timeouts) -> Vec<(WorkerId, LossReason, String)> {
+        let longer = |since: Now, limit: Duration| now.since(since) > limit;
         self.workers
             .iter()
             .filter_map(|(name, worker)| {
                 if longer(worker.heard, timeouts.detection) {
-                    return Some((name.clone(), format!("was silent for more than {:?}", timeouts.detection)));
+                    let why = format!("was silent for more than {:?}", timeouts.detection);
+                    return Some((name.clone(), LossReason::Silent, why));
                 }
                 match worker.duty {
                     Duty::Leaving(_, _, since) if longer(since, timeouts.soft_abort) => {
-                        Some((name.clone(), format!("did not leave its gang within {:?}", timeouts.soft_abort)))
+                        let why = format!("did not leave its gang within {:?}", timeouts.soft_abort);
+                        Some((name.clone(), LossReason::DidNotLeave, why))
                     }
                     _ => None,
                 }

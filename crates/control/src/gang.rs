@@ -1,38 +1,59 @@
 //! A gang's life: assigned, prepared, begun, committed round by round, finished or dissolved.
 
+use std::time::Duration;
+
 use rewind_job::{
-    Assignment, Failure, JobState, Layout, Manifest, Rank, Report, RoundDone, ShardPlan, StepWeights, WorkerCommand,
-    WorkerId, WorldSize,
+    Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, Report, RoundDone, ShardPlan,
+    StepWeights, Timeouts, WorkerCommand, WorkerId, WorldSize,
 };
 
 use crate::{
-    Change, Command, Now,
+    Change, Command, Count, Now, StoredGang,
     fleet::{Duty, Fleet},
-    job::{Gang, Job},
+    job::{Gang, Job, Yield},
+    post_mortem::PostMortem,
+    retention::{self, Doomed},
+    store_in_pieces,
 };
 
 /// After so many failed generations without a commit between them a job fails.
 const FAILURES: u32 = 5;
+/// After so many generations that lost a worker, without a commit between them, a job fails.
+const LOSSES: u32 = 30;
 /// Rounds of a gang that may be on their way at once: the one being committed, and the next.
 const ROUNDS_UNDER_WAY: usize = 2;
 /// Coordinates of the largest model that is planned for.
 const LARGEST_MODEL: u64 = 1 << 36;
+/// Longest wait between two generations that fail.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
-/// A new generation, on the first of the idle workers.
-pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, now: Now) -> Vec<Command> {
-    let world_size = job.specification.fleet.world_size;
-    members.truncate(world_size.0 as usize);
+/// A new generation, on the first `world` of the idle workers.
+pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, world: usize, now: Now) -> Vec<Command> {
+    members.truncate(world);
+    let world_size = WorldSize(members.len() as u32);
     job.head.generation.0 += 1;
     job.felt = false;
     job.progress = None;
+    job.post_mortem = None;
     let generation = job.head.generation;
     let names: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
     let from = match job.committed() {
         Some((step, round)) => format!(", goes on after round {round} of {}", job.step_name(step)),
         None => String::new(),
     };
-    let reason = format!("generation {generation}: assigned to {}{from}", names.join(", "));
+    let wanted = job.specification.fleet.world_size;
+    let fewer =
+        if world_size < wanted { format!(" ({world_size} instead of {wanted} workers)") } else { String::new() };
+    if world_size < wanted {
+        let text = format!("generation {generation} ran on {world_size} instead of {wanted} workers.");
+        job.head.warnings.push(text);
+    }
+    let reason = format!("generation {generation}: assigned to {}{fewer}{from}", names.join(", "));
     let mut commands = vec![Command::Store(job.decide(JobState::Preparing, reason, now))];
+    commands.push(Command::Count(Count::GenerationStarted));
+    if world_size < wanted {
+        commands.push(Command::Count(Count::FewerWorkers));
+    }
     for (rank, member) in world_size.ranks().zip(&members) {
         fleet.set(member, Duty::Assigned(job.id.clone(), generation));
         let assignment = Assignment {
@@ -42,10 +63,11 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, now:
             world_size,
             specification: job.specification.clone(),
             committed: job.manifests.clone(),
+            warnings: job.head.warnings.clone(),
         };
         commands.push(Command::Send(member.clone(), WorkerCommand::Assign(Box::new(assignment))));
     }
-    job.gang = Some(Gang::new(members));
+    job.gang = Some(Gang::new(members, now));
     commands.push(Command::Publish(job.id.clone()));
     commands
 }
@@ -67,9 +89,12 @@ pub fn prepared(job: &mut Job, fleet: &mut Fleet, rank: Rank, layout: Layout, no
     if layouts.iter().any(|other| *other != layouts[0]) {
         return fail(job, fleet, "the workers built different models from the same specification".into(), now);
     }
+    let coordinates = layouts[0].coordinates();
     let plan = ShardPlan::balanced(layouts[0], WorldSize(gang.members.len() as u32));
+    gang.plan = Some(plan.clone());
     let members = gang.members.clone();
-    let reason = format!("runs on {} workers, {} parameters", members.len(), layouts[0].coordinates());
+    job.head.gang = Some(StoredGang { members: members.clone(), plan: plan.clone() });
+    let reason = format!("runs on {} workers, {coordinates} parameters", members.len());
     let mut commands = vec![Command::Store(job.decide(JobState::Running, reason, now))];
     for member in members {
         let begin = WorkerCommand::Begin { job: job.id.clone(), generation: job.head.generation, plan: plan.clone() };
@@ -97,7 +122,14 @@ fn check_layout(layout: &Layout) -> Result<(), String> {
 }
 
 /// When the last rank's shard of a round is durable: the round is committed.
-pub fn durable(job: &mut Job, fleet: &mut Fleet, rank: Rank, done: RoundDone, now: Now) -> Vec<Command> {
+pub fn durable(
+    job: &mut Job,
+    fleet: &mut Fleet,
+    doomed: &mut Doomed,
+    rank: Rank,
+    done: RoundDone,
+    now: Now,
+) -> Vec<Command> {
     let key = (done.step, done.round);
     if job.head.state != JobState::Running || job.committed() >= Some(key) {
         return Vec::new();
@@ -118,20 +150,22 @@ pub fn durable(job: &mut Job, fleet: &mut Fleet, rank: Rank, done: RoundDone, no
             break;
         }
         let shards: Vec<RoundDone> = shards.iter().flatten().cloned().collect();
-        if shards.iter().any(|other| other.outcome != shards[0].outcome) {
+        if shards.iter().any(|other| other.outcome != shards[0].outcome || other.best != shards[0].best) {
             let reason = format!("the workers disagree on round {round} of {}", job.step_name(step));
             commands.extend(fail(job, fleet, reason, now));
             break;
         }
-        commands.extend(commit(job, shards, now));
+        commands.extend(commit(job, doomed, shards, now));
     }
-    if job.gang.as_ref().is_some_and(|gang| gang.durable.len() > ROUNDS_UNDER_WAY) {
-        commands.extend(fail(job, fleet, "the workers are not at the same round".into(), now));
+    match job.gang.as_ref().map(|gang| (gang.durable.len() > ROUNDS_UNDER_WAY, gang.yielding.clone())) {
+        Some((true, _)) => commands.extend(fail(job, fleet, "the workers are not at the same round".into(), now)),
+        Some((false, Some(why))) if !commands.is_empty() => commands.extend(give_up(job, fleet, why, now)),
+        _ => {}
     }
     commands
 }
 
-fn commit(job: &mut Job, shards: Vec<RoundDone>, now: Now) -> Vec<Command> {
+fn commit(job: &mut Job, doomed: &mut Doomed, shards: Vec<RoundDone>, now: Now) -> Vec<Command> {
     let first = shards[0].clone();
     let manifest = Manifest {
         step: first.step,
@@ -139,20 +173,20 @@ fn commit(job: &mut Job, shards: Vec<RoundDone>, now: Now) -> Vec<Command> {
         generation: job.head.generation,
         shards: shards.into_iter().map(|done| done.shard).collect(),
         record: first.record,
+        best: first.best,
         outcome: first.outcome,
     };
     job.manifests.push(manifest.clone());
     job.head.failures = 0;
-    let mut changes = vec![
-        Change::Manifest(job.id.clone(), Box::new(manifest.clone())),
-        Change::Head(job.id.clone(), job.head.clone()),
-    ];
+    job.head.losses = 0;
+    let mut changes = vec![Change::Manifest(job.id.clone(), Box::new(manifest.clone())), job.head_change()];
     if let Some(outcome) = &manifest.outcome {
         let name = job.step_name(manifest.step);
         let text = format!("{name} ended: {}; round {} was selected", outcome.stop.text, outcome.selected);
         changes.push(job.note(text, now));
     }
-    let mut commands = vec![Command::Store(changes)];
+    let mut commands = vec![Command::Store(changes), Command::Count(Count::Committed)];
+    commands.extend(release(job, doomed, now));
     if let Some(gang) = &mut job.gang {
         gang.durable.remove(&(manifest.step, manifest.round));
         for member in &gang.members {
@@ -168,10 +202,19 @@ fn commit(job: &mut Job, shards: Vec<RoundDone>, now: Now) -> Vec<Command> {
     commands
 }
 
+/// Checkpoints that the job needs no more are to be deleted.
+pub fn release(job: &mut Job, doomed: &mut Doomed, now: Now) -> Vec<Command> {
+    let (mut changes, released) = retention::release(job);
+    let unneeded = released.into_iter().filter(|digest| !retention::needs(job, digest)).collect();
+    changes.extend(doomed.add(unneeded, now));
+    store_in_pieces(changes)
+}
+
 /// Rank 0 has the report; the others leave by themselves.
 pub fn finished(
     job: &mut Job,
     fleet: &mut Fleet,
+    doomed: &mut Doomed,
     report: Box<Report>,
     weights: Vec<StepWeights>,
     now: Now,
@@ -180,27 +223,74 @@ pub fn finished(
         return fail(job, fleet, "a report came before all rounds were committed".into(), now);
     }
     let Some(gang) = job.gang.take() else { return Vec::new() };
+    job.head.gang = None;
     let mut changes = vec![Change::Report(job.id.clone(), report, weights)];
     changes.extend(job.decide(JobState::Finished, "all steps are done".into(), now));
     let (id, generation) = (job.id.clone(), job.head.generation);
     for member in gang.present() {
         fleet.set(member, Duty::Leaving(id.clone(), generation, now));
     }
-    vec![Command::Store(changes), Command::DropRendezvous(id.clone(), generation), Command::Publish(id)]
+    let mut commands =
+        vec![Command::Store(changes), Command::DropRendezvous(id.clone(), generation), Command::Publish(id)];
+    commands.extend(release(job, doomed, now));
+    commands
 }
 
 pub fn failed(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, failure: Failure, now: Now) -> Vec<Command> {
     let reason = format!("{worker}: {}", failure.reason);
+    if !failure.bad_checkpoints.is_empty() {
+        return discard(job, fleet, &failure.bad_checkpoints, reason, now);
+    }
     if !failure.retryable {
         return fail(job, fleet, reason, now);
     }
-    let commands = retry(job, fleet, None, reason, now);
+    job.head.failures += 1;
+    if job.head.failures >= FAILURES {
+        let reason = format!("{FAILURES} generations failed without a committed round; the last one: {reason}");
+        return fail(job, fleet, reason, now);
+    }
+    // The first time at once; then ever later, so that what is short (disk, memory) may come back.
+    let wait = Duration::from_millis(500) * 2_u32.pow(job.head.failures);
+    job.not_before = if job.head.failures == 1 { now } else { now.after(wait.min(LONGEST_WAIT)) };
+    let commands = dissolve_and_wait(job, fleet, None, reason, now);
     job.felt = true;
     commands
 }
 
+/// An altered or missing checkpoint: its round, and all that follow, never happened.
+fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now: Now) -> Vec<Command> {
+    let Some(first) = job.manifests.iter().position(|manifest| manifest.shards.iter().any(|s| bad.contains(s))) else {
+        return fail(job, fleet, reason, now);
+    };
+    // What was released before cannot be gone back to.
+    let usable = job.manifests[..first].iter().rposition(|manifest| !manifest.shards.is_empty());
+    let discarded = job.manifests.split_off(usable.map_or(0, |last| last + 1));
+    let bad = (discarded[0].step, discarded[0].round);
+    let back = match job.committed() {
+        Some((step, round)) => format!("goes back to round {round} of {}", job.step_name(step)),
+        None => "begins anew".into(),
+    };
+    let text = format!("the checkpoint of round {} of {} cannot be used; the job {back}", bad.1, job.step_name(bad.0));
+    job.head.warnings.push(format!("{text}: {reason}."));
+    let changes = vec![job.head_change(), job.note(text, now)];
+    let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
+    // The last one first: what is left at any time is a beginning.
+    let discarded = discarded.into_iter().rev();
+    let discarded = discarded.map(|manifest| Change::Discarded(job.id.clone(), manifest.step, manifest.round));
+    commands.extend(store_in_pieces(discarded.collect()));
+    commands.extend(dissolve_and_wait(job, fleet, None, reason, now));
+    commands
+}
+
 /// A member that left is free at once. It may do so when its part is done; otherwise the others cannot go on.
-pub fn left(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, rank: Rank, now: Now) -> Vec<Command> {
+pub fn left(
+    job: &mut Job,
+    fleet: &mut Fleet,
+    worker: &WorkerId,
+    rank: Rank,
+    last: Option<LastCollective>,
+    now: Now,
+) -> Vec<Command> {
     fleet.set(worker, Duty::Idle);
     if rank != Rank(0) && job.is_done() {
         if let Some(gang) = &mut job.gang {
@@ -209,15 +299,53 @@ pub fn left(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, rank: Rank, now
         return Vec::new();
     }
     let reason = format!("{worker} left {}", job.whereabouts());
-    retry(job, fleet, Some(worker), reason, now)
+    let commands = lost(job, fleet, worker, reason, now);
+    if let Some(post_mortem) = &mut job.post_mortem {
+        post_mortem.hear(worker, last);
+    }
+    commands
 }
 
-/// Dissolves the gang; the job waits for another, unless too many generations have failed.
-pub fn retry(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: String, now: Now) -> Vec<Command> {
-    job.head.failures += 1;
-    if job.head.failures >= FAILURES {
-        let reason = format!("{FAILURES} generations failed without a committed round; the last one: {reason}");
-        return end(job, fleet, JobState::Failed, reason, gone, now);
+/// A member is gone: the others are told at once, and the job waits for another.
+pub fn lost(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, reason: String, now: Now) -> Vec<Command> {
+    job.head.losses += 1;
+    if job.head.losses >= LOSSES {
+        let reason = format!("{LOSSES} generations lost a worker without a committed round; the last one: {reason}");
+        return end(job, fleet, JobState::Failed, reason, Some(worker), now);
+    }
+    dissolve_and_wait(job, fleet, Some(worker), reason, now)
+}
+
+/// The gang took too long to prepare.
+pub fn too_slow(job: &mut Job, fleet: &mut Fleet, timeouts: &Timeouts, now: Now) -> Vec<Command> {
+    let Some(gang) = &job.gang else { return Vec::new() };
+    let slow = gang.members.iter().zip(&gang.prepared).filter(|(_, layout)| layout.is_none());
+    let slow: Vec<WorkerId> = slow.map(|(member, _)| member.clone()).collect();
+    slow.iter().for_each(|member| fleet.suspect(member));
+    let names: Vec<&str> = slow.iter().map(|member| member.0.as_str()).collect();
+    let reason = format!("{} did not prepare within {:?}", names.join(", "), timeouts.prepare);
+    let failure = Failure { reason, retryable: true, bad_checkpoints: Vec::new() };
+    let first = slow[0].clone();
+    failed(job, fleet, &first, failure, now)
+}
+
+/// The gang ends now, as was wanted.
+pub fn give_up(job: &mut Job, fleet: &mut Fleet, why: Yield, now: Now) -> Vec<Command> {
+    match why.then {
+        JobState::Waiting => dissolve_and_wait(job, fleet, None, why.reason, now),
+        state => end(job, fleet, state, why.reason, None, now),
+    }
+}
+
+fn dissolve_and_wait(
+    job: &mut Job,
+    fleet: &mut Fleet,
+    gone: Option<&WorkerId>,
+    reason: String,
+    now: Now,
+) -> Vec<Command> {
+    if job.head.pausing {
+        return end(job, fleet, JobState::Paused, format!("paused by the user; {reason}"), gone, now);
     }
     let mut commands = vec![Command::Store(job.wait(reason.clone(), now))];
     commands.extend(dissolve(job, fleet, gone, &reason, now));
@@ -225,11 +353,11 @@ pub fn retry(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: 
     commands
 }
 
-fn fail(job: &mut Job, fleet: &mut Fleet, reason: String, now: Now) -> Vec<Command> {
+pub fn fail(job: &mut Job, fleet: &mut Fleet, reason: String, now: Now) -> Vec<Command> {
     end(job, fleet, JobState::Failed, reason, None, now)
 }
 
-/// The job is over, and its gang with it. `gone` is told nothing.
+/// The job is over or paused, and its gang is no more. `gone` is told nothing.
 pub fn end(
     job: &mut Job,
     fleet: &mut Fleet,
@@ -238,6 +366,7 @@ pub fn end(
     gone: Option<&WorkerId>,
     now: Now,
 ) -> Vec<Command> {
+    job.head.gang = None;
     let mut commands = vec![Command::Store(job.decide(state, reason.clone(), now))];
     commands.extend(dissolve(job, fleet, gone, &reason, now));
     commands.push(Command::Publish(job.id.clone()));
@@ -256,6 +385,9 @@ fn dissolve(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: &
         fleet.set(member, Duty::Leaving(id.clone(), generation, now));
         let abort = WorkerCommand::Abort { job: id.clone(), generation, reason: reason.to_owned() };
         commands.push(Command::Send(member.clone(), abort));
+    }
+    if gang.plan.is_some() && gang.members.len() > 1 {
+        job.post_mortem = Some(PostMortem::new(&gang.members, gone));
     }
     commands.push(Command::DropRendezvous(id, generation));
     commands

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rewind_job::{
-    Action, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round,
-    RoundDone, Specification, StepIndex, StepWeights, WorkerId,
+    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round,
+    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Now;
+use crate::{Now, post_mortem::PostMortem};
 
 /// One thing to store. Every value stays small.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,10 +16,19 @@ pub enum Change {
     /// Written once.
     Specification(JobId, Box<Specification>),
     Head(JobId, JobHead),
-    /// One a committed round.
+    /// A round is committed: written once, unless it was discarded before.
     Manifest(JobId, Box<Manifest>),
+    /// A committed round's checkpoint is needed no more: its manifest without shards.
+    Released(JobId, Box<Manifest>),
+    /// A committed round's checkpoint is altered or gone: the round never happened.
+    Discarded(JobId, StepIndex, Round),
     Event(JobId, JobEvent),
     Report(JobId, Box<Report>, Vec<StepWeights>),
+    Task(JobId, TaskRecord),
+    /// This artifact is to be deleted, decided then.
+    Doomed(Digest, u64),
+    /// It is deleted.
+    Gone(Digest),
 }
 
 /// What changes about a job.
@@ -29,8 +38,37 @@ pub struct JobHead {
     pub reason: String,
     pub generation: Generation,
     pub submitted_at: u64,
-    /// Generations that failed since the last commit.
+    /// Generations that failed since the last commit, because a worker said so.
     pub failures: u32,
+    /// Generations that ended since the last commit, because a worker was lost.
+    pub losses: u32,
+    /// The user wants it paused after the round under way.
+    pub pausing: bool,
+    /// The gang that runs the job; a coordinator that takes over finds its members by it.
+    pub gang: Option<StoredGang>,
+    /// What a reader of the report must know.
+    pub warnings: Vec<String>,
+}
+
+/// A gang that has begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredGang {
+    /// In the order of their ranks.
+    pub members: Vec<WorkerId>,
+    pub plan: ShardPlan,
+}
+
+/// What is stored of a task that was given to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    pub task: TaskIndex,
+    /// Of the last attempt.
+    pub generation: Generation,
+    /// Who works on it now.
+    pub worker: Option<WorkerId>,
+    pub failures: u32,
+    /// The history; set once.
+    pub output: Option<Digest>,
 }
 
 /// All that is stored of a job but its report.
@@ -43,6 +81,8 @@ pub struct StoredJob {
     pub manifests: Vec<Manifest>,
     /// In order.
     pub events: Vec<JobEvent>,
+    /// Of those tasks that were ever given to a worker, in order.
+    pub tasks: Vec<TaskRecord>,
 }
 
 /// A job and its gang.
@@ -54,27 +94,55 @@ pub struct Job {
     pub manifests: Vec<Manifest>,
     pub events: Vec<JobEvent>,
     pub gang: Option<Gang>,
+    pub tasks: BTreeMap<TaskIndex, TaskRecord>,
     pub progress: Option<Progress>,
     /// What it waits for, as its status says it; depends on the fleet and is not stored.
     pub waiting: String,
+    pub waiting_since: Now,
+    /// The next generation begins no earlier.
+    pub not_before: Now,
     /// The last gang dissolved because a member felt a loss that was not seen here.
     pub felt: bool,
+    /// What the members of the last gang say about their last collective call.
+    pub post_mortem: Option<PostMortem>,
 }
 
 /// The workers of a generation, by rank, and what they have reported.
 #[derive(Debug)]
 pub struct Gang {
     pub members: Vec<WorkerId>,
+    pub assigned_at: Now,
     pub prepared: Vec<Option<Layout>>,
+    /// Set when they have begun.
+    pub plan: Option<ShardPlan>,
     /// Rounds that are not committed yet.
     pub durable: BTreeMap<(StepIndex, Round), Vec<Option<RoundDone>>>,
     /// Members that were done before rank 0 had finished; they may do other work by now.
     pub left: BTreeSet<WorkerId>,
+    /// It ends at its next commit.
+    pub yielding: Option<Yield>,
+}
+
+/// Why a gang is to end at its next commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Yield {
+    pub then: JobState,
+    pub reason: String,
+    /// Without a commit by then it ends all the same.
+    pub at_the_latest: Now,
 }
 
 impl Gang {
-    pub fn new(members: Vec<WorkerId>) -> Self {
-        Self { prepared: vec![None; members.len()], members, durable: BTreeMap::new(), left: BTreeSet::new() }
+    pub fn new(members: Vec<WorkerId>, now: Now) -> Self {
+        Self {
+            prepared: vec![None; members.len()],
+            members,
+            assigned_at: now,
+            plan: None,
+            durable: BTreeMap::new(),
+            left: BTreeSet::new(),
+            yielding: None,
+        }
     }
 
     pub fn rank_of(&self, worker: &WorkerId) -> Option<Rank> {
@@ -89,8 +157,8 @@ impl Gang {
 }
 
 impl Job {
-    pub fn restore(stored: StoredJob) -> Self {
-        let StoredJob { job, specification, head, manifests, events } = stored;
+    pub fn restore(stored: StoredJob, now: Now) -> Self {
+        let StoredJob { job, specification, head, manifests, events, tasks } = stored;
         Self {
             id: job,
             specification,
@@ -98,9 +166,13 @@ impl Job {
             manifests,
             events,
             gang: None,
+            tasks: tasks.into_iter().map(|record| (record.task, record)).collect(),
             progress: None,
             waiting: String::new(),
+            waiting_since: now,
+            not_before: now,
             felt: false,
+            post_mortem: None,
         }
     }
 
@@ -146,31 +218,48 @@ impl Job {
     }
 
     pub fn status(&self) -> JobStatus {
+        let present = self.gang.as_ref().map(|gang| WorldSize(gang.members.len() as u32));
         JobStatus {
             job: self.id.clone(),
             name: self.specification.name.clone(),
             state: self.head.state,
             reason: if self.head.state == JobState::Waiting { &self.waiting } else { &self.head.reason }.clone(),
             generation: self.head.generation,
-            world_size: self.specification.fleet.world_size,
+            priority: self.specification.priority,
+            world_size: present.unwrap_or(self.specification.fleet.world_size),
             progress: self.progress.clone(),
+            tasks: self.task_count(),
             committed: self.committed(),
             steps: self.specification.steps.iter().map(|step| step.name.clone()).collect(),
             submitted_at: self.head.submitted_at / 1000,
         }
     }
 
+    fn task_count(&self) -> Option<TaskCount> {
+        let total = self.specification.collect()?.tasks;
+        let done = self.tasks.values().filter(|record| record.output.is_some()).count() as u32;
+        let running = self.tasks.values().filter(|record| record.worker.is_some()).count() as u32;
+        Some(TaskCount { total, running, done })
+    }
+
     /// A decision and its reason: the state, an event for the record, and both to be stored.
     pub fn decide(&mut self, state: JobState, reason: String, now: Now) -> Vec<Change> {
         self.head.state = state;
         self.head.reason = reason.clone();
-        vec![self.note(reason, now), Change::Head(self.id.clone(), self.head.clone())]
+        self.head.pausing = false;
+        vec![self.note(reason, now), self.head_change()]
+    }
+
+    pub fn head_change(&self) -> Change {
+        Change::Head(self.id.clone(), self.head.clone())
     }
 
     /// The job waits for a gang; the reason is why it has none.
     pub fn wait(&mut self, reason: String, now: Now) -> Vec<Change> {
         self.progress = None;
         self.waiting.clear();
+        self.waiting_since = now;
+        self.head.gang = None;
         self.decide(JobState::Waiting, reason, now)
     }
 

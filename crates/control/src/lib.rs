@@ -3,19 +3,37 @@
 //! [`Control::handle`] takes what happened and returns what must be done, in order: what must be stored comes before
 //! what is sent. Every command is safe to repeat.
 
+mod admission;
+mod attach;
 mod control;
 mod fleet;
 mod gang;
 mod job;
+mod post_mortem;
+mod retention;
+mod tasks;
+
+use std::time::Duration;
 
 pub use control::Control;
-pub use job::{Change, JobHead, StoredJob};
-
-use rewind_job::{Generation, JobId, Specification, WorkerCommand, WorkerEvent, WorkerId};
+pub use fleet::{Duty, LossReason};
+pub use job::{Change, JobHead, StoredGang, StoredJob, TaskRecord};
+use rewind_job::{Digest, Generation, JobId, Specification, WorkerCommand, WorkerEvent, WorkerId};
 
 /// Milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now(pub u64);
+
+impl Now {
+    /// The time since `earlier`; none when that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0 + time.as_millis() as u64)
+    }
+}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,12 +41,18 @@ pub enum Event {
     /// A checked specification; its job is [`Control::next_job`].
     Submitted(Box<Specification>),
     CancelWanted(JobId),
+    /// Stop after the round under way, and wait to be resumed.
+    PauseWanted(JobId),
+    /// A paused or failed job is to go on after its last committed round.
+    ResumeWanted(JobId),
     /// A worker said something. Its session begins with `Joined`.
     Said(WorkerId, WorkerEvent),
     /// A worker sent what is no message, or one that makes no sense: its job fails rather than loop.
     Unreadable(WorkerId, String),
     /// A worker's session broke.
     SessionEnded(WorkerId),
+    /// An artifact that [`Command::Delete`] named is gone, or stays because it was written again.
+    Deleted(Digest),
     /// Time passed.
     Tick,
 }
@@ -44,4 +68,36 @@ pub enum Command {
     Publish(JobId),
     /// Nobody meets under this or an older generation any more.
     DropRendezvous(JobId, Generation),
+    /// Delete this artifact unless it was written after `decided`; then say [`Event::Deleted`].
+    Delete {
+        artifact: Digest,
+        decided: Now,
+    },
+    /// Something to count.
+    Count(Count),
+}
+
+/// Changes of one transaction: stores take 128 writes at once (etcd's default).
+const CHANGES_AT_ONCE: usize = 40;
+
+/// Stores changes that need not happen together, some at a time.
+fn store_in_pieces(changes: Vec<Change>) -> Vec<Command> {
+    changes.chunks(CHANGES_AT_ONCE).map(|piece| Command::Store(piece.to_vec())).collect()
+}
+
+/// What is worth counting, beside what can be seen from jobs and workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Count {
+    Committed,
+    GenerationStarted,
+    Lost(LossReason),
+    StaleMessage,
+    TaskStarted,
+    TaskDone,
+    TaskPreempted,
+    CheckpointDiscarded,
+    FewerWorkers,
+    Reattached,
+    Drained,
+    DeadlinePassed,
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Generation, JobId, Layout, Rank, Report, Round, RoundRecord, ShardPlan, Specification, StepIndex,
-    StopReason, WorkerId, WorldSize,
+    Digest, Generation, JobId, Layout, Priority, Rank, Report, Round, RoundRecord, ShardPlan, Specification, StepIndex,
+    StopReason, TaskIndex, WorkerId, WorldSize,
 };
 
 /// Coordinator → worker. Safe to repeat.
@@ -16,6 +16,10 @@ pub enum WorkerCommand {
     Begin { job: JobId, generation: Generation, plan: ShardPlan },
     /// The round's manifest is committed.
     Committed { job: JobId, generation: Generation, manifest: Box<Manifest> },
+    /// Run one task of a job that makes histories; answer [`WorkerEvent::TaskDone`], then [`WorkerEvent::Left`].
+    RunTask(Box<TaskAssignment>),
+    /// The coordinator has done, durably, what this event asks for: it need not be sent again.
+    Acknowledged { sequence: u64 },
     /// Leave the collective at once, drop what is not committed, answer [`WorkerEvent::Left`].
     Abort { job: JobId, generation: Generation, reason: String },
     /// Finish and exit.
@@ -31,6 +35,26 @@ pub struct Assignment {
     pub specification: Specification,
     /// Every manifest committed so far, in order; the work goes on after the last one.
     pub committed: Vec<Manifest>,
+    /// What happened to the job so far that a reader of its report must know.
+    pub warnings: Vec<String>,
+}
+
+/// One task of a job that makes histories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskAssignment {
+    pub job: JobId,
+    pub generation: Generation,
+    pub task: TaskIndex,
+    pub specification: Specification,
+}
+
+/// Work that a worker has when it begins a session: what it got from a coordinator before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Working {
+    pub job: JobId,
+    pub generation: Generation,
+    /// The last manifest that it knows.
+    pub committed: Option<(StepIndex, Round)>,
 }
 
 /// Worker → coordinator.
@@ -42,8 +66,11 @@ pub enum WorkerEvent {
         process: u32,
         version: String,
         cores: u32,
+        working: Option<Working>,
     },
     Heartbeat,
+    /// The worker is to end: give it no more work, and let its gang go on without it from the next commit on.
+    Draining,
     /// Data and model are ready; all ranks must report the same layout.
     Prepared {
         job: JobId,
@@ -77,11 +104,29 @@ pub enum WorkerEvent {
         rank: Rank,
         failure: Failure,
     },
+    /// A history is durable.
+    TaskDone {
+        job: JobId,
+        generation: Generation,
+        task: TaskIndex,
+        output: Digest,
+    },
     /// The worker has left the gang and is idle.
     Left {
         job: JobId,
         generation: Generation,
+        /// Its last collective call: comparing those of all ranks names who was missing.
+        last: Option<LastCollective>,
     },
+}
+
+/// The youngest entry of a rank's flight recorder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCollective {
+    /// Counts the collective calls of this generation, from 1; the same on every rank.
+    pub sequence: u64,
+    pub operation: String,
+    pub ended: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +136,8 @@ pub struct RoundDone {
     pub shard: Digest,
     /// The same on every rank.
     pub record: RoundRecord,
+    /// The round whose weights would be the step's result if it ended now, the same on every rank.
+    pub best: Round,
     /// Set in a step's last round, the same on every rank.
     pub outcome: Option<StepOutcome>,
 }
@@ -109,9 +156,11 @@ pub struct Manifest {
     pub step: StepIndex,
     pub round: Round,
     pub generation: Generation,
-    /// One a rank, in rank order: their tiles follow one another.
+    /// One a rank, in rank order: their tiles follow one another. None: the checkpoint was deleted, its record stays.
     pub shards: Vec<Digest>,
     pub record: RoundRecord,
+    /// The round whose weights would be the step's result if it ended here.
+    pub best: Round,
     pub outcome: Option<StepOutcome>,
 }
 
@@ -136,6 +185,8 @@ pub struct Failure {
     pub reason: String,
     /// A lost peer or a passed deadline is worth another generation; bad input is not.
     pub retryable: bool,
+    /// Checkpoints that are altered or missing: the work must go on from an earlier one.
+    pub bad_checkpoints: Vec<Digest>,
 }
 
 /// Where a job stands, for people and machines.
@@ -147,8 +198,12 @@ pub struct JobStatus {
     /// Why it is in this state: `waiting for 2 of 4 workers`.
     pub reason: String,
     pub generation: Generation,
+    pub priority: Priority,
+    /// Of the present gang, or the wanted one.
     pub world_size: WorldSize,
     pub progress: Option<Progress>,
+    /// Of a job that makes histories.
+    pub tasks: Option<TaskCount>,
     /// Last committed step and round.
     pub committed: Option<(StepIndex, Round)>,
     pub steps: Vec<String>,
@@ -156,7 +211,14 @@ pub struct JobStatus {
     pub submitted_at: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCount {
+    pub total: u32,
+    pub running: u32,
+    pub done: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
     /// No gang: not enough idle workers.
@@ -164,12 +226,29 @@ pub enum JobState {
     /// A gang reads data and builds the model.
     Preparing,
     Running,
+    /// By its user; it waits again when told to resume.
+    Paused,
     Finished,
     Failed,
     Cancelled,
 }
 
 impl JobState {
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Preparing, Self::Running, Self::Paused, Self::Finished, Self::Failed, Self::Cancelled];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
     }

@@ -62,6 +62,10 @@ number!(
     Round(u32)
 );
 number!(
+    /// Position of a task in its job, from 0.
+    TaskIndex(u32)
+);
+number!(
     /// Position of a step in its specification, from 0.
     StepIndex(u32)
 );

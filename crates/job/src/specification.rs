@@ -2,11 +2,11 @@
 //!
 //! Every table refuses unknown keys; every refusal names its field.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+mod check;
 
+use std::{path::PathBuf, time::Duration};
+
+pub use check::SpecificationError;
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, WorldSize};
@@ -20,8 +20,16 @@ pub struct Specification {
     /// Everything random in the job follows from it: initial weights, order of samples.
     #[serde(default)]
     pub seed: u64,
+    /// Of waiting jobs the highest comes first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// A job that has not ended this long after its submission fails: `90m`, `2h 30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    pub deadline: Option<Duration>,
     #[serde(default)]
     pub fleet: Fleet,
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
     pub model: Model,
     pub data: Data,
     #[serde(rename = "step", default)]
@@ -31,18 +39,56 @@ pub struct Specification {
     pub search_log: Option<PathBuf>,
 }
 
+/// Which job goes first. A job that waits rises by one level an hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
 /// Which workers the job wants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Fleet {
     pub world_size: WorldSize,
+    /// With fewer workers than `world-size`, but at least so many, the job goes on after `grace`, sharded anew.
+    /// The bits of training depend on the number of workers. Without it the job waits for `world-size` workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<WorldSize>,
+    /// How long a job waits for all of its workers before it takes fewer.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
     /// Compute threads a worker. Part of what fixes the bits of training.
     pub threads: u32,
 }
 
+impl Fleet {
+    /// The fewest workers that the job runs on.
+    pub fn fewest(&self) -> WorldSize {
+        self.at_least.unwrap_or(self.world_size)
+    }
+}
+
 impl Default for Fleet {
     fn default() -> Self {
-        Self { world_size: WorldSize(1), threads: 1 }
+        Self { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1 }
+    }
+}
+
+/// Which rounds' checkpoints stay. A step's result, and the round that would be its result now, always do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Checkpoints {
+    /// The last rounds of the present step; an altered checkpoint is answered by going back to the one before it.
+    pub keep: u32,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { keep: 2 }
     }
 }
 
@@ -181,6 +227,8 @@ pub enum Action {
     Retrain(Training),
     Unlearn(Unlearn),
     Evaluate(Evaluate),
+    /// Make histories: many small tasks, each on one worker. Such a job has no other step.
+    Collect(Collect),
 }
 
 /// How a step is written in TOML: its name, and exactly one table of what to do.
@@ -196,37 +244,44 @@ struct StepTable {
     unlearn: Option<Unlearn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evaluate: Option<Evaluate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collect: Option<Collect>,
 }
 
 impl TryFrom<StepTable> for Step {
     type Error = String;
 
     fn try_from(table: StepTable) -> Result<Self, String> {
-        let StepTable { name, pretrain, retrain, unlearn, evaluate } = table;
+        let StepTable { name, pretrain, retrain, unlearn, evaluate, collect } = table;
         let mut actions: Vec<Action> = [
             pretrain.map(Action::Pretrain),
             retrain.map(Action::Retrain),
             unlearn.map(Action::Unlearn),
             evaluate.map(Action::Evaluate),
+            collect.map(Action::Collect),
         ]
         .into_iter()
         .flatten()
         .collect();
         match (actions.pop(), actions.is_empty()) {
             (Some(action), true) => Ok(Self { name, action }),
-            _ => Err(format!("step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, evaluate")),
+            _ => Err(format!(
+                "step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, evaluate, collect"
+            )),
         }
     }
 }
 
 impl From<Step> for StepTable {
     fn from(step: Step) -> Self {
-        let mut table = Self { name: step.name, pretrain: None, retrain: None, unlearn: None, evaluate: None };
+        let mut table =
+            Self { name: step.name, pretrain: None, retrain: None, unlearn: None, evaluate: None, collect: None };
         match step.action {
             Action::Pretrain(t) => table.pretrain = Some(t),
             Action::Retrain(t) => table.retrain = Some(t),
             Action::Unlearn(u) => table.unlearn = Some(u),
             Action::Evaluate(e) => table.evaluate = Some(e),
+            Action::Collect(c) => table.collect = Some(c),
         }
         table
     }
@@ -517,270 +572,62 @@ pub struct Evaluate {
     pub of: Option<Vec<String>>,
 }
 
-/// Why a specification is refused: the field, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct SpecificationError {
-    pub field: String,
-    pub problem: String,
+/// Histories for training predictors: small networks that learn the remaining data, then `D_f` too, and then train
+/// forward on `D_f` alone while their weights are recorded. One task a network; its seed follows from its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Collect {
+    pub tasks: u32,
+    /// Taken in turn; without it `model.architecture`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<Architecture>,
+    pub pretraining: Optimiser,
+    #[serde(default = "collect_batch")]
+    pub batch_size: u32,
+    /// Epochs on the remaining data.
+    pub epochs_before: u32,
+    /// Epochs with `D_f` (`U`).
+    #[serde(default = "horizon")]
+    pub horizon: u32,
+    pub forward: Optimiser,
+    /// Snapshots of forward training (`K`), one an epoch.
+    #[serde(default = "collect_snapshots")]
+    pub snapshots: u32,
+    /// Coordinates kept of each tensor.
+    #[serde(default = "collect_kept")]
+    pub kept: u32,
 }
 
-impl SpecificationError {
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
-    }
+fn collect_batch() -> u32 {
+    32
+}
+
+fn collect_snapshots() -> u32 {
+    5
+}
+
+fn collect_kept() -> u32 {
+    2048
 }
 
 impl Specification {
-    /// Reads and checks a specification. Relative paths are taken from `folder`.
-    ///
-    /// # Errors
-    /// Names the field and what is wrong with it. Files are not opened here.
-    pub fn parse(text: &str, folder: &Path) -> Result<Self, SpecificationError> {
-        let document = toml::Deserializer::parse(text)
-            .map_err(|error| SpecificationError::new("specification", error.to_string().trim().to_owned()))?;
-        let mut specification: Self = serde_path_to_error::deserialize(document).map_err(|error| {
-            let field = error.path().to_string();
-            SpecificationError::new(
-                if field == "." { "specification".to_owned() } else { field },
-                error.into_inner().message().to_owned(),
-            )
-        })?;
-        specification.for_each_path(|_, path| *path = folder.join(&*path));
-        specification.check()?;
-        Ok(specification)
+    /// Artifacts that the job reads.
+    pub fn artifacts(&self) -> impl Iterator<Item = &Digest> {
+        let predictors = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) => Some(&rewinding.predictor),
+            _ => None,
+        });
+        self.model.weights.iter().chain(predictors).filter_map(|source| match source {
+            Source::Artifact(digest) => Some(digest),
+            Source::File(_) => None,
+        })
     }
 
-    /// The specification as TOML; [`Self::parse`] reads it back.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a specification is made of tables, strings and numbers")
+    /// What a job that makes histories collects.
+    pub fn collect(&self) -> Option<&Collect> {
+        self.steps.iter().find_map(|step| match &step.action {
+            Action::Collect(collect) => Some(collect),
+            _ => None,
+        })
     }
-
-    /// Every file the specification names, with the field that names it.
-    pub fn files(&self) -> Vec<(String, PathBuf)> {
-        let mut files = Vec::new();
-        self.clone().for_each_path(|field, path| files.push((field.to_owned(), path.clone())));
-        files
-    }
-
-    fn for_each_path(&mut self, mut visit: impl FnMut(&str, &mut PathBuf)) {
-        if let Some(Source::File(path)) = &mut self.model.weights {
-            visit("model.weights", path);
-        }
-        if let Some(pool) = &mut self.data.pool {
-            visit("data.pool.images", &mut pool.images);
-            visit("data.pool.labels", &mut pool.labels);
-        }
-        if let Forget::Files(files) = &mut self.data.forget {
-            visit("data.forget.files.images", &mut files.images);
-            visit("data.forget.files.labels", &mut files.labels);
-        }
-        for (index, step) in self.steps.iter_mut().enumerate() {
-            if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action
-                && let Source::File(path) = &mut rewinding.predictor
-            {
-                visit(&format!("step[{index}].unlearn.method.rewinding.predictor"), path);
-            }
-        }
-        if let Some(path) = &mut self.search_log {
-            visit("search-log", path);
-        }
-    }
-
-    /// Refuses impossible values.
-    ///
-    /// # Errors
-    /// The first one found.
-    pub fn check(&self) -> Result<(), SpecificationError> {
-        require(!self.name.trim().is_empty(), "name", "must not be empty")?;
-        require((1..=4096).contains(&self.fleet.world_size.0), "fleet.world-size", "must be from 1 to 4096")?;
-        require((1..=1024).contains(&self.fleet.threads), "fleet.threads", "must be from 1 to 1024")?;
-        require((2..=256).contains(&self.model.classes), "model.classes", "must be from 2 to 256: labels are bytes")?;
-        require(matches!(self.model.image[0], 1 | 3), "model.image", "must have 1 or 3 channels")?;
-        require(
-            self.model.image[1..].iter().all(|side| (8..=1024).contains(side)),
-            "model.image",
-            "height and width must be from 8 to 1024",
-        )?;
-        self.check_data()?;
-        require(!self.steps.is_empty(), "step", "at least one step is needed")?;
-        let mut earlier = BTreeSet::new();
-        let (mut pretrained, mut retrained) = (false, false);
-        for (index, step) in self.steps.iter().enumerate() {
-            let at = |field: &str| format!("step[{index}].{field}");
-            require(!step.name.trim().is_empty(), at("name"), "must not be empty")?;
-            require(
-                !earlier.contains(step.name.as_str()),
-                at("name"),
-                format!("`{}` is the name of an earlier step", step.name),
-            )?;
-            match &step.action {
-                Action::Pretrain(training) => {
-                    require(self.data.pool.is_some(), at("pretrain"), "needs data.pool")?;
-                    require(!std::mem::replace(&mut pretrained, true), at("pretrain"), "there is one already")?;
-                    check_training(training, &at("pretrain"))?;
-                }
-                Action::Retrain(training) => {
-                    require(self.data.pool.is_some(), at("retrain"), "needs data.pool")?;
-                    require(!std::mem::replace(&mut retrained, true), at("retrain"), "there is one already")?;
-                    require(
-                        !matches!(self.data.forget, Forget::Files(_)),
-                        at("retrain"),
-                        "needs forget data that is part of data.pool",
-                    )?;
-                    check_training(training, &at("retrain"))?;
-                }
-                Action::Unlearn(unlearn) => self.check_unlearn(unlearn, &earlier, &at("unlearn"))?,
-                Action::Evaluate(evaluate) => {
-                    for name in evaluate.of.iter().flatten() {
-                        require(
-                            earlier.contains(name.as_str()),
-                            at("evaluate.of"),
-                            format!("`{name}` is not the name of an earlier step that makes weights"),
-                        )?;
-                    }
-                    continue;
-                }
-            }
-            earlier.insert(step.name.as_str());
-        }
-        Ok(())
-    }
-
-    fn check_data(&self) -> Result<(), SpecificationError> {
-        require(
-            self.data.pool.is_some() == self.data.split.is_some(),
-            "data.split",
-            "data.pool and data.split go together",
-        )?;
-        if let Some(split) = &self.data.split {
-            require(split.train > 0, "data.split.train", "must be at least 1")?;
-            require(split.validation > 0, "data.split.validation", "must be at least 1")?;
-            require(split.test > 0, "data.split.test", "must be at least 1")?;
-            require(
-                split.attack == 0 || split.attack >= 4,
-                "data.split.attack",
-                "must be 0 (no membership attack), or at least 4",
-            )?;
-        }
-        match &self.data.forget {
-            Forget::LabelNoise { share, .. } => check_share(*share, "data.forget.label-noise.share")?,
-            Forget::Random { share, .. } => check_share(*share, "data.forget.random.share")?,
-            Forget::Class { label } => {
-                require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
-            }
-            Forget::Files(_) => return Ok(()),
-        }
-        require(self.data.pool.is_some(), "data.forget", "needs data.pool, or forget data in files of its own")
-    }
-
-    fn check_unlearn(&self, unlearn: &Unlearn, earlier: &BTreeSet<&str>, at: &str) -> Result<(), SpecificationError> {
-        let at = |field: &str| format!("{at}.{field}");
-        match &unlearn.from {
-            Some(name) => require(
-                earlier.contains(name.as_str()),
-                at("from"),
-                format!("`{name}` is not the name of an earlier step that makes weights"),
-            )?,
-            None => require(
-                self.model.weights.is_some(),
-                at("from"),
-                "name an earlier step, or give trained weights in model.weights",
-            )?,
-        }
-        check_optimiser(&unlearn.forward.optimiser, &at("forward.optimiser"))?;
-        require(unlearn.forward.batch_size > 0, at("forward.batch-size"), "must be at least 1")?;
-        if let Some(trajectory) = unlearn.method.trajectory() {
-            let field = at(&format!("method.{}.trajectory.snapshots", unlearn.method.name()));
-            require((2..=1000).contains(&trajectory.snapshots), field, "must be from 2 to 1000")?;
-            let field = at(&format!("method.{}.trajectory.warm-up-epochs", unlearn.method.name()));
-            require(trajectory.warm_up_epochs <= 1000, field, "must be at most 1000")?;
-        }
-        match &unlearn.method {
-            Method::Rewinding(m) => {
-                require(m.horizon > 0, at("method.rewinding.horizon"), "must be at least 1")?;
-                check_positive(m.scale, at("method.rewinding.scale"))?;
-            }
-            Method::TaskVector(TaskVector { lambda: Lambda::One(lambda), .. }) => {
-                check_finite(*lambda, at("method.task-vector.lambda"))?;
-            }
-            Method::TaskVector(TaskVector { lambda: Lambda::PerOperation(l), .. }) => {
-                for (name, value) in
-                    [("convolution", l.convolution), ("fully-connected", l.fully_connected), ("bias", l.bias)]
-                {
-                    check_finite(value, at(&format!("method.task-vector.lambda.{name}")))?;
-                }
-            }
-            Method::NegGrad {} => {}
-        }
-        require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
-        if let Some(ua) = unlearn.stop.ua_at_least {
-            require((0.0..=100.0).contains(&ua), at("stop.ua-at-least"), "must be a percentage")?;
-        }
-        if let Some(budget) = unlearn.stop.utility_budget {
-            require((0.0..=100.0).contains(&budget), at("stop.utility-budget"), "must be from 0 to 100 points")?;
-            require(self.data.split.is_some(), at("stop.utility-budget"), "needs validation data (data.split)")?;
-        }
-        if unlearn.roll_back == RollBack::BestValidation {
-            require(self.data.split.is_some(), at("roll-back"), "best-validation needs validation data (data.split)")?;
-        }
-        Ok(())
-    }
-
-    /// The index of the step with this name.
-    pub fn step_named(&self, name: &str) -> Option<crate::StepIndex> {
-        self.steps.iter().position(|step| step.name == name).map(|index| crate::StepIndex(index as u32))
-    }
-}
-
-fn require(holds: bool, field: impl Into<String>, problem: impl Into<String>) -> Result<(), SpecificationError> {
-    if holds { Ok(()) } else { Err(SpecificationError::new(field, problem)) }
-}
-
-fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
-    require(share > 0.0 && share < 1.0, field, "must be between 0 and 1, both excluded")
-}
-
-fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
-    require(value.is_finite() && value > 0.0, field, "must be greater than 0")
-}
-
-fn check_finite(value: f64, field: String) -> Result<(), SpecificationError> {
-    require(value.is_finite(), field, "must be a finite number")
-}
-
-fn check_training(training: &Training, at: &str) -> Result<(), SpecificationError> {
-    require(training.epochs > 0, format!("{at}.epochs"), "must be at least 1")?;
-    require(training.batch_size > 0, format!("{at}.batch-size"), "must be at least 1")?;
-    require(
-        !training.batch_norm.recomputes(),
-        format!("{at}.batch-norm"),
-        "recompute and train-recompute are policies of unlearning",
-    )?;
-    if let Schedule::Milestones { epochs, factor } = &training.schedule {
-        check_positive(*factor, format!("{at}.schedule.milestones.factor"))?;
-        require(epochs.is_sorted(), format!("{at}.schedule.milestones.epochs"), "must be in ascending order")?;
-    }
-    check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
-}
-
-fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
-    let unit =
-        |value: f64, field: String| require((0.0..1.0).contains(&value), field, "must be at least 0 and less than 1");
-    let (name, weight_decay) = match optimiser {
-        Optimiser::Sgd(o) => {
-            unit(o.momentum, format!("{at}.sgd.momentum"))?;
-            require(!o.nesterov || o.momentum > 0.0, format!("{at}.sgd.nesterov"), "needs momentum")?;
-            ("sgd", o.weight_decay)
-        }
-        Optimiser::Adam(o) | Optimiser::Adamw(o) => {
-            let name = if matches!(optimiser, Optimiser::Adam(_)) { "adam" } else { "adamw" };
-            unit(o.beta1, format!("{at}.{name}.beta1"))?;
-            unit(o.beta2, format!("{at}.{name}.beta2"))?;
-            check_positive(o.epsilon, format!("{at}.{name}.epsilon"))?;
-            (name, o.weight_decay)
-        }
-    };
-    check_positive(optimiser.learning_rate(), format!("{at}.{name}.learning-rate"))?;
-    require(weight_decay.is_finite() && weight_decay >= 0.0, format!("{at}.{name}.weight-decay"), "must be at least 0")
 }

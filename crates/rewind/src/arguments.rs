@@ -30,6 +30,12 @@ pub enum Command {
     Watch(Watch),
     /// Stop a job for good.
     Cancel(Cancel),
+    /// Stop a job after the round under way, to be resumed later.
+    Pause(Pause),
+    /// Let a paused or failed job go on after its last committed round.
+    Resume(Resume),
+    /// List the tasks of a job that makes histories.
+    Tasks(Tasks),
     /// Write a finished job's report.json and report.html.
     Report(Report),
     /// Print the coordinator's decisions about a job, with their reasons.
@@ -45,9 +51,9 @@ pub enum Command {
 /// Which fleet is meant.
 #[derive(Clone, Debug, Args)]
 pub struct Where {
-    /// Address of the coordinator; wins over --dir.
-    #[arg(long, value_name = "URL", env = "REWIND_COORDINATOR")]
-    pub coordinator: Option<String>,
+    /// Addresses of the coordinators, separated by commas; they win over --dir.
+    #[arg(long = "coordinator", value_name = "URL", env = "REWIND_COORDINATOR", value_delimiter = ',')]
+    pub coordinators: Vec<String>,
     /// Folder of a local fleet, as given to `rewind up`.
     #[arg(long, value_name = "DIR", default_value = ".rewind")]
     pub dir: PathBuf,
@@ -120,6 +126,36 @@ pub struct Watch {
 pub struct Cancel {
     /// As `rewind jobs` lists it.
     pub job: String,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rewind pause job-1")]
+pub struct Pause {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rewind resume job-1")]
+pub struct Resume {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rewind tasks job-1\n  rewind tasks job-1 --json")]
+pub struct Tasks {
+    /// As `rewind jobs` lists it.
+    pub job: String,
+    /// Print a JSON list.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub at: Where,
 }
@@ -258,7 +294,7 @@ mod tests {
             panic!("submit")
         };
         assert!(submit.watch);
-        assert_eq!(submit.at.coordinator.as_deref(), Some("http://c:1"));
+        assert_eq!(submit.at.coordinators, ["http://c:1"]);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The coordinator as the command line sees it.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rewind_job::{Digest, JobEvent, JobId, JobStatus, Report, Specification, StepWeights};
 use rewind_proto::{
-    MESSAGE_LIMIT, from_json,
-    v1::{ArtifactName, JobName, JobUpdate, ListRequest, SubmitRequest, jobs_client::JobsClient},
+    MESSAGE_LIMIT, from_json, is_not_leader, leader_in,
+    v1::{ArtifactName, JobName, JobUpdate, ListRequest, SubmitRequest, TaskStatus, jobs_client::JobsClient},
 };
 use tonic::{
     Code, Status, Streaming,
@@ -15,10 +19,15 @@ use tonic::{
 use crate::{arguments::Where, error::Error};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Coordinators that have no leader after so long will not have one soon.
+const ELECTION: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub struct Client {
     jobs: JobsClient<Channel>,
+    /// Of the coordinator that is asked.
     address: String,
+    addresses: Vec<String>,
 }
 
 /// A job's state, and what was decided since the last one.
@@ -48,69 +57,140 @@ fn with_scheme(address: &str) -> String {
 }
 
 impl Client {
-    /// Connects to the coordinator that the user named, or to the one of a local fleet.
+    /// Connects to the coordinators that the user named, or to the one of a local fleet.
     pub async fn connect(at: &Where) -> Result<Self, Error> {
-        match &at.coordinator {
-            Some(address) => Self::connect_to(&with_scheme(address)).await,
-            None => match Self::connect_to(&address_in(&at.dir)?).await {
+        if at.coordinators.is_empty() {
+            return match Self::connect_to(&address_in(&at.dir)?).await {
                 // The file outlives a fleet that was killed.
                 Err(Error::Unreachable { .. }) => Err(Error::NoFleet { dir: at.dir.clone() }),
                 other => other,
-            },
+            };
         }
+        Self::connect_to_one(at.coordinators.iter().map(|address| with_scheme(address)).collect()).await
     }
 
     pub async fn connect_to(address: &str) -> Result<Self, Error> {
-        let endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(|_| Error::Address { text: address.to_owned() })?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: deepest(&error) })?;
-        let jobs =
-            JobsClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-        Ok(Self { jobs, address: address.to_owned() })
+        Self::connect_to_one(vec![address.to_owned()]).await
+    }
+
+    /// Connects to the first of them that answers.
+    async fn connect_to_one(addresses: Vec<String>) -> Result<Self, Error> {
+        let mut problem = Error::Address { text: String::new() };
+        for address in &addresses {
+            match jobs_at(address).await {
+                Ok(jobs) => return Ok(Self { jobs, address: address.clone(), addresses }),
+                Err(error @ Error::Address { .. }) => return Err(error),
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
+    }
+
+    /// Makes a call; of several coordinators, to the one that leads.
+    async fn call<T, F>(&mut self, job: Option<&JobId>, call: impl Fn(JobsClient<Channel>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let begun = Instant::now();
+        let mut next = self.addresses.iter().position(|address| address == &self.address).map_or(0, |at| at + 1);
+        loop {
+            let status = match call(self.jobs.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            let stands_by = is_not_leader(&status);
+            let is_away = status.code() == Code::Unavailable && self.addresses.len() > 1;
+            if !(stands_by || is_away) || begun.elapsed() > ELECTION {
+                return Err(refused(&self.address, job, &status));
+            }
+            let address = leader_in(&status).unwrap_or_else(|| {
+                next += 1;
+                self.addresses[(next - 1) % self.addresses.len()].clone()
+            });
+            if address == self.address || !stands_by {
+                tokio::time::sleep(AGAIN).await;
+            }
+            if let Ok(jobs) = jobs_at(&address).await {
+                (self.jobs, self.address) = (jobs, address);
+            }
+        }
     }
 
     pub async fn submit(&mut self, specification: &Specification) -> Result<JobId, Error> {
         let request = SubmitRequest { specification: specification.to_toml() };
-        match self.jobs.submit(request).await {
-            Ok(name) => Ok(JobId(name.into_inner().job)),
-            Err(status) if status.code() == Code::InvalidArgument => {
-                Err(Error::Specification(status.message().to_owned()))
-            }
-            Err(status) => Err(refused(&self.address, None, &status)),
-        }
+        let name = self
+            .call(None, |mut jobs| {
+                let request = request.clone();
+                async move { jobs.submit(request).await }
+            })
+            .await?;
+        Ok(JobId(name.job))
     }
 
     pub async fn list(&mut self) -> Result<Vec<JobStatus>, Error> {
-        let list = self.jobs.list(ListRequest {}).await.map_err(|status| refused(&self.address, None, &status))?;
-        list.into_inner().status_json.iter().map(|json| understood(from_json("status", json))).collect()
+        let list = self.call(None, |mut jobs| async move { jobs.list(ListRequest {}).await }).await?;
+        list.status_json.iter().map(|json| understood(from_json("status", json))).collect()
     }
 
     /// Names of the workers that have joined.
     pub async fn workers(&mut self) -> Result<Vec<String>, Error> {
-        let list = self.jobs.list_workers(ListRequest {}).await;
-        Ok(list.map_err(|status| refused(&self.address, None, &status))?.into_inner().workers)
+        Ok(self.call(None, |mut jobs| async move { jobs.list_workers(ListRequest {}).await }).await?.workers)
     }
 
     /// The state now and at every change.
     pub async fn watch(&mut self, job: &JobId) -> Result<Updates, Error> {
-        let stream = self.jobs.watch(JobName { job: job.0.clone() }).await;
-        let stream = stream.map_err(|status| refused(&self.address, Some(job), &status))?.into_inner();
+        let name = name_of(job);
+        let stream = self
+            .call(Some(job), |mut jobs| {
+                let name = name.clone();
+                async move { jobs.watch(name).await }
+            })
+            .await?;
         Ok(Updates { stream, address: self.address.clone(), job: job.clone() })
     }
 
-    pub async fn cancel(&mut self, job: &JobId) -> Result<Update, Error> {
-        let update = self.jobs.cancel(JobName { job: job.0.clone() }).await;
-        read(update.map_err(|status| refused(&self.address, Some(job), &status))?.into_inner())
+    /// Cancels, pauses or resumes a job.
+    pub async fn change(&mut self, job: &JobId, change: Wish) -> Result<Update, Error> {
+        let name = name_of(job);
+        let update = self
+            .call(Some(job), |mut jobs| {
+                let name = name.clone();
+                async move {
+                    match change {
+                        Wish::Cancel => jobs.cancel(name).await,
+                        Wish::Pause => jobs.pause(name).await,
+                        Wish::Resume => jobs.resume(name).await,
+                    }
+                }
+            })
+            .await?;
+        read(update)
+    }
+
+    /// The tasks of a job that makes histories, as far as they were ever begun.
+    pub async fn tasks(&mut self, job: &JobId) -> Result<Vec<TaskStatus>, Error> {
+        let name = name_of(job);
+        let mut stream = self
+            .call(Some(job), |mut jobs| {
+                let name = name.clone();
+                async move { jobs.list_tasks(name).await }
+            })
+            .await?;
+        let mut tasks = Vec::new();
+        while let Some(task) = stream.message().await.map_err(|status| refused(&self.address, Some(job), &status))? {
+            tasks.push(task);
+        }
+        Ok(tasks)
     }
 
     pub async fn report(&mut self, job: &JobId) -> Result<(Report, Vec<StepWeights>), Error> {
-        let answer = self.jobs.get_report(JobName { job: job.0.clone() }).await;
-        let answer = answer.map_err(|status| refused(&self.address, Some(job), &status))?.into_inner();
+        let name = name_of(job);
+        let answer = self
+            .call(Some(job), |mut jobs| {
+                let name = name.clone();
+                async move { jobs.get_report(name).await }
+            })
+            .await?;
         Ok((
             understood(from_json("report", &answer.report_json))?,
             understood(from_json("weights", &answer.weights_json))?,
@@ -119,14 +199,43 @@ impl Client {
 
     /// Writes an artifact's bytes to a file, piece by piece.
     pub async fn artifact(&mut self, digest: &Digest, path: &Path) -> Result<(), Error> {
-        let stream = self.jobs.get_artifact(ArtifactName { digest: digest.0.clone() }).await;
-        let mut stream = stream.map_err(|status| refused(&self.address, None, &status))?.into_inner();
+        let name = ArtifactName { digest: digest.0.clone() };
+        let mut stream = self
+            .call(None, |mut jobs| {
+                let name = name.clone();
+                async move { jobs.get_artifact(name).await }
+            })
+            .await?;
         let mut file = std::fs::File::create(path).map_err(Error::file("create", path))?;
         while let Some(piece) = stream.message().await.map_err(|status| refused(&self.address, None, &status))? {
             file.write_all(&piece.bytes).map_err(Error::file("write", path))?;
         }
         Ok(())
     }
+}
+
+/// What a user wants of a job.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish {
+    Cancel,
+    Pause,
+    Resume,
+}
+
+async fn jobs_at(address: &str) -> Result<JobsClient<Channel>, Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|_| Error::Address { text: address.to_owned() })?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true);
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: deepest(&error) })?;
+    Ok(JobsClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+}
+
+fn name_of(job: &JobId) -> JobName {
+    JobName { job: job.0.clone() }
 }
 
 impl Updates {
@@ -151,6 +260,7 @@ fn understood<T>(answer: Result<T, rewind_proto::WireError>) -> Result<T, Error>
 fn refused(address: &str, job: Option<&JobId>, status: &Status) -> Error {
     let message = status.message().to_owned();
     match (status.code(), job) {
+        (Code::InvalidArgument, None) => Error::Specification(message),
         (Code::NotFound, Some(job)) => Error::NoJob { job: job.0.clone() },
         (Code::FailedPrecondition, Some(job)) => Error::NoReport { job: job.0.clone(), reason: message },
         (Code::Unavailable | Code::Unknown | Code::Cancelled, _) => {

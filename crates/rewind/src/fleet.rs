@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
+
 use crate::{
     client::{Client, address_in},
     error::Error,
@@ -105,8 +107,9 @@ impl Fleet {
     /// Asks all to stop, waits, kills who does not.
     pub async fn stop(mut self, screen: &Screen) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        self.workers.iter().for_each(Kept::ask_to_stop);
-        self.coordinator.ask_to_stop();
+        // At once: what is not committed is done again when the fleet is started again.
+        self.workers.iter().for_each(|worker| worker.ask_to_stop(Signal::INT));
+        self.coordinator.ask_to_stop(Signal::TERM);
         for process in self.workers.iter_mut().chain(std::iter::once(&mut self.coordinator)) {
             let patience = deadline.saturating_duration_since(tokio::time::Instant::now());
             if !process.stopped(patience).await {
@@ -129,9 +132,9 @@ fn coordinator_arguments(dir: &Path, listen: &str, insecure: bool) -> Vec<String
 
 fn worker_arguments(address: &str, dir: &Path, name: &str) -> Vec<String> {
     let artifacts = dir.join("artifacts").display().to_string();
-    ["--coordinator", address, "--artifacts", &artifacts, "--name", name, "--bind", "127.0.0.1", "--die-with-parent"]
-        .map(str::to_owned)
-        .to_vec()
+    let logs = dir.join("logs").display().to_string();
+    let arguments = ["--coordinator", address, "--artifacts", &artifacts, "--flight-records", &logs, "--name", name];
+    arguments.into_iter().chain(["--bind", "127.0.0.1", "--die-with-parent"]).map(str::to_owned).collect()
 }
 
 /// Removes what an earlier fleet left in its folder: its jobs would go on before new ones.

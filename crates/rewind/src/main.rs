@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
+use client::Wish;
 
 // One thread: children are started by the main thread, whose death is what they watch for.
 #[tokio::main(flavor = "current_thread")]
@@ -25,7 +26,10 @@ async fn main() -> ExitCode {
         Command::Submit(submit) => commands::submit::run(submit).await,
         Command::Jobs(jobs) => commands::jobs::list(jobs).await,
         Command::Watch(watch) => commands::jobs::watch(watch).await,
-        Command::Cancel(cancel) => commands::jobs::cancel(cancel).await,
+        Command::Cancel(cancel) => commands::jobs::change(&cancel.at, cancel.job, Wish::Cancel).await,
+        Command::Pause(pause) => commands::jobs::change(&pause.at, pause.job, Wish::Pause).await,
+        Command::Resume(resume) => commands::jobs::change(&resume.at, resume.job, Wish::Resume).await,
+        Command::Tasks(tasks) => commands::jobs::tasks(tasks).await,
         Command::Events(events) => commands::jobs::events(events).await,
         Command::Report(report) => commands::report::run(report).await,
         Command::Demo(demo) => commands::demo::run(demo).await,

@@ -131,8 +131,8 @@ impl Kept {
         Seen::Nothing
     }
 
-    pub fn ask_to_stop(&self) {
-        self.signal(Signal::TERM);
+    pub fn ask_to_stop(&self, signal: Signal) {
+        self.signal(signal);
     }
 
     fn signal(&self, signal: Signal) {
@@ -239,7 +239,7 @@ mod tests {
     async fn who_is_asked_stops_and_who_does_not_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let mut willing = shell(folder.path(), "exec sleep 1000");
-        willing.ask_to_stop();
+        willing.ask_to_stop(Signal::TERM);
         assert!(willing.stopped(Duration::from_secs(30)).await);
         let mut stubborn = shell(folder.path(), "exec sleep 1000");
         assert!(!stubborn.stopped(Duration::from_millis(1)).await);

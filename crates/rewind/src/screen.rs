@@ -153,14 +153,7 @@ fn strip_step(text: &str) -> &str {
 }
 
 pub fn state_name(state: JobState) -> &'static str {
-    match state {
-        JobState::Waiting => "waiting",
-        JobState::Preparing => "preparing",
-        JobState::Running => "running",
-        JobState::Finished => "finished",
-        JobState::Failed => "failed",
-        JobState::Cancelled => "cancelled",
-    }
+    state.name()
 }
 
 fn style(template: &str) -> ProgressStyle {

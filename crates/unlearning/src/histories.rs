@@ -65,12 +65,13 @@ pub fn collect(
     remaining: &LabelledSamples,
     forget: &LabelledSamples,
     cut_to: &[usize],
+    cancel: &CancelSignal,
 ) -> Result<Recorded, UnlearningError> {
     let both = LabelledSamples {
         images: Tensor::cat(&[&remaining.images, &forget.images], 0),
         labels: Tensor::cat(&[&remaining.labels, &forget.labels], 0),
     };
-    let mut learner = learner(recipe, classes, remaining, recipe.pretraining.clone());
+    let mut learner = learner(recipe, classes, remaining, recipe.pretraining.clone(), cancel);
     let pass = |batch_size| Pass {
         batch_size,
         descent: Descent::Down,
@@ -98,7 +99,7 @@ pub fn collect(
         learner.epoch(&both, &pretraining)?;
     }
     let trained = learner.to_shard()?;
-    let mut forward = self::learner(recipe, classes, remaining, recipe.forward.clone());
+    let mut forward = self::learner(recipe, classes, remaining, recipe.forward.clone(), cancel);
     forward.load_weights(&trained);
     let forget_accuracy = crate::accuracy(&forward.network, &mut forward.gang, forget)?;
     let mut snapshots = Vec::new();
@@ -117,12 +118,18 @@ pub fn collect(
     Ok(Recorded { history, forget_accuracy })
 }
 
-fn learner(recipe: &HistoryRecipe, classes: u32, data: &LabelledSamples, optimiser: Optimiser) -> Learner {
+fn learner(
+    recipe: &HistoryRecipe,
+    classes: u32,
+    data: &LabelledSamples,
+    optimiser: Optimiser,
+    cancel: &CancelSignal,
+) -> Learner {
     let size = data.images.size();
     let image = [size[1], size[2], size[3]].map(|side| side as u32);
     let network = Network::build(recipe.architecture, classes, image, recipe.seed);
     let layout = network.layout().clone();
     let plan = ShardPlan::balanced(&layout, WorldSize(1));
     let gang = Gang::new(Box::new(Solo::new()), layout, plan);
-    Learner::new(network, gang, optimiser, recipe.seed, "history", CancelSignal::new())
+    Learner::new(network, gang, optimiser, recipe.seed, "history", cancel.clone())
 }

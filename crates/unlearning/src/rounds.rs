@@ -12,7 +12,7 @@ use crate::{
 
 /// Makes rounds durable.
 pub trait Commit {
-    /// Takes this rank's shard of a round. Returns once the round *before* it is committed: a job runs at most one
+    /// Takes this rank's shard of a round; `best` is the round that would be the step's result if it ended now. Returns once the round *before* it is committed: a job runs at most one
     /// round ahead of its commits.
     ///
     /// # Errors
@@ -21,6 +21,7 @@ pub trait Commit {
         &mut self,
         shard: Shard,
         record: &RoundRecord,
+        best: Round,
         outcome: Option<&StepOutcome>,
     ) -> Result<(), UnlearningError>;
 
@@ -97,13 +98,20 @@ pub fn run_rounds(
         });
         let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };
         let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &stop, &records), stop });
+        let best =
+            outcome.as_ref().map_or_else(|| select_round(run.roll_back, &in_the_middle(), &records), |o| o.selected);
         let record = &records[records.len() - 1];
         commit.progress(record, f64::from(round.0) / f64::from(run.stop.rounds));
-        commit.commit(learner.to_shard()?, record, outcome.as_ref())?;
+        commit.commit(learner.to_shard()?, record, best, outcome.as_ref())?;
         if let Some(outcome) = outcome {
             return Ok(Finished { records, outcome });
         }
     }
+}
+
+/// As if the rounds ended here.
+fn in_the_middle() -> StopReason {
+    StopReason { rule: "rounds".into(), text: String::new() }
 }
 
 fn divergence(round: Round) -> StopReason {

@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Parser, ValueEnum};
 use rand::RngExt;
+use rewind_collective::CancelSignal;
 use rewind_datasets::{Partition, Subset, generator, idx};
 use rewind_job::{Architecture, Data, Forget, IdxFiles, Split};
 use rewind_predictor::{History, Loss, Recipe, train};
@@ -137,7 +138,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let history = if kept.exists() {
             History::load(&kept)?
         } else {
-            let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS)?;
+            let recorded = collect(&recipe, 10, &remaining, &forget, &SNAPSHOTS, &CancelSignal::new())?;
             println!(
                 "history {} of {}: {architecture:?}, U = {}, {:.0} % of D_f learned, {:.0} s",
                 index + 1,

@@ -77,10 +77,8 @@ fn present(what: &str, path: &Path, remedy: &str) -> Finding {
 }
 
 fn timeouts(timeouts: &Timeouts) -> Finding {
-    let order = format!(
-        "heartbeat {:?} < detection {:?} < soft abort {:?} < hard kill {:?} < rendezvous {:?}",
-        timeouts.heartbeat, timeouts.detection, timeouts.soft_abort, timeouts.hard_kill, timeouts.rendezvous
-    );
+    let order = timeouts.in_order().map(|(name, time)| format!("{name} {time:?}")).join(" < ");
+    let order = format!("{order}; retention {:?}", timeouts.retention);
     match timeouts.check() {
         Ok(()) => Finding::new("timeouts", true, order),
         Err(error) => Finding::new("timeouts", false, error.to_string()),

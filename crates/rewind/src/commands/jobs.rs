@@ -1,10 +1,11 @@
-//! `rewind jobs`, `watch`, `cancel`, `events`.
+//! `rewind jobs`, `watch`, `cancel`, `pause`, `resume`, `tasks`, `events`.
 
-use rewind_job::{JobId, JobStatus};
+use rewind_job::{JobId, JobState, JobStatus};
+use serde_json::json;
 
 use crate::{
-    arguments::{Cancel, Events, Jobs, Watch},
-    client::Client,
+    arguments::{Events, Jobs, Tasks, Watch, Where},
+    client::{Client, Wish},
     commands::follow::{finished, follow_interruptibly, until_the_end},
     error::Error,
     output, page,
@@ -25,7 +26,10 @@ pub async fn list(jobs: Jobs) -> Result<(), Error> {
 
 fn describe(status: &JobStatus) -> String {
     let progress = status.progress.as_ref().filter(|_| !status.state.is_final());
-    let progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
+    let mut progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
+    if let Some(tasks) = &status.tasks {
+        progress = format!(" · {} of {} histories, {} under way", tasks.done, tasks.total, tasks.running);
+    }
     format!(
         "{:<8}  {:<9}  {}{progress}\n{:<21}{}",
         status.job.0,
@@ -51,9 +55,40 @@ pub async fn watch(watch: Watch) -> Result<(), Error> {
     finished(&status)
 }
 
-pub async fn cancel(cancel: Cancel) -> Result<(), Error> {
-    let update = Client::connect(&cancel.at).await?.cancel(&JobId(cancel.job)).await?;
-    output::line(format!("{}: {}: {}", update.status.job, state_name(update.status.state), update.status.reason));
+pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {
+    let update = Client::connect(at).await?.change(&JobId(job), wish).await?;
+    let JobStatus { job, state, mut reason, .. } = update.status;
+    // What was decided, where the state has not changed yet: it pauses after the round.
+    if matches!((wish, state), (Wish::Pause, JobState::Running) | (Wish::Resume, JobState::Running)) {
+        reason = update.events.last().map_or(reason, |event| event.text.clone());
+    }
+    output::line(format!("{job}: {}: {reason}", state_name(state)));
+    Ok(())
+}
+
+pub async fn tasks(tasks: Tasks) -> Result<(), Error> {
+    let found = Client::connect(&tasks.at).await?.tasks(&JobId(tasks.job)).await?;
+    if tasks.json {
+        let rows = found.iter().map(|task| {
+            json!({
+                "task": task.task,
+                "worker": (!task.worker.is_empty()).then_some(&task.worker),
+                "failures": task.failures,
+                "output": (!task.output.is_empty()).then_some(&task.output),
+            })
+        });
+        output::json(&rows.collect::<Vec<_>>());
+        return Ok(());
+    }
+    for task in &found {
+        let state = match (task.worker.as_str(), task.output.as_str()) {
+            ("", "") => "open".to_owned(),
+            (worker, "") => format!("on {worker}"),
+            (_, output) => format!("sha256:{output}"),
+        };
+        let failures = if task.failures > 0 { format!("  ({} failures)", task.failures) } else { String::new() };
+        output::line(format!("{:>6}  {state}{failures}", task.task));
+    }
     Ok(())
 }
 

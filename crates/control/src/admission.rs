@@ -1,0 +1,157 @@
+//! Who gets workers: gangs whole or not at all, by priority and age; then tasks, on what is idle.
+
+use std::time::Duration;
+
+use rewind_job::{JobId, JobState, WorkerId};
+
+use crate::{Command, Now, control::Control, gang, job::Job, tasks};
+
+/// A waiting job rises by one priority in this time.
+const AGEING: Duration = Duration::from_secs(3600);
+
+impl Control {
+    pub(crate) fn admit(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let reserved = self.admit_gangs(now, &mut commands);
+        if !reserved {
+            self.admit_tasks(now, &mut commands);
+        }
+        commands.extend(self.say_what_jobs_wait_for(now));
+        commands
+    }
+
+    /// Waiting jobs, the first to be served first.
+    fn queue(&self, now: Now, tasks: bool) -> Vec<u64> {
+        let waiting = self.jobs.iter().filter(|(_, job)| {
+            let may_start = job.head.state == JobState::Waiting || (tasks && job.head.state == JobState::Running);
+            may_start && job.specification.collect().is_some() == tasks
+        });
+        let mut queue: Vec<(i64, u64)> = waiting.map(|(&number, job)| (-standing(job, now), number)).collect();
+        queue.sort_unstable();
+        queue.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// A job that wants more workers than there are does not hold up the others; one that could have its workers if
+    /// others ended does, and idle workers are kept for it. Returns whether they are.
+    fn admit_gangs(&mut self, now: Now, commands: &mut Vec<Command>) -> bool {
+        for number in self.queue(now, false) {
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
+            if now < job.not_before {
+                continue;
+            }
+            let fleet = &mut self.fleet;
+            let (wanted, fewest) = sizes(job);
+            let idle = fleet.idle();
+            let on_tasks = fleet.on_tasks();
+            let soon = idle.len() + fleet.leaving() + on_tasks.len();
+            let is_short = fleet.len() < wanted;
+            let may_be_fewer = is_short && now.since(job.waiting_since) > job.specification.fleet.grace;
+            let world = if soon >= wanted {
+                wanted
+            } else if may_be_fewer && soon >= fewest {
+                soon
+            } else if is_short {
+                continue;
+            } else {
+                return true;
+            };
+            if idle.len() >= world {
+                commands.extend(gang::assign(job, fleet, idle, world, now));
+                continue;
+            }
+            let lacking = world - idle.len() - fleet.leaving().min(world - idle.len());
+            let id = job.id.clone();
+            self.preempt(&id, on_tasks, lacking, now, commands);
+            return true;
+        }
+        false
+    }
+
+    /// The youngest tasks give way.
+    fn preempt(
+        &mut self,
+        for_job: &JobId,
+        mut on_tasks: Vec<(WorkerId, JobId, rewind_job::TaskIndex)>,
+        count: usize,
+        now: Now,
+        commands: &mut Vec<Command>,
+    ) {
+        on_tasks.sort_by(|(_, a, m), (_, b, n)| (b, n).cmp(&(a, m)));
+        for (worker, owner, _) in on_tasks.into_iter().take(count) {
+            if let Some(owner) = find(&mut self.jobs, &owner) {
+                let reason = format!("{worker} is wanted by {for_job}");
+                commands.extend(tasks::preempt(owner, &mut self.fleet, &worker, &reason, now));
+            }
+        }
+    }
+
+    fn admit_tasks(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let mut idle = self.fleet.idle();
+        for number in self.queue(now, true) {
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
+            while let Some(worker) = idle.first().cloned() {
+                match tasks::assign(job, &mut self.fleet, &worker, now) {
+                    Some(more) => commands.extend(more),
+                    None => break,
+                }
+                idle.remove(0);
+            }
+        }
+    }
+
+    fn say_what_jobs_wait_for(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let mut ahead: Option<JobId> = None;
+        let idle = self.fleet.idle().len();
+        let queue: Vec<u64> = [self.queue(now, false), self.queue(now, true)].concat();
+        for number in queue {
+            let Some(job) = self.jobs.get_mut(&number).filter(|job| job.head.state == JobState::Waiting) else {
+                continue;
+            };
+            let (wanted, fewest) = sizes(job);
+            let is_short = self.fleet.len() < wanted;
+            let mut waiting = if now < job.not_before {
+                format!("tries again in {} s", job.not_before.since(now).as_secs() + 1)
+            } else if let Some(other) = &ahead {
+                format!("waiting behind {other}")
+            } else if is_short && fewest < wanted {
+                let grace = job.specification.fleet.grace;
+                format!(
+                    "waiting for workers: {} of {wanted} are idle; takes {fewest} after {grace:?}",
+                    idle.min(wanted)
+                )
+            } else {
+                format!("waiting for workers: {} of {wanted} are idle", idle.min(wanted))
+            };
+            if !job.head.reason.is_empty() {
+                waiting = format!("{waiting}: {}", job.head.reason);
+            }
+            // A countdown is no news.
+            let is_news = !(job.waiting.starts_with("tries again") && waiting.starts_with("tries again"));
+            if job.waiting != waiting && is_news {
+                job.waiting = waiting.clone();
+                commands.push(Command::Store(vec![job.note(waiting, now)]));
+                commands.push(Command::Publish(job.id.clone()));
+            }
+            if ahead.is_none() && !is_short {
+                ahead = Some(job.id.clone());
+            }
+        }
+        commands
+    }
+}
+
+/// Priority, raised by age.
+fn standing(job: &Job, now: Now) -> i64 {
+    let waited = now.since(job.waiting_since).as_secs() / AGEING.as_secs();
+    job.specification.priority as i64 + waited as i64
+}
+
+fn sizes(job: &Job) -> (usize, usize) {
+    let fleet = &job.specification.fleet;
+    (fleet.world_size.0 as usize, fleet.fewest().0 as usize)
+}
+
+fn find<'a>(jobs: &'a mut std::collections::BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {
+    crate::control::find(jobs, id)
+}

@@ -1,0 +1,308 @@
+//! Reading a specification, and refusing a bad one by the field's name.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Action, Collect, Forget, Lambda, Method, Optimiser, RollBack, Schedule, Source, Specification, TaskVector,
+    Training, Unlearn,
+};
+
+/// Why a specification is refused: the field, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SpecificationError {
+    pub field: String,
+    pub problem: String,
+}
+
+impl SpecificationError {
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl Specification {
+    /// Reads and checks a specification. Relative paths are taken from `folder`.
+    ///
+    /// # Errors
+    /// Names the field and what is wrong with it. Files are not opened here.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, SpecificationError> {
+        let document = toml::Deserializer::parse(text)
+            .map_err(|error| SpecificationError::new("specification", error.to_string().trim().to_owned()))?;
+        let mut specification: Self = serde_path_to_error::deserialize(document).map_err(|error| {
+            let field = error.path().to_string();
+            SpecificationError::new(
+                if field == "." { "specification".to_owned() } else { field },
+                error.into_inner().message().to_owned(),
+            )
+        })?;
+        specification.for_each_path(|_, path| *path = folder.join(&*path));
+        specification.check()?;
+        Ok(specification)
+    }
+
+    /// The specification as TOML; [`Self::parse`] reads it back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a specification is made of tables, strings and numbers")
+    }
+
+    /// Every file the specification names, with the field that names it.
+    pub fn files(&self) -> Vec<(String, PathBuf)> {
+        let mut files = Vec::new();
+        self.clone().for_each_path(|field, path| files.push((field.to_owned(), path.clone())));
+        files
+    }
+
+    fn for_each_path(&mut self, mut visit: impl FnMut(&str, &mut PathBuf)) {
+        if let Some(Source::File(path)) = &mut self.model.weights {
+            visit("model.weights", path);
+        }
+        if let Some(pool) = &mut self.data.pool {
+            visit("data.pool.images", &mut pool.images);
+            visit("data.pool.labels", &mut pool.labels);
+        }
+        if let Forget::Files(files) = &mut self.data.forget {
+            visit("data.forget.files.images", &mut files.images);
+            visit("data.forget.files.labels", &mut files.labels);
+        }
+        for (index, step) in self.steps.iter_mut().enumerate() {
+            if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action
+                && let Source::File(path) = &mut rewinding.predictor
+            {
+                visit(&format!("step[{index}].unlearn.method.rewinding.predictor"), path);
+            }
+        }
+        if let Some(path) = &mut self.search_log {
+            visit("search-log", path);
+        }
+    }
+
+    /// Refuses impossible values.
+    ///
+    /// # Errors
+    /// The first one found.
+    pub fn check(&self) -> Result<(), SpecificationError> {
+        require(!self.name.trim().is_empty(), "name", "must not be empty")?;
+        require((1..=4096).contains(&self.fleet.world_size.0), "fleet.world-size", "must be from 1 to 4096")?;
+        require(
+            (1..=self.fleet.world_size.0).contains(&self.fleet.fewest().0),
+            "fleet.at-least",
+            "must be from 1 to fleet.world-size",
+        )?;
+        require((1..=1000).contains(&self.checkpoints.keep), "checkpoints.keep", "must be from 1 to 1000")?;
+        require(self.deadline.is_none_or(|deadline| !deadline.is_zero()), "deadline", "must be longer than 0s")?;
+        require((1..=1024).contains(&self.fleet.threads), "fleet.threads", "must be from 1 to 1024")?;
+        require((2..=256).contains(&self.model.classes), "model.classes", "must be from 2 to 256: labels are bytes")?;
+        require(matches!(self.model.image[0], 1 | 3), "model.image", "must have 1 or 3 channels")?;
+        require(
+            self.model.image[1..].iter().all(|side| (8..=1024).contains(side)),
+            "model.image",
+            "height and width must be from 8 to 1024",
+        )?;
+        self.check_data()?;
+        require(!self.steps.is_empty(), "step", "at least one step is needed")?;
+        let mut earlier = BTreeSet::new();
+        let (mut pretrained, mut retrained) = (false, false);
+        for (index, step) in self.steps.iter().enumerate() {
+            let at = |field: &str| format!("step[{index}].{field}");
+            require(!step.name.trim().is_empty(), at("name"), "must not be empty")?;
+            require(
+                !earlier.contains(step.name.as_str()),
+                at("name"),
+                format!("`{}` is the name of an earlier step", step.name),
+            )?;
+            match &step.action {
+                Action::Pretrain(training) => {
+                    require(self.data.pool.is_some(), at("pretrain"), "needs data.pool")?;
+                    require(!std::mem::replace(&mut pretrained, true), at("pretrain"), "there is one already")?;
+                    check_training(training, &at("pretrain"))?;
+                }
+                Action::Retrain(training) => {
+                    require(self.data.pool.is_some(), at("retrain"), "needs data.pool")?;
+                    require(!std::mem::replace(&mut retrained, true), at("retrain"), "there is one already")?;
+                    require(
+                        !matches!(self.data.forget, Forget::Files(_)),
+                        at("retrain"),
+                        "needs forget data that is part of data.pool",
+                    )?;
+                    check_training(training, &at("retrain"))?;
+                }
+                Action::Unlearn(unlearn) => self.check_unlearn(unlearn, &earlier, &at("unlearn"))?,
+                Action::Evaluate(evaluate) => {
+                    for name in evaluate.of.iter().flatten() {
+                        require(
+                            earlier.contains(name.as_str()),
+                            at("evaluate.of"),
+                            format!("`{name}` is not the name of an earlier step that makes weights"),
+                        )?;
+                    }
+                    continue;
+                }
+                Action::Collect(collect) => {
+                    require(self.steps.len() == 1, at("collect"), "must be the job's only step")?;
+                    self.check_collect(collect, &at("collect"))?;
+                }
+            }
+            earlier.insert(step.name.as_str());
+        }
+        Ok(())
+    }
+
+    fn check_data(&self) -> Result<(), SpecificationError> {
+        require(
+            self.data.pool.is_some() == self.data.split.is_some(),
+            "data.split",
+            "data.pool and data.split go together",
+        )?;
+        if let Some(split) = &self.data.split {
+            require(split.train > 0, "data.split.train", "must be at least 1")?;
+            require(split.validation > 0, "data.split.validation", "must be at least 1")?;
+            require(split.test > 0, "data.split.test", "must be at least 1")?;
+            require(
+                split.attack == 0 || split.attack >= 4,
+                "data.split.attack",
+                "must be 0 (no membership attack), or at least 4",
+            )?;
+        }
+        match &self.data.forget {
+            Forget::LabelNoise { share, .. } => check_share(*share, "data.forget.label-noise.share")?,
+            Forget::Random { share, .. } => check_share(*share, "data.forget.random.share")?,
+            Forget::Class { label } => {
+                require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
+            }
+            Forget::Files(_) => return Ok(()),
+        }
+        require(self.data.pool.is_some(), "data.forget", "needs data.pool, or forget data in files of its own")
+    }
+
+    fn check_unlearn(&self, unlearn: &Unlearn, earlier: &BTreeSet<&str>, at: &str) -> Result<(), SpecificationError> {
+        let at = |field: &str| format!("{at}.{field}");
+        match &unlearn.from {
+            Some(name) => require(
+                earlier.contains(name.as_str()),
+                at("from"),
+                format!("`{name}` is not the name of an earlier step that makes weights"),
+            )?,
+            None => require(
+                self.model.weights.is_some(),
+                at("from"),
+                "name an earlier step, or give trained weights in model.weights",
+            )?,
+        }
+        check_optimiser(&unlearn.forward.optimiser, &at("forward.optimiser"))?;
+        require(unlearn.forward.batch_size > 0, at("forward.batch-size"), "must be at least 1")?;
+        if let Some(trajectory) = unlearn.method.trajectory() {
+            let field = at(&format!("method.{}.trajectory.snapshots", unlearn.method.name()));
+            require((2..=1000).contains(&trajectory.snapshots), field, "must be from 2 to 1000")?;
+            let field = at(&format!("method.{}.trajectory.warm-up-epochs", unlearn.method.name()));
+            require(trajectory.warm_up_epochs <= 1000, field, "must be at most 1000")?;
+        }
+        match &unlearn.method {
+            Method::Rewinding(m) => {
+                require(m.horizon > 0, at("method.rewinding.horizon"), "must be at least 1")?;
+                check_positive(m.scale, at("method.rewinding.scale"))?;
+            }
+            Method::TaskVector(TaskVector { lambda: Lambda::One(lambda), .. }) => {
+                check_finite(*lambda, at("method.task-vector.lambda"))?;
+            }
+            Method::TaskVector(TaskVector { lambda: Lambda::PerOperation(l), .. }) => {
+                for (name, value) in
+                    [("convolution", l.convolution), ("fully-connected", l.fully_connected), ("bias", l.bias)]
+                {
+                    check_finite(value, at(&format!("method.task-vector.lambda.{name}")))?;
+                }
+            }
+            Method::NegGrad {} => {}
+        }
+        require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
+        if let Some(ua) = unlearn.stop.ua_at_least {
+            require((0.0..=100.0).contains(&ua), at("stop.ua-at-least"), "must be a percentage")?;
+        }
+        if let Some(budget) = unlearn.stop.utility_budget {
+            require((0.0..=100.0).contains(&budget), at("stop.utility-budget"), "must be from 0 to 100 points")?;
+            require(self.data.split.is_some(), at("stop.utility-budget"), "needs validation data (data.split)")?;
+        }
+        if unlearn.roll_back == RollBack::BestValidation {
+            require(self.data.split.is_some(), at("roll-back"), "best-validation needs validation data (data.split)")?;
+        }
+        Ok(())
+    }
+
+    fn check_collect(&self, collect: &Collect, at: &str) -> Result<(), SpecificationError> {
+        let at = |field: &str| format!("{at}.{field}");
+        require(self.data.pool.is_some(), at("tasks"), "needs data.pool")?;
+        require(
+            !matches!(self.data.forget, Forget::Files(_)),
+            at("tasks"),
+            "needs forget data that is part of data.pool",
+        )?;
+        require(self.fleet.world_size.0 == 1, "fleet.world-size", "must be 1: each task runs on one worker")?;
+        require((1..=1_000_000).contains(&collect.tasks), at("tasks"), "must be from 1 to 1000000")?;
+        require(collect.batch_size > 0, at("batch-size"), "must be at least 1")?;
+        require((1..=1000).contains(&collect.horizon), at("horizon"), "must be from 1 to 1000")?;
+        require((2..=1000).contains(&collect.snapshots), at("snapshots"), "must be from 2 to 1000")?;
+        require(collect.kept > 0, at("kept"), "must be at least 1")?;
+        check_optimiser(&collect.pretraining, &at("pretraining"))?;
+        check_optimiser(&collect.forward, &at("forward"))
+    }
+
+    /// The index of the step with this name.
+    pub fn step_named(&self, name: &str) -> Option<crate::StepIndex> {
+        self.steps.iter().position(|step| step.name == name).map(|index| crate::StepIndex(index as u32))
+    }
+}
+
+fn require(holds: bool, field: impl Into<String>, problem: impl Into<String>) -> Result<(), SpecificationError> {
+    if holds { Ok(()) } else { Err(SpecificationError::new(field, problem)) }
+}
+
+fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
+    require(share > 0.0 && share < 1.0, field, "must be between 0 and 1, both excluded")
+}
+
+fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
+    require(value.is_finite() && value > 0.0, field, "must be greater than 0")
+}
+
+fn check_finite(value: f64, field: String) -> Result<(), SpecificationError> {
+    require(value.is_finite(), field, "must be a finite number")
+}
+
+fn check_training(training: &Training, at: &str) -> Result<(), SpecificationError> {
+    require(training.epochs > 0, format!("{at}.epochs"), "must be at least 1")?;
+    require(training.batch_size > 0, format!("{at}.batch-size"), "must be at least 1")?;
+    require(
+        !training.batch_norm.recomputes(),
+        format!("{at}.batch-norm"),
+        "recompute and train-recompute are policies of unlearning",
+    )?;
+    if let Schedule::Milestones { epochs, factor } = &training.schedule {
+        check_positive(*factor, format!("{at}.schedule.milestones.factor"))?;
+        require(epochs.is_sorted(), format!("{at}.schedule.milestones.epochs"), "must be in ascending order")?;
+    }
+    check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
+}
+
+fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
+    let unit =
+        |value: f64, field: String| require((0.0..1.0).contains(&value), field, "must be at least 0 and less than 1");
+    let (name, weight_decay) = match optimiser {
+        Optimiser::Sgd(o) => {
+            unit(o.momentum, format!("{at}.sgd.momentum"))?;
+            require(!o.nesterov || o.momentum > 0.0, format!("{at}.sgd.nesterov"), "needs momentum")?;
+            ("sgd", o.weight_decay)
+        }
+        Optimiser::Adam(o) | Optimiser::Adamw(o) => {
+            let name = if matches!(optimiser, Optimiser::Adam(_)) { "adam" } else { "adamw" };
+            unit(o.beta1, format!("{at}.{name}.beta1"))?;
+            unit(o.beta2, format!("{at}.{name}.beta2"))?;
+            check_positive(o.epsilon, format!("{at}.{name}.epsilon"))?;
+            (name, o.weight_decay)
+        }
+    };
+    check_positive(optimiser.learning_rate(), format!("{at}.{name}.learning-rate"))?;
+    require(weight_decay.is_finite() && weight_decay >= 0.0, format!("{at}.{name}.weight-decay"), "must be at least 0")
+}

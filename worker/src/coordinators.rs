@@ -1,0 +1,92 @@
+//! The coordinators of a fleet, as a worker reaches them: one leads, the others say who does.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rewind_job::Timeouts;
+use rewind_proto::{is_not_leader, leader_in};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Longest wait for one attempt to connect.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A coordinator's URL that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("--coordinator {url}: {source}")]
+pub struct AddressError {
+    url: String,
+    source: tonic::transport::Error,
+}
+
+/// Where the next session is begun. Clones share what they learn.
+#[derive(Clone)]
+pub struct Coordinators {
+    known: Vec<String>,
+    timeouts: Timeouts,
+    present: Arc<Mutex<Present>>,
+}
+
+struct Present {
+    url: String,
+    /// Among the known ones.
+    next: usize,
+    channel: Channel,
+}
+
+impl Coordinators {
+    /// # Errors
+    /// When one of the URLs is none.
+    pub fn new(known: Vec<String>, timeouts: Timeouts) -> Result<Self, AddressError> {
+        for url in &known {
+            endpoint(url, &timeouts)?;
+        }
+        let url = known[0].clone();
+        let channel = endpoint(&url, &timeouts)?.connect_lazy();
+        let present = Present { url, next: 1 % known.len(), channel };
+        Ok(Self { known, timeouts, present: Arc::new(Mutex::new(present)) })
+    }
+
+    /// The coordinator to talk to now.
+    pub fn present(&self) -> (String, Channel) {
+        let present = self.lock();
+        (present.url.clone(), present.channel.clone())
+    }
+
+    /// After a session that broke, or was refused: the leader, if the answer names it; otherwise the next one.
+    pub fn turn_to_another(&self, answer: Option<&Status>) {
+        let named = answer.filter(|status| is_not_leader(status)).and_then(leader_in);
+        let mut present = self.lock();
+        let url = match named {
+            Some(leader) => leader,
+            None => {
+                let url = self.known[present.next].clone();
+                present.next = (present.next + 1) % self.known.len();
+                url
+            }
+        };
+        if let Ok(endpoint) = endpoint(&url, &self.timeouts) {
+            // A new channel: the old one may hold a connection to a peer that stands still.
+            present.channel = endpoint.connect_lazy();
+            present.url = url;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn endpoint(url: &str, timeouts: &Timeouts) -> Result<Endpoint, AddressError> {
+    let endpoint = Endpoint::from_shared(url.to_owned());
+    let endpoint = endpoint.map_err(|source| AddressError { url: url.to_owned(), source })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(timeouts.lease / 2)
+        .keep_alive_timeout(timeouts.lease)
+        .keep_alive_while_idle(true))
+}
