@@ -54,16 +54,16 @@ impl Records {
 
     /// Stores changes, all or none. The same call may be repeated after [`StoreError::Unavailable`].
     pub fn store(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut values: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
+        let mut writes: BTreeMap<String, Write> = BTreeMap::new();
         for change in changes {
-            // Of two writes to a key the later one counts.
             let (key, value) = entry(change);
-            values.insert(key, value);
+            // A round is committed once: its manifest must be new, whatever is known of it.
+            let must_be_new = matches!(change, Change::Manifest(..));
+            let expected = self.versions.get(&key).copied().filter(|_| !must_be_new);
+            // Of two writes to a key the later one counts.
+            writes.insert(key.clone(), Write { key, value, expected });
         }
-        let writes: Vec<Write> = values
-            .into_iter()
-            .map(|(key, value)| Write { expected: self.versions.get(&key).copied(), key, value })
-            .collect();
+        let writes: Vec<Write> = writes.into_values().collect();
         self.store.write(self.term, &writes)?;
         for write in writes {
             match (write.value, is_written_once(&write.key)) {
@@ -127,17 +127,24 @@ fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError>
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{path::Path, time::Duration};
 
     use rewind_control::{Control, Event, JobHead, Now};
     use rewind_job::{Generation, JobState, Round, Specification, StepIndex, Timeouts};
+    use rewind_state::EmbeddedStore;
 
     use super::*;
-    use crate::embedded::EmbeddedStore;
 
     fn open(folder: &Path) -> (Records, Vec<StoredJob>) {
+        let (store, term) = lead(folder);
+        let (records, stored) = Records::open(store, term).expect("reads");
+        (records, stored.jobs)
+    }
+
+    fn lead(folder: &Path) -> (Arc<dyn StateStore>, Term) {
         let store = EmbeddedStore::open(&folder.join("state.redb")).expect("opens");
-        Records::open(Box::new(store)).expect("reads")
+        let term = store.campaign("here", Duration::from_secs(60)).expect("campaigns").term;
+        (Arc::new(store), term)
     }
 
     fn submitted() -> Vec<Change> {
@@ -153,7 +160,7 @@ mod tests {
             stop = { rounds = 200 }
         "#;
         let specification = Specification::parse(text, Path::new("/")).expect("is valid");
-        let (mut control, _) = Control::restore(Timeouts::default(), Vec::new(), Now(5000));
+        let (mut control, _) = Control::restore(Timeouts::default(), Vec::new(), Vec::new(), Now(5000));
         let commands = control.handle(Event::Submitted(Box::new(specification)), Now(5000));
         let changes = commands.into_iter().filter_map(|command| match command {
             rewind_control::Command::Store(changes) => Some(changes),
@@ -172,13 +179,24 @@ mod tests {
             generation: Generation(1),
             shards: Vec::new(),
             record: serde_json::from_value(record).expect("is a record"),
+            best: Round(round),
             outcome: None,
         };
         Change::Manifest("job-1".into(), Box::new(manifest))
     }
 
     fn head(state: JobState) -> Change {
-        let head = JobHead { state, reason: "so".into(), generation: Generation(1), submitted_at: 5000, failures: 2 };
+        let head = JobHead {
+            state,
+            reason: "so".into(),
+            generation: Generation(1),
+            submitted_at: 5000,
+            failures: 2,
+            losses: 0,
+            pausing: false,
+            gang: None,
+            warnings: Vec::new(),
+        };
         Change::Head("job-1".into(), head)
     }
 
@@ -219,17 +237,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut records, _) = open(folder.path());
         records.store(&submitted()).expect("stores");
-        records.heads.insert("job-1".into(), 9);
+        records.versions.insert("head/job-1".into(), 9);
         assert!(matches!(records.store(&[head(JobState::Failed)]), Err(StoreError::Conflict(_))));
     }
 
     #[test]
     fn a_value_that_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut store = EmbeddedStore::open(&folder.path().join("state.redb")).expect("opens");
-        let write = |key: &str, value: &[u8]| Write { key: key.into(), value: value.into(), expected: None };
-        store.write(&[write("specification/job-1", b"{}"), write("head/job-1", b"{}")]).expect("writes");
-        let error = Records::open(Box::new(store)).err().expect("refused").to_string();
-        assert!(error.starts_with("`specification/job-1` in the state store is not readable: "), "{error}");
+        let (store, term) = lead(folder.path());
+        let write = |key: &str, value: &[u8]| Write { key: key.into(), value: Some(value.into()), expected: None };
+        store.write(term, &[write("specification/job-1", b"{}"), write("head/job-1", b"{}")]).expect("writes");
+        let error = Records::open(store, term).err().expect("refused").to_string();
+        assert!(error.starts_with("`head/job-1` in the state store is not readable: "), "{error}");
     }
 }

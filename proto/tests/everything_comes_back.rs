@@ -1,9 +1,9 @@
 //! Whatever workers and coordinator say comes back from the wire as it was; what says too little is refused by field.
 
 use rewind_job::{
-    Assignment, Digest, Failure, Generation, JobId, Layout, Manifest, Progress, Rank, Report, Round, RoundDone,
-    RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason, WorkerCommand, WorkerEvent,
-    WorldSize,
+    Assignment, Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Progress, Rank, Report, Round,
+    RoundDone, RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason, TaskAssignment,
+    TaskIndex, WorkerCommand, WorkerEvent, Working, WorldSize,
 };
 use rewind_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message::Command, worker_message::Event};
 use serde_json::json;
@@ -57,6 +57,7 @@ fn events() -> Vec<WorkerEvent> {
         round: Round(2),
         shard: Digest("ab".into()),
         record: record(),
+        best: Round(1),
         outcome,
     };
     let durable = |outcome| WorkerEvent::ShardDurable {
@@ -66,19 +67,29 @@ fn events() -> Vec<WorkerEvent> {
         round: Box::new(done(outcome)),
     };
     let progress = Progress { step: StepIndex(1), text: "half way".into(), fraction: 0.5 };
-    let failure = Failure { reason: "the peer is gone".into(), retryable: true };
+    let failure =
+        Failure { reason: "the peer is gone".into(), retryable: true, bad_checkpoints: vec![Digest("ef".into())] };
+    let last = LastCollective { sequence: 57, operation: "all-reduce".into(), ended: false };
     let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("cd".into()) }];
     vec![
-        WorkerEvent::Joined { worker: "worker-1".into(), process: 7, version: "0.1.0".into(), cores: 2 },
+        joined(None),
+        joined(Some(Working { job: job.clone(), generation, committed: Some((StepIndex(1), Round(4))) })),
         WorkerEvent::Heartbeat,
+        WorkerEvent::Draining,
+        WorkerEvent::TaskDone { job: job.clone(), generation, task: TaskIndex(3), output: Digest("ab".into()) },
         WorkerEvent::Prepared { job: job.clone(), generation, rank: Rank(1), layout },
         durable(None),
         durable(Some(outcome())),
         WorkerEvent::Progress { job: job.clone(), generation, progress },
         WorkerEvent::Finished { job: job.clone(), generation, report: Box::new(report()), weights },
         WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure },
-        WorkerEvent::Left { job, generation },
+        WorkerEvent::Left { job: job.clone(), generation, last: None },
+        WorkerEvent::Left { job, generation, last: Some(last) },
     ]
+}
+
+fn joined(working: Option<Working>) -> WorkerEvent {
+    WorkerEvent::Joined { worker: "worker-1".into(), process: 7, version: "0.1.0".into(), cores: 2, working }
 }
 
 fn commands() -> Vec<WorkerCommand> {
@@ -89,6 +100,7 @@ fn commands() -> Vec<WorkerCommand> {
         generation: Generation(2),
         shards: vec![Digest("ab".into()), Digest("cd".into())],
         record: record(),
+        best: Round(2),
         outcome: Some(outcome()),
     };
     let assignment = Assignment {
@@ -98,12 +110,16 @@ fn commands() -> Vec<WorkerCommand> {
         world_size: WorldSize(2),
         specification: specification(),
         committed: vec![manifest.clone()],
+        warnings: vec!["went back to round 1".into()],
     };
+    let task = TaskAssignment { job: job.clone(), generation, task: TaskIndex(2), specification: specification() };
     vec![
         WorkerCommand::Assign(Box::new(assignment)),
         WorkerCommand::Begin { job: job.clone(), generation, plan: ShardPlan { boundaries: vec![0, 3, 9] } },
         WorkerCommand::Committed { job: job.clone(), generation, manifest: Box::new(manifest) },
         WorkerCommand::Abort { job, generation, reason: "worker-2 was lost".into() },
+        WorkerCommand::RunTask(Box::new(task)),
+        WorkerCommand::Acknowledged { sequence: 12 },
         WorkerCommand::Shutdown,
     ]
 }
@@ -120,9 +136,9 @@ fn every_event_and_command_comes_back_as_it_was() {
 
 #[test]
 fn empty_messages_are_refused() {
-    let error = WorkerEvent::try_from(WorkerMessage { event: None }).expect_err("refused");
+    let error = WorkerEvent::try_from(WorkerMessage { event: None, sequence: 0 }).expect_err("refused");
     assert_eq!(error.to_string(), "a message lacks its `event`");
-    let error = WorkerCommand::try_from(CoordinatorMessage { command: None }).expect_err("refused");
+    let error = WorkerCommand::try_from(CoordinatorMessage { command: None, term: 0 }).expect_err("refused");
     assert_eq!(error.to_string(), "a message lacks its `command`");
     for event in [
         Event::Prepared(v1::Prepared::default()),
@@ -132,7 +148,7 @@ fn empty_messages_are_refused() {
         Event::Failed(v1::Failed::default()),
         Event::Left(v1::Left::default()),
     ] {
-        let error = WorkerEvent::try_from(WorkerMessage { event: Some(event) }).expect_err("refused");
+        let error = WorkerEvent::try_from(WorkerMessage { event: Some(event), sequence: 0 }).expect_err("refused");
         assert_eq!(error.to_string(), "a message lacks its `work`");
     }
 }
@@ -141,11 +157,24 @@ fn empty_messages_are_refused() {
 fn what_cannot_be_read_is_refused_by_field() {
     let work = Some(v1::Work { job: "job-7".into(), generation: 3 });
     let prepared = v1::Prepared { work: work.clone(), rank: 0, layout_json: "{\"segments\":3}".into() };
-    let error = WorkerEvent::try_from(WorkerMessage { event: Some(Event::Prepared(prepared)) }).expect_err("refused");
+    let error = WorkerEvent::try_from(WorkerMessage { event: Some(Event::Prepared(prepared)), sequence: 0 })
+        .expect_err("refused");
     assert!(error.to_string().starts_with("`layout_json` is not valid: invalid type"), "{error}");
     let committed = v1::Committed { work, manifest_json: "null".into() };
     let command = Some(Command::Committed(committed));
-    let status = tonic::Status::from(WorkerCommand::try_from(CoordinatorMessage { command }).expect_err("refused"));
+    let status =
+        tonic::Status::from(WorkerCommand::try_from(CoordinatorMessage { command, term: 0 }).expect_err("refused"));
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().starts_with("`manifest_json` is not valid"), "{status}");
+}
+
+#[test]
+fn a_coordinator_that_stands_by_names_the_leader() {
+    let status = rewind_proto::not_leader(Some("http://10.0.0.1:7060"));
+    assert!(rewind_proto::is_not_leader(&status));
+    assert_eq!(rewind_proto::leader_in(&status).as_deref(), Some("http://10.0.0.1:7060"));
+    let status = rewind_proto::not_leader(None);
+    assert!(rewind_proto::is_not_leader(&status));
+    assert_eq!(rewind_proto::leader_in(&status), None);
+    assert!(!rewind_proto::is_not_leader(&tonic::Status::unavailable("the connection broke")));
 }

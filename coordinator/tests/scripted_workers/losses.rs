@@ -1,14 +1,15 @@
 //! A killed coordinator costs no committed round; a lost worker costs the round under way.
 
-use rewind_job::{Generation, JobState, Round};
+use rewind_job::{Assignment, Generation, JobState, Round, StepIndex, WorkerCommand, WorkerEvent, Working};
+use rewind_proto::v1::WorkerMessage;
 
 use crate::{
     program::Coordinator,
-    worker::{ROUNDS, ScriptedWorker, all_begin, all_commit},
+    worker::{ROUNDS, ScriptedWorker, all_begin, all_commit, round_done},
 };
 
 #[tokio::test]
-async fn a_job_goes_on_after_its_coordinator_was_killed() {
+async fn a_job_goes_on_in_the_same_generation_after_its_coordinator_was_killed() {
     let mut coordinator = Coordinator::start().await;
     let job = coordinator.submit(2).await;
     let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
@@ -16,13 +17,41 @@ async fn a_job_goes_on_after_its_coordinator_was_killed() {
     let mut gang = [&mut one, &mut two];
     let assignments = all_begin(&mut gang).await;
     all_commit(&mut gang, &assignments, &ROUNDS[..3]).await;
-    // One shard of the last round is durable, the other is not.
-    one.has_durable(&assignments[0], 1, 2);
     coordinator.kill_and_restart().await;
     assert_eq!(one.hears().await, None, "the session ends with the coordinator");
 
-    let waiting = coordinator.status(&job).await;
-    assert_eq!(waiting.reason, "waiting for workers: 0 of 2 are idle: the coordinator was restarted");
+    // The third commit was lost on its way to worker 2: it is told again.
+    let knows = |round: (u32, u32)| Working {
+        job: job.clone(),
+        generation: assignments[0].generation,
+        committed: Some((StepIndex(round.0), Round(round.1))),
+    };
+    let mut one = ScriptedWorker::comes_back(&coordinator, "worker-1", knows(ROUNDS[2])).await;
+    let mut two = ScriptedWorker::comes_back(&coordinator, "worker-2", knows(ROUNDS[1])).await;
+    one.begins().await;
+    two.begins().await;
+    assert_eq!(two.hears_of_commit().await.round, Round(1));
+    let mut gang = [&mut one, &mut two];
+    all_commit(&mut gang, &assignments, &ROUNDS[3..]).await;
+    gang.iter().zip(&assignments).for_each(|(worker, assignment)| worker.finishes(assignment));
+    let status = coordinator.eventually_is(&job, JobState::Finished).await;
+    assert_eq!(status.generation, Generation(1));
+
+    // The report outlives the coordinator too.
+    coordinator.kill_and_restart().await;
+    coordinator.report(&job).await.expect("reports");
+}
+
+#[tokio::test]
+async fn workers_that_come_back_without_their_work_cost_no_committed_round() {
+    let mut coordinator = Coordinator::start().await;
+    let job = coordinator.submit(2).await;
+    let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
+    let mut two = ScriptedWorker::join(&coordinator, "worker-2").await;
+    let mut gang = [&mut one, &mut two];
+    let assignments = all_begin(&mut gang).await;
+    all_commit(&mut gang, &assignments, &ROUNDS[..3]).await;
+    coordinator.kill_and_restart().await;
     let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
     let mut two = ScriptedWorker::join(&coordinator, "worker-2").await;
     let mut gang = [&mut one, &mut two];
@@ -35,11 +64,25 @@ async fn a_job_goes_on_after_its_coordinator_was_killed() {
     all_commit(&mut gang, &assignments, &ROUNDS[3..]).await;
     gang.iter().zip(&assignments).for_each(|(worker, assignment)| worker.finishes(assignment));
     coordinator.eventually_is(&job, JobState::Finished).await;
+}
 
-    // The report outlives the coordinator too.
-    coordinator.kill_and_restart().await;
-    let (report, _) = coordinator.report(&job).await.expect("reports");
-    assert!(report.events.iter().any(|event| event.text == "the coordinator was restarted"));
+#[tokio::test]
+async fn an_event_is_acknowledged_and_may_be_repeated() {
+    let coordinator = Coordinator::start().await;
+    let job = coordinator.submit(1).await;
+    let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
+    let assignments = all_begin(&mut [&mut one]).await;
+    let durable = |sequence| {
+        let Assignment { job, generation, rank, .. } = assignments[0].clone();
+        let round = Box::new(round_done(0, 1, rank));
+        WorkerMessage { sequence, ..WorkerEvent::ShardDurable { job, generation, rank, round }.into() }
+    };
+    one.sends(durable(7));
+    assert!(matches!(one.hears_anything().await, Some(WorkerCommand::Committed { .. })), "stored before all else");
+    assert_eq!(one.hears_anything().await, Some(WorkerCommand::Acknowledged { sequence: 7 }));
+    one.sends(durable(7));
+    assert_eq!(one.hears_anything().await, Some(WorkerCommand::Acknowledged { sequence: 7 }), "and nothing else");
+    assert_eq!(coordinator.status(&job).await.committed, Some((StepIndex(0), Round(1))));
 }
 
 #[tokio::test]
@@ -68,12 +111,21 @@ async fn the_others_are_told_at_once_when_a_scripted_worker_is_lost() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_scripted_workers_and_the_coordinator() {
+async fn sigterm_ends_the_coordinator_and_leaves_the_workers_their_work() {
     let mut coordinator = Coordinator::start().await;
     let mut worker = ScriptedWorker::join(&coordinator, "worker-1").await;
     let code = coordinator.terminate().await;
-    assert_eq!(worker.hears().await, Some(rewind_job::WorkerCommand::Shutdown));
-    assert_eq!(worker.hears().await, None);
+    assert_eq!(worker.hears().await, None, "the session ends, and that is all");
     assert_eq!(code, Some(0));
     assert!(!coordinator.dir().join("coordinator.addr").exists());
+}
+
+#[tokio::test]
+async fn a_worker_that_talks_too_much_is_sent_away() {
+    let coordinator = Coordinator::start().await;
+    let mut worker = ScriptedWorker::join(&coordinator, "worker-1").await;
+    for _ in 0..3000 {
+        worker.says(WorkerEvent::Heartbeat);
+    }
+    assert_eq!(worker.hears().await, None);
 }

@@ -56,7 +56,7 @@ async fn a_message_that_cannot_be_read_fails_the_job_with_its_field() {
 async fn a_message_without_an_event_ends_the_session_alone() {
     let coordinator = Coordinator::start().await;
     let mut worker = ScriptedWorker::join(&coordinator, "worker-1").await;
-    worker.sends(v1::WorkerMessage { event: None });
+    worker.sends(v1::WorkerMessage { event: None, sequence: 0 });
     assert_eq!(worker.hears().await, None);
     let mut worker = ScriptedWorker::join(&coordinator, "worker-1").await;
     let job = coordinator.submit(1).await;

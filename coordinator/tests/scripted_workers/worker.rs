@@ -2,7 +2,7 @@
 
 use rewind_job::{
     Assignment, Digest, Layout, Manifest, Rank, Report, Round, RoundDone, ShardPlan, StepIndex, StepOutcome,
-    StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId,
+    StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 use rewind_proto::v1::{CoordinatorMessage, WorkerMessage, fleet_client::FleetClient};
 use serde_json::json;
@@ -26,9 +26,7 @@ impl ScriptedWorker {
     }
 
     pub async fn try_join(coordinator: &Coordinator, name: &str) -> Result<Self, Status> {
-        let joined =
-            WorkerEvent::Joined { worker: WorkerId(name.into()), process: 1, version: "0.1.0".into(), cores: 1 };
-        Self::begin(coordinator, joined).await
+        Self::begin(coordinator, joined(name, None)).await
     }
 
     /// A session whose first message is any event.
@@ -61,10 +59,28 @@ impl ScriptedWorker {
         let _ = self.messages.send(message);
     }
 
-    /// The next command; none when the session ended.
+    /// Comes back with work that it was given before.
+    pub async fn comes_back(coordinator: &Coordinator, name: &str, working: Working) -> Self {
+        Self::begin(coordinator, joined(name, Some(working))).await.expect("joins")
+    }
+
+    /// The next command but acknowledgements; none when the session ended.
     pub async fn hears(&mut self) -> Option<WorkerCommand> {
+        loop {
+            match self.hears_anything().await {
+                Some(WorkerCommand::Acknowledged { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The next command; none when the session ended.
+    pub async fn hears_anything(&mut self) -> Option<WorkerCommand> {
         let message = tokio::time::timeout(PATIENCE, self.commands.message()).await.expect("is told something");
-        message.ok().flatten().map(|message| WorkerCommand::try_from(message).expect("can be read"))
+        message.ok().flatten().map(|message| {
+            assert!(message.term > 0, "every command carries its term");
+            WorkerCommand::try_from(message).expect("can be read")
+        })
     }
 
     pub async fn is_assigned(&mut self) -> Assignment {
@@ -92,7 +108,7 @@ impl ScriptedWorker {
     pub async fn leaves_when_told(&mut self) -> String {
         match self.hears().await {
             Some(WorkerCommand::Abort { job, generation, reason }) => {
-                self.says(WorkerEvent::Left { job, generation });
+                self.says(WorkerEvent::Left { job, generation, last: None });
                 reason
             }
             other => panic!("wanted to be told to leave, heard {other:?}"),
@@ -125,8 +141,12 @@ impl ScriptedWorker {
             let report = Box::new(report(to));
             self.says(WorkerEvent::Finished { job: job.clone(), generation, report, weights });
         }
-        self.says(WorkerEvent::Left { job, generation });
+        self.says(WorkerEvent::Left { job, generation, last: None });
     }
+}
+
+fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
+    WorkerEvent::Joined { worker: WorkerId(name.into()), process: 1, version: "0.1.0".into(), cores: 1, working }
 }
 
 /// All are assigned, prepared, and begin.
@@ -171,6 +191,7 @@ pub fn round_done(step: u32, round: u32, rank: Rank) -> RoundDone {
         round: Round(round),
         shard: Digest(format!("{step}-{round}-{rank}")),
         record: serde_json::from_value(record).expect("is a record"),
+        best: Round(round),
         outcome: (round == 2).then_some(StepOutcome { selected: Round(round), stop }),
     }
 }

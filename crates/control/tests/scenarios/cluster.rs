@@ -12,7 +12,7 @@ use rewind_control::{Command, Control, Event, Now};
 use rewind_job::{
     Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Report, Round,
     RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, Timeouts, WorkerCommand, WorkerEvent,
-    WorkerId, WorldSize,
+    WorkerId, Working, WorldSize,
 };
 use serde_json::json;
 
@@ -28,6 +28,8 @@ pub struct Cluster {
     pub workers: BTreeMap<WorkerId, Worker>,
     /// Who works where, from its assignment to its `Left`.
     busy: BTreeMap<WorkerId, (JobId, Generation)>,
+    /// Workers that a new coordinator expects, and that have not come.
+    pub expected: BTreeMap<WorkerId, Worker>,
     /// What the last event led to.
     pub commands: Vec<Command>,
 }
@@ -91,6 +93,7 @@ pub fn round_done(step: u32, round: u32) -> RoundDone {
         round: Round(round),
         shard: Digest(format!("shard of {step}/{round}")),
         record: record(round),
+        best: Round(round),
         outcome: (round == ROUNDS).then_some(outcome),
     }
 }
@@ -128,7 +131,7 @@ fn next_round(committed: Option<(StepIndex, Round)>) -> Option<(u32, u32)> {
 impl Cluster {
     pub fn new() -> Self {
         let now = Now(1_000_000);
-        let (control, commands) = Control::restore(Timeouts::default(), Vec::new(), now);
+        let (control, commands) = Control::restore(Timeouts::default(), Vec::new(), Vec::new(), now);
         assert!(commands.is_empty());
         Self {
             control,
@@ -136,6 +139,7 @@ impl Cluster {
             stored: Stored::default(),
             workers: BTreeMap::new(),
             busy: BTreeMap::new(),
+            expected: BTreeMap::new(),
             commands: Vec::new(),
         }
     }
@@ -174,10 +178,14 @@ impl Cluster {
                         }
                         _ => {}
                     }
-                    let worker = self.workers.get_mut(&to);
-                    worker.unwrap_or_else(|| panic!("{to} is lost and was sent {command:?}")).inbox.push_back(command);
+                    match self.workers.get_mut(&to) {
+                        Some(worker) => worker.inbox.push_back(command),
+                        // It learns all when it comes.
+                        None => assert!(self.expected.contains_key(&to), "{to} is lost and was sent {command:?}"),
+                    }
                 }
                 Command::CloseSession(worker) => self.forget(&worker),
+                Command::Delete { .. } | Command::Count(_) => {}
                 Command::Publish(job) => assert!(self.control.status(&job).is_some()),
                 Command::DropRendezvous(job, generation) => {
                     assert_eq!(self.stored.head(&job).generation, generation);
@@ -188,8 +196,9 @@ impl Cluster {
             let expected: Vec<_> = members[0].1.ranks().map(|rank| (rank, members[0].1)).collect();
             assert_eq!(members, expected, "{gang:?} is whole");
         }
-        let sessions: Vec<WorkerId> = self.workers.keys().cloned().collect();
-        assert_eq!(self.control.workers(), sessions, "a worker that counts as lost has no session, others have one");
+        let sessions: BTreeSet<WorkerId> = self.workers.keys().chain(self.expected.keys()).cloned().collect();
+        let workers: BTreeSet<WorkerId> = self.control.workers().into_iter().collect();
+        assert_eq!(workers, sessions, "a worker that counts as lost has no session, others have one");
         for status in self.control.jobs() {
             assert_eq!(status.state, self.stored.head(&status.job).state, "what is shown is stored");
             assert!(!status.reason.is_empty(), "{} says why", status.job);
@@ -200,13 +209,44 @@ impl Cluster {
     fn forget(&mut self, worker: &WorkerId) {
         self.workers.remove(worker);
         self.busy.remove(worker);
+        self.expected.remove(worker);
     }
 
+    /// A new process of this name.
     pub fn join(&mut self, number: u32) {
         self.forget(&worker(number));
-        self.workers.insert(worker(number), Worker::default());
-        let joined = WorkerEvent::Joined { worker: worker(number), process: number, version: "0".into(), cores: 1 };
+        self.begin_session(number, Worker::default());
+    }
+
+    /// A worker comes to the new coordinator with what the old one gave it.
+    pub fn come_back(&mut self, number: u32) {
+        let name = worker(number);
+        let place = self.busy.get(&name).cloned();
+        let mut me = self.expected.remove(&name).unwrap_or_default();
+        me.inbox.clear();
+        if let (Some(place), true) = (place, me.assignment.is_some()) {
+            self.busy.insert(name, place);
+        }
+        self.begin_session(number, me);
+    }
+
+    fn begin_session(&mut self, number: u32, me: Worker) {
+        let working = me.assignment.as_ref().map(|assignment| Working {
+            job: assignment.job.clone(),
+            generation: assignment.generation,
+            committed: me.committed,
+        });
+        // What it had sent and is not committed it says again.
+        let again = me.sent.filter(|_| me.sent != me.committed).zip(me.assignment.clone());
+        self.workers.insert(worker(number), me);
+        let joined =
+            WorkerEvent::Joined { worker: worker(number), process: number, version: "0".into(), cores: 1, working };
         self.handle(Event::Said(worker(number), joined));
+        if let Some(((step, round), assignment)) = again {
+            let Assignment { job, generation, rank, .. } = assignment;
+            let round = Box::new(round_done(step.0, round.0));
+            self.says(number, WorkerEvent::ShardDurable { job, generation, rank, round });
+        }
     }
 
     pub fn lose(&mut self, number: u32) {
@@ -241,7 +281,7 @@ impl Cluster {
         if !self.workers.contains_key(&worker(number)) {
             return;
         }
-        if let WorkerEvent::Left { job, generation } = &event
+        if let WorkerEvent::Left { job, generation, .. } = &event
             && self.busy.get(&worker(number)) == Some(&(job.clone(), *generation))
         {
             self.busy.remove(&worker(number));
@@ -260,7 +300,7 @@ impl Cluster {
             return;
         };
         let Assignment { job, generation, rank, .. } = assignment;
-        let failure = Failure { reason: reason.into(), retryable };
+        let failure = Failure { reason: reason.into(), retryable, bad_checkpoints: Vec::new() };
         self.says(number, WorkerEvent::Failed { job, generation, rank, failure });
     }
 
@@ -291,9 +331,10 @@ impl Cluster {
             WorkerCommand::Abort { job, generation, .. } => {
                 me.assignment = None;
                 me.begun = false;
-                self.says(number, WorkerEvent::Left { job, generation });
+                me.sent = me.committed;
+                self.says(number, WorkerEvent::Left { job, generation, last: None });
             }
-            WorkerCommand::Shutdown => {}
+            WorkerCommand::RunTask(_) | WorkerCommand::Acknowledged { .. } | WorkerCommand::Shutdown => {}
         }
         true
     }
@@ -323,7 +364,7 @@ impl Cluster {
                     };
                     self.says(number, finished);
                 }
-                self.says(number, WorkerEvent::Left { job, generation });
+                self.says(number, WorkerEvent::Left { job, generation, last: None });
             }
         }
         true
@@ -351,6 +392,16 @@ impl Cluster {
         panic!("the work does not end");
     }
 
+    /// As [`Self::all_work`]; time passes for jobs that try again later.
+    pub fn work_through_waits(&mut self) {
+        for _ in 0..12 {
+            self.all_work();
+            let numbers: Vec<u32> = (1..=8).filter(|number| self.workers.contains_key(&worker(*number))).collect();
+            self.pass(Duration::from_secs(1), &numbers);
+        }
+        self.all_work();
+    }
+
     /// All work until `rounds` rounds of the job are committed.
     pub fn work_until(&mut self, job: &JobId, rounds: usize) {
         while self.manifests(job).len() < rounds {
@@ -359,11 +410,18 @@ impl Cluster {
         }
     }
 
-    /// The coordinator ends, and another one reads what it stored. All sessions are lost.
+    /// The coordinator ends, and another one reads what it stored. All sessions are lost; the workers of a running
+    /// gang are expected.
     pub fn restart(&mut self) {
-        self.workers.clear();
-        self.busy.clear();
-        let (control, commands) = Control::restore(Timeouts::default(), self.stored.read(), self.now);
+        let mut workers = std::mem::take(&mut self.workers);
+        workers.append(&mut self.expected);
+        let (control, commands) = Control::restore(Timeouts::default(), self.stored.read(), Vec::new(), self.now);
+        self.expected = control
+            .workers()
+            .into_iter()
+            .map(|name| (name.clone(), workers.remove(&name).unwrap_or_default()))
+            .collect();
+        self.busy.retain(|name, _| self.expected.contains_key(name));
         self.control = control;
         self.carry_out(commands);
     }
@@ -389,6 +447,11 @@ impl Cluster {
     /// Whether an event of the record has this text in it.
     pub fn recorded(&self, job: &JobId, text: &str) -> bool {
         self.stored.jobs[job].events.iter().any(|event| event.text.contains(text))
+    }
+
+    /// Whether the last event led to nothing but counting.
+    pub fn changed_nothing(&self) -> bool {
+        self.commands.iter().all(|command| matches!(command, Command::Count(_)))
     }
 
     /// Workers that the last event's commands tell to leave, with the reason.

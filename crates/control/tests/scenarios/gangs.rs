@@ -122,7 +122,7 @@ fn a_member_that_leaves_while_it_prepares_frees_the_others() {
     let job = cluster.submit(2);
     cluster.obey(1);
     let generation = cluster.status(&job).generation;
-    cluster.says(2, WorkerEvent::Left { job: job.clone(), generation });
+    cluster.says(2, WorkerEvent::Left { job: job.clone(), generation, last: None });
     assert_eq!(cluster.reason(&job), "waiting for workers: 1 of 2 are idle: worker-2 left while it prepared");
     cluster.workers.get_mut(&worker(2)).expect("lives").inbox.clear();
     cluster.all_work();
@@ -139,7 +139,7 @@ fn a_rank_that_is_done_early_is_free_before_the_report() {
     let next = cluster.submit(1);
     assert_eq!(cluster.state(&next), JobState::Preparing);
     // It has no more say in the first job.
-    let failure = Failure { reason: "late".into(), retryable: true };
+    let failure = Failure { reason: "late".into(), retryable: true, bad_checkpoints: Vec::new() };
     let generation = cluster.status(&job).generation;
     cluster.says(2, WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(1), failure });
     assert_eq!(cluster.state(&job), JobState::Running);

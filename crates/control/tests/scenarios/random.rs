@@ -22,6 +22,7 @@ enum Happens {
     Garble(u32),
     Silence(u64),
     Restart,
+    ComeBack(u32),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -37,7 +38,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (number.clone(), job.clone(), generation.clone()).prop_map(|(n, j, g)| Happens::Leave(n, j, g)),
         3 => (number.clone(), job, generation, 0..=3_u32, 0..=3_u32)
             .prop_map(|(n, j, g, step, round)| Happens::Stray(n, j, g, step, round)),
-        1 => number.prop_map(Happens::Garble),
+        1 => number.clone().prop_map(Happens::Garble),
+        4 => number.prop_map(Happens::ComeBack),
         2 => (0..=12_000_u64).prop_map(Happens::Silence),
         1 => Just(Happens::Restart),
     ]
@@ -57,7 +59,7 @@ fn apply(cluster: &mut Cluster, event: Happens) {
         Happens::Work(number) => drop(cluster.work(number)),
         Happens::Fail(number, retryable) => cluster.fails(number, "something", retryable),
         Happens::Leave(number, of, generation) => {
-            cluster.says(number, WorkerEvent::Left { job: job(of), generation: Generation(generation) });
+            cluster.says(number, WorkerEvent::Left { job: job(of), generation: Generation(generation), last: None });
         }
         Happens::Stray(number, of, generation, step, round) => {
             let (job, generation) = (job(of), Generation(generation));
@@ -79,6 +81,11 @@ fn apply(cluster: &mut Cluster, event: Happens) {
             cluster.pass(Duration::from_millis(milliseconds), &[1, 2]);
         }
         Happens::Restart => cluster.restart(),
+        Happens::ComeBack(number) => {
+            if cluster.expected.contains_key(&worker(number)) {
+                cluster.come_back(number);
+            }
+        }
     }
 }
 
@@ -93,7 +100,7 @@ proptest! {
         }
         // Fresh workers, enough of them, and no more trouble.
         (1..=4).for_each(|number| cluster.join(number));
-        cluster.all_work();
+        cluster.work_through_waits();
         for status in cluster.control.jobs() {
             prop_assert!(status.state.is_final(), "{status:?}");
         }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rewind_control::{Change, JobHead, StoredJob};
-use rewind_job::{JobEvent, JobId, JobState, Manifest, Specification};
+use rewind_control::{Change, JobHead, StoredJob, TaskRecord};
+use rewind_job::{Digest, JobEvent, JobId, JobState, Manifest, Specification, TaskIndex};
 
 #[derive(Default)]
 pub struct Stored {
     pub jobs: BTreeMap<JobId, Kept>,
+    pub doomed: BTreeMap<Digest, u64>,
 }
 
 #[derive(Clone)]
@@ -17,6 +18,7 @@ pub struct Kept {
     pub manifests: Vec<Manifest>,
     pub events: Vec<JobEvent>,
     pub has_report: bool,
+    pub tasks: BTreeMap<TaskIndex, TaskRecord>,
 }
 
 impl Stored {
@@ -30,13 +32,15 @@ impl Stored {
                         manifests: Vec::new(),
                         events: Vec::new(),
                         has_report: false,
+                        tasks: BTreeMap::new(),
                     };
                     assert!(self.jobs.insert(job, kept).is_none(), "a job is submitted once");
                 }
                 Change::Head(job, head) => {
                     let kept = self.kept(&job);
                     if let Some(before) = &kept.head {
-                        assert!(!before.state.is_final(), "{job} was {:?} and changed to {head:?}", before.state);
+                        let may_change = !before.state.is_final() || before.state == JobState::Failed;
+                        assert!(may_change, "{job} was {:?} and changed to {head:?}", before.state);
                         assert!(head.generation >= before.generation, "generations only grow");
                     }
                     kept.head = Some(head);
@@ -45,8 +49,9 @@ impl Stored {
                     let kept = self.kept(&job);
                     let last = kept.manifests.last().map(|last| (last.step, last.round));
                     assert!(last < Some((manifest.step, manifest.round)), "{last:?} then {manifest:?}");
-                    let world = kept.specification.fleet.world_size.0 as usize;
-                    assert_eq!(manifest.shards.len(), world, "a commit names every shard");
+                    let fleet = &kept.specification.fleet;
+                    let worlds = fleet.fewest().0 as usize..=fleet.world_size.0 as usize;
+                    assert!(worlds.contains(&manifest.shards.len()), "a commit names every shard");
                     kept.manifests.push(*manifest);
                 }
                 Change::Event(job, event) => {
@@ -55,6 +60,23 @@ impl Stored {
                     assert!(!event.text.is_empty());
                     kept.events.push(event);
                 }
+                Change::Released(job, manifest) => {
+                    let kept = self.kept(&job).manifests.iter_mut();
+                    let found = kept.into_iter().find(|m| (m.step, m.round) == (manifest.step, manifest.round));
+                    assert!(manifest.shards.is_empty());
+                    *found.expect("a released round was committed") = *manifest;
+                }
+                Change::Discarded(job, step, round) => {
+                    let last = self.kept(&job).manifests.pop().expect("a discarded round was committed");
+                    assert_eq!((last.step, last.round), (step, round), "the last is discarded first");
+                }
+                Change::Task(job, record) => {
+                    let before = self.kept(&job).tasks.insert(record.task, record.clone());
+                    let done = before.and_then(|before| before.output);
+                    assert!(done.is_none() || done == record.output, "a history is committed once");
+                }
+                Change::Doomed(artifact, since) => drop(self.doomed.insert(artifact, since)),
+                Change::Gone(artifact) => drop(self.doomed.remove(&artifact)),
                 Change::Report(job, _, _) => {
                     let kept = self.kept(&job);
                     assert!(!kept.has_report, "{job} reports once");
@@ -64,7 +86,8 @@ impl Stored {
         }
         for (job, kept) in &self.jobs {
             let state = kept.head.as_ref().map(|head| head.state);
-            assert_eq!(kept.has_report, state == Some(JobState::Finished), "{job}: finished and reported together");
+            let is_finished = state == Some(JobState::Finished) && kept.specification.collect().is_none();
+            assert_eq!(kept.has_report, is_finished, "{job}: finished and reported together");
         }
     }
 
@@ -86,6 +109,7 @@ impl Stored {
                 head: kept.head.clone().expect("a job has a head"),
                 manifests: kept.manifests.clone(),
                 events: kept.events.clone(),
+                tasks: kept.tasks.values().cloned().collect(),
             })
             .collect()
     }
