@@ -8,7 +8,8 @@ use rewind_job::*;
 use rewind_proto::{
     to_json,
     v1::{
-        ArtifactName, JobList, JobName, JobReport, JobUpdate, ListRequest, Piece, SubmitRequest, WorkerList,
+        ArtifactName, JobList, JobName, JobReport, JobUpdate, ListRequest, Piece, SubmitRequest, TaskStatus,
+        WorkerList,
         jobs_server::{Jobs, JobsServer},
     },
 };
@@ -26,7 +27,9 @@ fn status(state: JobState, reason: &str, fraction: f64) -> JobStatus {
         reason: reason.into(),
         generation: Generation(1),
         world_size: WorldSize(1),
+        priority: rewind_job::Priority::Normal,
         progress: Some(progress),
+        tasks: None,
         committed: None,
         steps: vec!["pretrained".into(), "task-vector".into()],
         submitted_at: 0,
@@ -61,6 +64,7 @@ fn report() -> Report {
 #[tonic::async_trait]
 impl Jobs for Written {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<JobUpdate, Status>> + Send>>;
+    type ListTasksStream = Pin<Box<dyn Stream<Item = Result<TaskStatus, Status>> + Send>>;
     type GetArtifactStream = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<JobName>, Status> {
@@ -93,6 +97,25 @@ impl Jobs for Written {
 
     async fn cancel(&self, _: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
         Ok(Response::new(update(&status(JobState::Cancelled, "cancelled by its user", 0.0))))
+    }
+
+    async fn pause(&self, _: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
+        Ok(Response::new(update(&status(JobState::Running, "running on 1 worker", 0.5))))
+    }
+
+    async fn resume(&self, request: Request<JobName>) -> Result<Response<JobUpdate>, Status> {
+        match request.into_inner().job.as_str() {
+            "job-1" => Ok(Response::new(update(&status(JobState::Waiting, "waiting for workers", 0.5)))),
+            _ => Err(Status::not_found("no such job")),
+        }
+    }
+
+    async fn list_tasks(&self, _: Request<JobName>) -> Result<Response<Self::ListTasksStream>, Status> {
+        let task = |task, worker: &str, output: &str| {
+            Ok(TaskStatus { task, worker: worker.into(), failures: task, output: output.into() })
+        };
+        let tasks = [task(0, "", "ab"), task(1, "worker-1", ""), task(2, "", "")];
+        Ok(Response::new(Box::pin(tokio_stream::iter(tasks))))
     }
 
     async fn get_report(&self, request: Request<JobName>) -> Result<Response<JobReport>, Status> {
@@ -207,4 +230,25 @@ async fn decisions_are_listed_with_their_time() {
 async fn cancelling_says_what_became_of_the_job() {
     let output = rewind(&["cancel", "job-1"]).await;
     assert!(text(&output.stdout).contains("job-1: cancelled: cancelled by its user"));
+}
+
+#[tokio::test]
+async fn pausing_says_what_was_decided_and_resuming_what_the_job_waits_for() {
+    let paused = rewind(&["pause", "job-1"]).await;
+    assert_eq!(text(&paused.stdout), "job-1: running: 1 of 1 workers: starting\n");
+    let resumed = rewind(&["resume", "job-1"]).await;
+    assert_eq!(text(&resumed.stdout), "job-1: waiting: waiting for workers\n");
+    let unknown = rewind(&["resume", "job-9"]).await;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("job-9"), "{}", text(&unknown.stderr));
+}
+
+#[tokio::test]
+async fn tasks_are_listed_for_people_and_for_machines() {
+    let listed = rewind(&["tasks", "job-1"]).await;
+    let expected = "     0  sha256:ab\n     1  on worker-1  (1 failures)\n     2  open  (2 failures)\n";
+    assert_eq!(text(&listed.stdout), expected);
+    let json = rewind(&["tasks", "job-1", "--json"]).await;
+    let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows[1], serde_json::json!({ "task": 1, "worker": "worker-1", "failures": 1, "output": null }));
 }

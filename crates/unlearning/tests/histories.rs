@@ -1,5 +1,6 @@
 //! Histories made for unlearning: what is recorded is what the recipe says.
 
+use rewind_collective::CancelSignal;
 use rewind_job::Architecture;
 use rewind_predictor::History;
 use rewind_unlearning::{
@@ -28,7 +29,7 @@ fn history(horizon: u32, target: Target) -> History {
         target,
         kept: usize::MAX,
     };
-    collect(&recipe, 4, &samples(0, 24), &samples(100, 12), &[3, 4]).expect("collects").history
+    collect(&recipe, 4, &samples(0, 24), &samples(100, 12), &[3, 4], &CancelSignal::new()).expect("collects").history
 }
 
 /// `Φ_0 + residual` of every window with `k` snapshots: where the answer leads.

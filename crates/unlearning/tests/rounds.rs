@@ -36,6 +36,7 @@ impl Commit for Kept {
         &mut self,
         shard: Shard,
         record: &RoundRecord,
+        _: Round,
         outcome: Option<&StepOutcome>,
     ) -> Result<(), UnlearningError> {
         self.0.push((shard, record.clone(), outcome.cloned()));
