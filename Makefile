@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help programs demo demo-search predictor test test-slow bench check clean
+.PHONY: help programs demo demo-search predictor simulate soak test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -24,6 +24,13 @@ predictor: ## Make the shipped predictor again
 	scripts/setup --for demo
 	$(MAKE) programs
 	target/debug/train-predictor --out predictors/equivariant.safetensors
+
+simulate: ## Run the control plane under 10,000 schedules of faults
+	cargo run --locked --package rewind-simulation --bin simulate
+
+soak: ## The same for MINUTES=60, with seeds that were never used
+	cargo run --locked --package rewind-simulation --bin simulate -- \
+		--minutes $(or $(MINUTES),60) --first-seed $$(date +%s)0000
 
 test: ## Run all tests but the slow ones
 	scripts/setup --for test

@@ -71,11 +71,12 @@ impl Driver {
         &self,
         worker: &WorkerId,
         session: SessionNumber,
+        joined: WorkerEvent,
     ) -> (mpsc::UnboundedReceiver<CoordinatorMessage>, oneshot::Receiver<()>) {
         let (commands, to_send) = mpsc::unbounded_channel();
         let (alive, over) = oneshot::channel();
         let _ = self.messages.send(Message::Session { worker: worker.clone(), session, commands, alive }).await;
-        self.give(Input::SessionBegan { worker: worker.clone(), session }).await;
+        self.give(Input::SessionBegan { worker: worker.clone(), session, joined }).await;
         (to_send, over)
     }
 

@@ -27,10 +27,11 @@ pub enum Input {
         ticket: u64,
         event: Event,
     },
-    /// A session begins; `Joined` follows.
+    /// A session begins, with `Joined`. One input: between two, the worker before it could be given work.
     SessionBegan {
         worker: WorkerId,
         session: SessionNumber,
+        joined: WorkerEvent,
     },
     /// A session's worker said something. Ignored when a newer session has taken its place.
     Said {
@@ -272,18 +273,18 @@ impl Replica {
                 };
                 (event, Some(Pending::Answer { ticket, job }))
             }
-            Input::SessionBegan { worker, session } => {
+            Input::SessionBegan { worker, session, joined } => {
                 if let Some(before) = self.sessions.insert(worker.clone(), session) {
-                    outputs.push(Output::CloseSession { worker, session: before });
+                    outputs.push(Output::CloseSession { worker: worker.clone(), session: before });
                 }
-                return Ok(());
+                (Event::Said(worker, joined), None)
             }
             Input::Said { worker, session, sequence, event } => {
                 if self.sessions.get(&worker) != Some(&session) {
                     return Ok(());
                 }
-                let acknowledge =
-                    (sequence > 0).then(|| Pending::Acknowledge { worker: worker.clone(), session, sequence });
+                let settled = sequence > 0 && event.is_settled_when_decided();
+                let acknowledge = settled.then(|| Pending::Acknowledge { worker: worker.clone(), session, sequence });
                 (Event::Said(worker, event), acknowledge)
             }
             Input::Garbled { worker, session, problem } => {
@@ -390,7 +391,7 @@ impl Replica {
     fn refuse(&mut self, input: Input, outputs: &mut Vec<Output>) {
         match input {
             Input::Ask { ticket, .. } => outputs.push(Output::Refuse { ticket }),
-            Input::SessionBegan { worker, session } => outputs.push(Output::CloseSession { worker, session }),
+            Input::SessionBegan { worker, session, .. } => outputs.push(Output::CloseSession { worker, session }),
             _ => {}
         }
     }

@@ -49,8 +49,7 @@ impl Fleet for FleetService {
         let (worker, joined) = join(&mut messages).await?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%worker, session, "session began");
-        let (to_send, over) = self.driver.begin_session(&worker, session).await;
-        self.driver.give(Input::Said { worker: worker.clone(), session, sequence: 0, event: joined }).await;
+        let (to_send, over) = self.driver.begin_session(&worker, session, joined).await;
         tokio::spawn(listen(self.driver.clone(), messages, worker, session, over));
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(to_send).map(Ok))))
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rewind_job::WorkerEvent;
+use rewind_job::{Generation, JobId, Round, StepIndex, WorkerEvent};
 use rewind_proto::v1::WorkerMessage;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -65,6 +65,30 @@ impl Outbox {
         inside.unacknowledged.remove(position).map(|(_, event)| event)
     }
 
+    /// Forgets reports of rounds that are committed by now.
+    pub fn committed(&self, job: &JobId, generation: Generation, step: StepIndex, round: Round) {
+        self.inside().unacknowledged.retain(|(_, event)| match event {
+            WorkerEvent::ShardDurable { job: j, generation: g, round: done, .. } => {
+                (j, *g) != (job, generation) || (done.step, done.round) > (step, round)
+            }
+            _ => true,
+        });
+    }
+
+    /// Forgets that the rank is prepared: it has begun.
+    pub fn begun(&self, job: &JobId, generation: Generation) {
+        self.inside().unacknowledged.retain(|(_, event)| {
+            !matches!(event, WorkerEvent::Prepared { .. }) || event.work() != Some((job, generation))
+        });
+    }
+
+    /// Forgets what only matters while this work goes on.
+    pub fn is_over(&self, job: &JobId, generation: Generation) {
+        self.inside()
+            .unacknowledged
+            .retain(|(_, event)| event.is_settled_when_decided() || event.work() != Some((job, generation)));
+    }
+
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +96,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use rewind_job::{Generation, JobId};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
@@ -85,6 +108,37 @@ mod tests {
         std::iter::from_fn(|| receiver.try_recv().ok())
             .map(|message| (message.sequence, WorkerEvent::try_from(message).expect("is an event")))
             .collect()
+    }
+
+    #[test]
+    fn a_round_is_reported_again_until_it_is_committed() {
+        let record = serde_json::json!({
+            "round": 1, "loss": 0.5, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
+        });
+        let durable = |round| WorkerEvent::ShardDurable {
+            job: JobId("job-1".into()),
+            generation: Generation(1),
+            rank: rewind_job::Rank(0),
+            round: Box::new(rewind_job::RoundDone {
+                step: StepIndex(0),
+                round: Round(round),
+                shard: rewind_job::Digest("ab".into()),
+                record: serde_json::from_value(record.clone()).expect("is a record"),
+                best: Round(round),
+                outcome: None,
+            }),
+        };
+        let outbox = Outbox::default();
+        outbox.tell(durable(1));
+        outbox.tell(durable(2));
+        outbox.committed(&JobId("job-1".into()), Generation(1), StepIndex(0), Round(1));
+        let (session, mut receiver) = unbounded_channel();
+        outbox.connect(session, Vec::new());
+        assert_eq!(heard(&mut receiver), [(2, durable(2))]);
+        outbox.is_over(&JobId("job-1".into()), Generation(1));
+        let (session, mut receiver) = unbounded_channel();
+        outbox.connect(session, Vec::new());
+        assert_eq!(heard(&mut receiver), []);
     }
 
     #[test]

@@ -196,9 +196,11 @@ impl Worker {
             WorkerCommand::Begin { job, generation, plan } => {
                 if let Some(link) = self.link(&job, generation) {
                     link.begin(plan);
+                    self.outbox.begun(&job, generation);
                 }
             }
             WorkerCommand::Committed { job, generation, manifest } => {
+                self.outbox.committed(&job, generation, manifest.step, manifest.round);
                 if let Some(link) = self.link(&job, generation) {
                     link.committed(*manifest);
                 }
@@ -209,10 +211,11 @@ impl Worker {
                 _ => self.outbox.tell(WorkerEvent::Left { job, generation, last: None }),
             },
             WorkerCommand::Acknowledged { sequence } => {
-                if let Some(WorkerEvent::Left { job, generation, .. }) = self.outbox.acknowledged(sequence)
-                    && self.link(&job, generation).is_some()
-                {
-                    self.present = None;
+                if let Some(WorkerEvent::Left { job, generation, .. }) = self.outbox.acknowledged(sequence) {
+                    self.outbox.is_over(&job, generation);
+                    if self.link(&job, generation).is_some() {
+                        self.present = None;
+                    }
                 }
             }
             WorkerCommand::Shutdown => {}

@@ -67,21 +67,21 @@ async fn workers_that_come_back_without_their_work_cost_no_committed_round() {
 }
 
 #[tokio::test]
-async fn an_event_is_acknowledged_and_may_be_repeated() {
+async fn an_event_is_acknowledged_when_it_is_decided_upon_and_may_be_repeated() {
     let coordinator = Coordinator::start().await;
     let job = coordinator.submit(1).await;
     let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
     let assignments = all_begin(&mut [&mut one]).await;
-    let durable = |sequence| {
-        let Assignment { job, generation, rank, .. } = assignments[0].clone();
-        let round = Box::new(round_done(0, 1, rank));
-        WorkerMessage { sequence, ..WorkerEvent::ShardDurable { job, generation, rank, round }.into() }
-    };
-    one.sends(durable(7));
-    assert!(matches!(one.hears_anything().await, Some(WorkerCommand::Committed { .. })), "stored before all else");
-    assert_eq!(one.hears_anything().await, Some(WorkerCommand::Acknowledged { sequence: 7 }));
-    one.sends(durable(7));
-    assert_eq!(one.hears_anything().await, Some(WorkerCommand::Acknowledged { sequence: 7 }), "and nothing else");
+    let Assignment { job: id, generation, rank, .. } = assignments[0].clone();
+    let round = Box::new(round_done(0, 1, rank));
+    let durable = WorkerEvent::ShardDurable { job: id.clone(), generation, rank, round };
+    one.sends(WorkerMessage { sequence: 7, ..durable.clone().into() });
+    assert!(matches!(one.hears_anything().await, Some(WorkerCommand::Committed { .. })), "that is its acknowledgement");
+    one.sends(WorkerMessage { sequence: 7, ..durable.into() });
+    let left = WorkerEvent::Left { job: id, generation, last: None };
+    one.sends(WorkerMessage { sequence: 8, ..left.into() });
+    assert!(matches!(one.hears_anything().await, Some(WorkerCommand::Assign(_))), "stored and done before all else");
+    assert_eq!(one.hears_anything().await, Some(WorkerCommand::Acknowledged { sequence: 8 }));
     assert_eq!(coordinator.status(&job).await.committed, Some((StepIndex(0), Round(1))));
 }
 

@@ -18,7 +18,8 @@ pub enum WorkerCommand {
     Committed { job: JobId, generation: Generation, manifest: Box<Manifest> },
     /// Run one task of a job that makes histories; answer [`WorkerEvent::TaskDone`], then [`WorkerEvent::Left`].
     RunTask(Box<TaskAssignment>),
-    /// The coordinator has done, durably, what this event asks for: it need not be sent again.
+    /// The coordinator has done, durably, what this event asks for: it need not be sent again. A shard's report is
+    /// acknowledged by [`WorkerCommand::Committed`], that a rank is prepared by [`WorkerCommand::Begin`].
     Acknowledged { sequence: u64 },
     /// Leave the collective at once, drop what is not committed, answer [`WorkerEvent::Left`].
     Abort { job: JobId, generation: Generation, reason: String },
@@ -140,6 +141,28 @@ pub struct RoundDone {
     pub best: Round,
     /// Set in a step's last round, the same on every rank.
     pub outcome: Option<StepOutcome>,
+}
+
+impl WorkerEvent {
+    /// Whether what it leads to is durable once it is decided upon. A coordinator keeps a shard's report, and that a
+    /// rank is prepared, in memory: only the commit, or the beginning, makes them durable.
+    pub fn is_settled_when_decided(&self) -> bool {
+        !matches!(self, Self::ShardDurable { .. } | Self::Prepared { .. })
+    }
+
+    /// The work that it is about.
+    pub fn work(&self) -> Option<(&JobId, Generation)> {
+        match self {
+            Self::Joined { .. } | Self::Heartbeat | Self::Draining => None,
+            Self::Prepared { job, generation, .. }
+            | Self::ShardDurable { job, generation, .. }
+            | Self::Progress { job, generation, .. }
+            | Self::Finished { job, generation, .. }
+            | Self::Failed { job, generation, .. }
+            | Self::TaskDone { job, generation, .. }
+            | Self::Left { job, generation, .. } => Some((job, *generation)),
+        }
+    }
 }
 
 /// What a finished step leaves.
