@@ -5,7 +5,7 @@
 //! beside a simulated one.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -123,13 +123,14 @@ pub struct Replica {
     leading: Option<Box<Leading>>,
     /// Who leads, as far as is known.
     leader: Option<Leader>,
-    sessions: HashMap<WorkerId, SessionNumber>,
+    /// In order, so that the same inputs have the same outputs.
+    sessions: BTreeMap<WorkerId, SessionNumber>,
 }
 
 impl Replica {
     /// Stands by until its first [`Input::Tick`]. `address` is where it is reached.
     pub fn new(store: Arc<dyn StateStore>, address: String, timeouts: Timeouts) -> Self {
-        Self { store, address, timeouts, leading: None, leader: None, sessions: HashMap::new() }
+        Self { store, address, timeouts, leading: None, leader: None, sessions: BTreeMap::new() }
     }
 
     /// The decisions, while this coordinator leads.
@@ -408,7 +409,7 @@ impl Replica {
         for held in leading.held {
             self.refuse(held, outputs);
         }
-        let sessions = self.sessions.drain();
+        let sessions = std::mem::take(&mut self.sessions).into_iter();
         outputs.extend(sessions.map(|(worker, session)| Output::CloseSession { worker, session }));
         outputs.push(Output::CloseAllMeetings);
         outputs.push(Output::StandsBy(why));
