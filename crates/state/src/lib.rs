@@ -5,12 +5,16 @@
 
 mod conformance;
 mod embedded;
+mod etcd;
+#[cfg(feature = "etcd-process")]
+pub mod etcd_process;
 mod simulated;
 
 use std::{sync::mpsc::Receiver, time::Duration};
 
 pub use conformance::conformance;
 pub use embedded::EmbeddedStore;
+pub use etcd::{EtcdOptions, EtcdStore};
 use rewind_job::Term;
 pub use simulated::SimulatedStore;
 
