@@ -14,7 +14,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::{SecurityError, role::caller_in, secret::read_private};
+use crate::{Caller, Role, SecurityError, role::caller_in, secret::read_private};
 
 /// The three PEM files by which a program knows others and is known.
 #[derive(Clone, Debug)]
@@ -39,7 +39,6 @@ pub(crate) struct Loaded {
     pub ca: Vec<u8>,
     pub certificate: Vec<u8>,
     pub key: Vec<u8>,
-    pub chain: Vec<CertificateDer<'static>>,
 }
 
 impl Files {
@@ -47,12 +46,18 @@ impl Files {
         let (ca, authorities) = read_authorities(&self.ca, now)?;
         let certificate = read(&self.certificate)?;
         let chain = certificates(&self.certificate, &certificate)?;
-        check_signed(Named { path: &self.certificate, chain: &chain }, &self.ca, authorities, usage, now)?;
-        caller_in(&chain[0])
-            .map_err(|problem| SecurityError::Certificate { path: self.certificate.clone(), problem })?;
+        let path = self.certificate.clone();
+        match caller_in(&chain[0]) {
+            Ok(Caller { role, .. }) if usage == Usage::Server && role != Role::Coordinator => {
+                return Err(SecurityError::NoServer { path, role });
+            }
+            Ok(_) => {}
+            Err(problem) => return Err(SecurityError::Certificate { path, problem }),
+        }
+        check_signed(Named { path: &path, chain: &chain }, &self.ca, authorities, usage, now)?;
         let key = read_private(&self.key)?;
-        self.check_key(&key, chain.clone())?;
-        Ok(Loaded { ca, certificate, key, chain })
+        self.check_key(&key, chain)?;
+        Ok(Loaded { ca, certificate, key })
     }
 
     fn check_key(&self, key: &[u8], chain: Vec<CertificateDer<'static>>) -> Result<(), SecurityError> {

@@ -86,7 +86,9 @@ pub fn issue(
 
 fn authority(now: SystemTime) -> CertificateParams {
     let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = subject("Rewind development authority");
+    // No two authorities have the same name: then a stranger's is unknown, not one that signs badly.
+    let name = format!("Rewind development authority {:08x}", rand::random::<u32>());
+    parameters.distinguished_name = subject(&name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     valid_for(parameters, AUTHORITY_DAYS, now)

@@ -7,9 +7,8 @@ use std::{
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
 
 use crate::{
-    Files, Role, SecurityError,
+    Files, SecurityError,
     files::{Usage, read_authorities},
-    role::caller_in,
     tokens::Tokens,
 };
 
@@ -22,12 +21,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Names the file that is missing or does not fit the others.
 pub fn server_tls(files: &Files, tokens: Option<&Tokens>) -> Result<ServerTlsConfig, SecurityError> {
     let loaded = files.load(Usage::Server, SystemTime::now())?;
-    let path = files.certificate.clone();
-    match caller_in(&loaded.chain[0]) {
-        Ok(caller) if caller.role == Role::Coordinator => {}
-        Ok(caller) => return Err(SecurityError::NoServer { path, role: caller.role }),
-        Err(problem) => return Err(SecurityError::Certificate { path, problem }),
-    }
     Ok(ServerTlsConfig::new()
         .identity(Identity::from_pem(loaded.certificate, loaded.key))
         .client_ca_root(Certificate::from_pem(loaded.ca))

@@ -11,6 +11,7 @@ use rewind_security::{
     Bearer, Files, Role, SecurityError, client_tls, client_tls_for_token, pki, server_tls,
     tokens::{Tokens, generate},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tempfile::TempDir;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -194,10 +195,15 @@ fn a_tampered_certificate_is_refused_wherever_it_was_changed() {
     let folder = authority();
     let files = files(folder.path(), "worker");
     let good = fs::read_to_string(&files.certificate).expect("is there");
+    let meant = CertificateDer::from_pem_slice(good.as_bytes()).expect("is a certificate");
     let body = good.find('\n').expect("has lines") + 1..good.rfind("\n-----END").expect("has an end");
     for place in body.filter(|&place| good.as_bytes()[place].is_ascii_alphanumeric()) {
         let mut bad = good.clone().into_bytes();
         bad[place] = if bad[place] == b'A' { b'B' } else { b'A' };
+        // The last digit of Base64 may carry bits that mean nothing.
+        if CertificateDer::from_pem_slice(&bad).ok().as_ref() == Some(&meant) {
+            continue;
+        }
         fs::write(&files.certificate, &bad).expect("writes");
         refused(&files, &files.certificate);
     }
@@ -238,7 +244,8 @@ fn a_server_needs_a_coordinators_certificate() {
     for role in ["worker", "operator", "viewer"] {
         let files = files(folder.path(), role);
         let error = server_tls(&files, None).expect_err("is refused").to_string();
-        assert!(error.contains(&files.certificate.display().to_string()), "{error}");
+        let said = format!("{} is for the role {role}: a server needs", files.certificate.display());
+        assert!(error.contains(&said), "{error}");
     }
 }
 

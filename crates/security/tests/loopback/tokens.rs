@@ -7,7 +7,7 @@ use rewind_security::{
 };
 use tonic::Code;
 
-use crate::support::{HEALTH, authority, call, call_with, client, coordinator, unchecked_client};
+use crate::support::{HEALTH, assert_not_connected, authority, call, call_with, client, coordinator, unchecked_client};
 
 const LIST: &str = "/rewind.v1.Jobs/List";
 const SUBMIT: &str = "/rewind.v1.Jobs/Submit";
@@ -92,7 +92,7 @@ async fn a_foreign_certificate_does_not_connect_even_where_tokens_count() {
     let server = coordinator(ours.path(), "coordinator", Some(known(ours.path(), &[&viewer]))).await;
     let stranger = unchecked_client(ours.path(), Some((theirs.path(), "operator")), server);
     let bearer = format!("Bearer {}", viewer.token.expose());
-    crate::support::assert_not_connected(&call_with(stranger, LIST, &[&bearer]).await);
+    assert_not_connected(&call_with(stranger, LIST, &[&bearer]).await, "UnknownCA");
 }
 
 #[tokio::test]
