@@ -1,17 +1,48 @@
 //! What is refused at submission: bad specifications, and files that are not what they must be.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rewind_artifacts::ArtifactStore;
 use rewind_datasets::{IdxSummary, idx};
 use rewind_job::{Action, Forget, IdxFiles, Method, Source, Specification, SpecificationError};
 
-/// Reads a specification and looks into every file that it names.
-///
-/// # Errors
-/// Names the field and what is wrong with it.
-pub fn check(text: &str, artifacts: &dyn ArtifactStore) -> Result<Specification, SpecificationError> {
-    let specification = Specification::parse(text, Path::new("/"))?;
+/// What specifications are checked against.
+pub struct Admission {
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Folders that files may lie in, resolved; none: anywhere.
+    pub roots: Vec<PathBuf>,
+}
+
+impl Admission {
+    /// Reads a specification and looks into every file that it names.
+    ///
+    /// # Errors
+    /// Names the field and what is wrong with it.
+    pub fn check(&self, text: &str) -> Result<Specification, SpecificationError> {
+        let specification = Specification::parse(text, Path::new("/"))?;
+        for (field, path) in specification.files() {
+            self.require_inside(&field, &path)?;
+        }
+        check(specification, &*self.artifacts)
+    }
+
+    /// Links are followed first: a path is where its file lies.
+    fn require_inside(&self, field: &str, path: &Path) -> Result<(), SpecificationError> {
+        if self.roots.is_empty() {
+            return Ok(());
+        }
+        // Whether there is such a file outside is nobody's business.
+        let outside = || refuse(field, format!("{} does not lie in a data root of the coordinator", path.display()));
+        let resolved = fs::canonicalize(path).map_err(|_| outside())?;
+        if self.roots.iter().any(|root| resolved.starts_with(root)) { Ok(()) } else { Err(outside()) }
+    }
+}
+
+fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<Specification, SpecificationError> {
     for (field, path) in specification.files() {
         let found = fs::metadata(&path).map_err(|error| refuse(&field, format!("{}: {error}", path.display())))?;
         if !found.is_file() {

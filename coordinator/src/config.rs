@@ -9,7 +9,7 @@ use rewind_job::Timeouts;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rewind-coordinator", version)]
 pub struct Config {
-    /// Address to listen on; port 0 takes a free one. Nothing here is authenticated yet.
+    /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7060")]
     pub listen: SocketAddr,
 
@@ -29,8 +29,37 @@ pub struct Config {
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,
 
+    /// Keep the state in etcd instead of a file: several coordinators with the same endpoints lead or stand by.
+    #[arg(long = "etcd", value_name = "URL", value_delimiter = ',')]
+    pub etcd: Vec<String>,
+
+    /// What the keys in etcd begin with: one prefix a fleet.
+    #[arg(long, value_name = "TEXT", default_value = "rewind/", requires = "etcd")]
+    pub etcd_prefix: String,
+
+    /// Folders that specifications may name files in; without it any, which only an address of this machine allows.
+    #[arg(long = "data-root", value_name = "DIR")]
+    pub data_roots: Vec<PathBuf>,
+
+    /// Certificate of the authority that signs all certificates; with it every connection is encrypted and every caller
+    /// has a role (`rewind pki` makes an authority).
+    #[arg(long, value_name = "FILE", requires = "certificate", requires = "key")]
+    pub ca: Option<PathBuf>,
+
+    /// This coordinator's certificate.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub certificate: Option<PathBuf>,
+
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub key: Option<PathBuf>,
+
+    /// Tokens of callers without a certificate: `role sha256 comment` a line.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub tokens: Option<PathBuf>,
+
     /// Listen on an address that other machines reach, although nothing is authenticated.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,
 
     /// Write the log to this file instead of standard error.
@@ -47,6 +76,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// The files that identify this coordinator, if connections are to be encrypted.
+    pub fn identity(&self) -> Option<rewind_security::Files> {
+        let (ca, certificate, key) = (self.ca.clone()?, self.certificate.clone()?, self.key.clone()?);
+        Some(rewind_security::Files { ca, certificate, key })
+    }
+
     /// # Errors
     /// Names the file, or the timeout that is out of order.
     pub fn timeouts(&self) -> Result<Timeouts, String> {

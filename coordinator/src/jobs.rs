@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use rewind_artifacts::{ArtifactError, ArtifactStore};
+use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
 use rewind_job::{Digest, JobId, JobStatus};
 use rewind_proto::{
@@ -17,11 +17,11 @@ use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
-use crate::{admission, driver::Driver};
+use crate::{admission::Admission, driver::Driver};
 
 pub struct JobsService {
     pub driver: Driver,
-    pub artifacts: Arc<dyn ArtifactStore>,
+    pub admission: Arc<Admission>,
 }
 
 type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -34,8 +34,8 @@ impl Jobs for JobsService {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<JobName>, Status> {
         let text = request.into_inner().specification;
-        let artifacts = self.artifacts.clone();
-        let specification = tokio::task::spawn_blocking(move || admission::check(&text, &*artifacts))
+        let admission = self.admission.clone();
+        let specification = tokio::task::spawn_blocking(move || admission.check(&text))
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -140,7 +140,7 @@ impl Jobs for JobsService {
 
     async fn get_artifact(&self, request: Request<ArtifactName>) -> Result<Response<Self::GetArtifactStream>, Status> {
         let digest = Digest(request.into_inner().digest);
-        let artifacts = self.artifacts.clone();
+        let artifacts = self.admission.artifacts.clone();
         let bytes = tokio::task::spawn_blocking(move || artifacts.get(&digest))
             .await
             .map_err(|error| Status::internal(error.to_string()))?

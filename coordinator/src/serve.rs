@@ -4,27 +4,29 @@ use std::{
     fs,
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use rewind_artifacts::{ArtifactStore, SharedDirectory};
+use rewind_artifacts::SharedDirectory;
 use rewind_job::Timeouts;
 use rewind_proto::{
     MESSAGE_LIMIT,
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
 };
-use rewind_state::{EmbeddedStore, StateStore};
+use rewind_security::{Authorize, tokens::Tokens};
+use rewind_state::{EmbeddedStore, EtcdOptions, EtcdStore, StateStore};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Server, ServerTlsConfig};
 
 use crate::{
+    admission::Admission,
     config::Config,
     driver::{self, Driver},
     jobs::JobsService,
@@ -37,37 +39,82 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs until SIGTERM or Ctrl-C.
 pub fn serve(config: &Config) -> Result<(), Failure> {
-    if !config.listen.ip().is_loopback() && !config.insecure {
+    let is_open = !config.listen.ip().is_loopback();
+    if is_open && !config.insecure && config.ca.is_none() {
         return Err(format!(
-            "--listen {}: other machines reach this address and nothing is authenticated; add --insecure to do it anyway",
+            "--listen {}: other machines reach this address and nothing is authenticated; give --ca, --certificate and \
+             --key (`rewind pki` makes them), or --insecure to do it anyway",
             config.listen
         )
         .into());
     }
+    if is_open && config.data_roots.is_empty() {
+        return Err(format!(
+            "--listen {}: other machines reach this address, and specifications could name any file; give --data-root",
+            config.listen
+        )
+        .into());
+    }
+    let security = Security::read(config)?;
+    let roots = data_roots(config)?;
     let timeouts = config.timeouts()?;
     fs::create_dir_all(&config.dir).map_err(|error| format!("failed to make {}: {error}", config.dir.display()))?;
-    let store: Arc<dyn StateStore> = Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?);
+    let store: Arc<dyn StateStore> = if config.etcd.is_empty() {
+        Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?)
+    } else {
+        Arc::new(EtcdStore::connect(EtcdOptions::new(config.etcd.clone(), config.etcd_prefix.clone()))?)
+    };
     let artifacts = SharedDirectory::open(config.artifacts.clone().unwrap_or_else(|| config.dir.join("artifacts")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config, timeouts, store, Arc::new(artifacts)))
+    let admission = Admission { artifacts: Arc::new(artifacts), roots };
+    runtime.block_on(run(config, timeouts, store, admission, security))
+}
+
+/// Who may call, and how they prove it.
+struct Security {
+    tls: Option<ServerTlsConfig>,
+    authorize: Authorize,
+}
+
+impl Security {
+    fn read(config: &Config) -> Result<Self, Failure> {
+        let Some(files) = config.identity() else {
+            return Ok(Self { tls: None, authorize: Authorize::nobody_is_asked() });
+        };
+        let tokens = config.tokens.as_deref().map(Tokens::read).transpose()?;
+        let tls = Some(rewind_security::server_tls(&files, tokens.as_ref())?);
+        Ok(Self { tls, authorize: Authorize::new(tokens) })
+    }
+}
+
+fn data_roots(config: &Config) -> Result<Vec<PathBuf>, Failure> {
+    let resolved = config
+        .data_roots
+        .iter()
+        .map(|root| fs::canonicalize(root).map_err(|error| format!("--data-root {}: {error}", root.display()).into()));
+    resolved.collect()
 }
 
 async fn run(
     config: &Config,
     timeouts: Timeouts,
     store: Arc<dyn StateStore>,
-    artifacts: Arc<dyn ArtifactStore>,
+    admission: Admission,
+    security: Security,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("failed to listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
-    let url = config.advertise.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
+    let url = config.advertise.clone().unwrap_or_else(|| {
+        let scheme = if security.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", reachable(address))
+    });
     let meetings = Arc::new(Meetings::default());
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
     let name = replica::unique_address(&url, std::process::id(), started);
     let replica = Replica::new(store.clone(), name, timeouts);
-    let (driver, mut ended) = driver::start(replica, meetings.clone(), artifacts.clone())?;
+    let (driver, mut ended) = driver::start(replica, meetings.clone(), admission.artifacts.clone())?;
     let ticks = tokio::spawn(tick(driver.clone(), timeouts));
     watch_leader(store, driver.clone(), tokio::runtime::Handle::current())?;
     let address_file = config.dir.join("coordinator.addr");
@@ -75,10 +122,15 @@ async fn run(
     tracing::info!(%address, "listening");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let jobs = JobsServer::new(JobsService { driver: driver.clone(), artifacts });
+    let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission) });
     let fleet = FleetServer::new(FleetService::new(driver.clone()));
     let rendezvous = RendezvousServer::new(RendezvousService(meetings));
-    let server = Server::builder()
+    let mut server = Server::builder();
+    if let Some(tls) = security.tls {
+        server = server.tls_config(tls)?;
+    }
+    let server = server
+        .layer(security.authorize)
         .http2_keepalive_interval(Some(timeouts.detection))
         .http2_keepalive_timeout(Some(timeouts.detection))
         .add_service(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))

@@ -1,5 +1,7 @@
 //! The vocabulary of the tests that need more than one room: a real fleet of real processes.
 
+pub mod cluster;
+
 use std::{
     fs,
     path::{Path, PathBuf},

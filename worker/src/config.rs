@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use rewind_job::Timeouts;
+use rewind_security::{ClientTls, Files, SecurityError};
 
 /// Runs the assignments of a coordinator: trains forward, rewinds its own shard, reports facts.
 #[derive(Clone, Debug, Parser)]
@@ -31,6 +32,18 @@ pub struct Config {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub bind: String,
 
+    /// Certificate of the fleet's authority; with it every connection is encrypted.
+    #[arg(long, value_name = "FILE", requires = "certificate", requires = "key")]
+    pub ca: Option<PathBuf>,
+
+    /// This worker's certificate.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub certificate: Option<PathBuf>,
+
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub key: Option<PathBuf>,
+
     /// Timeouts as TOML, the same as the coordinators'.
     #[arg(long, value_name = "FILE")]
     pub timeouts: Option<PathBuf>,
@@ -53,6 +66,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn tls(&self) -> Result<Option<ClientTls>, SecurityError> {
+        let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.certificate, &self.key) else {
+            return Ok(None);
+        };
+        let files = Files { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        rewind_security::client_tls(&files).map(Some)
+    }
+
     /// # Errors
     /// Names the file, or the timeout that is out of order.
     pub fn timeouts(&self) -> Result<Timeouts, String> {

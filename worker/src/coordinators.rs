@@ -7,6 +7,7 @@ use std::{
 
 use rewind_job::Timeouts;
 use rewind_proto::{is_not_leader, leader_in};
+use rewind_security::ClientTls;
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
@@ -15,18 +16,19 @@ use tonic::{
 /// Longest wait for one attempt to connect.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A coordinator's URL that is none.
+/// A coordinator's URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("--coordinator {url}: {source}")]
+#[error("--coordinator {url}: {problem}")]
 pub struct AddressError {
     url: String,
-    source: tonic::transport::Error,
+    problem: String,
 }
 
 /// Where the next session is begun. Clones share what they learn.
 #[derive(Clone)]
 pub struct Coordinators {
     known: Vec<String>,
+    tls: Option<ClientTls>,
     timeouts: Timeouts,
     present: Arc<Mutex<Present>>,
 }
@@ -41,14 +43,14 @@ struct Present {
 impl Coordinators {
     /// # Errors
     /// When one of the URLs is none.
-    pub fn new(known: Vec<String>, timeouts: Timeouts) -> Result<Self, AddressError> {
+    pub fn new(known: Vec<String>, tls: Option<ClientTls>, timeouts: Timeouts) -> Result<Self, AddressError> {
         for url in &known {
-            endpoint(url, &timeouts)?;
+            endpoint(url, tls.as_ref(), &timeouts)?;
         }
         let url = known[0].clone();
-        let channel = endpoint(&url, &timeouts)?.connect_lazy();
+        let channel = endpoint(&url, tls.as_ref(), &timeouts)?.connect_lazy();
         let present = Present { url, next: 1 % known.len(), channel };
-        Ok(Self { known, timeouts, present: Arc::new(Mutex::new(present)) })
+        Ok(Self { known, tls, timeouts, present: Arc::new(Mutex::new(present)) })
     }
 
     /// The coordinator to talk to now.
@@ -69,7 +71,7 @@ impl Coordinators {
                 url
             }
         };
-        if let Ok(endpoint) = endpoint(&url, &self.timeouts) {
+        if let Ok(endpoint) = endpoint(&url, self.tls.as_ref(), &self.timeouts) {
             // A new channel: the old one may hold a connection to a peer that stands still.
             present.channel = endpoint.connect_lazy();
             present.url = url;
@@ -81,9 +83,12 @@ impl Coordinators {
     }
 }
 
-fn endpoint(url: &str, timeouts: &Timeouts) -> Result<Endpoint, AddressError> {
-    let endpoint = Endpoint::from_shared(url.to_owned());
-    let endpoint = endpoint.map_err(|source| AddressError { url: url.to_owned(), source })?;
+fn endpoint(url: &str, tls: Option<&ClientTls>, timeouts: &Timeouts) -> Result<Endpoint, AddressError> {
+    let problem = |problem: String| AddressError { url: url.to_owned(), problem };
+    let endpoint = match tls {
+        Some(tls) => tls.endpoint(url).map_err(|error| problem(error.to_string()))?,
+        None => Endpoint::from_shared(url.to_owned()).map_err(|error| problem(error.to_string()))?,
+    };
     Ok(endpoint
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(timeouts.lease / 2)

@@ -35,6 +35,8 @@ pub enum WorkerError {
     #[error("{0}")]
     Address(#[from] AddressError),
     #[error("{0}")]
+    Security(#[from] rewind_security::SecurityError),
+    #[error("{0}")]
     Timeouts(String),
     #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
@@ -46,7 +48,7 @@ pub enum WorkerError {
 /// is after the round under way, and ends after `drain` at the latest.
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
     let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
-    let coordinators = Coordinators::new(config.coordinators.clone(), timeouts)?;
+    let coordinators = Coordinators::new(config.coordinators.clone(), config.tls()?, timeouts)?;
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(SharedDirectory::open(&config.artifacts)?);
     let (todo, assignments) = mpsc::channel();
     let bench = Bench {
@@ -82,6 +84,20 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
     Ok(())
 }
 
+/// What a call failed with, down to its cause: why a certificate was refused stands at the bottom.
+fn whole(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 enum End {
     Shutdown,
     Lost,
@@ -114,7 +130,7 @@ impl Worker {
                 Err(status) => {
                     // Once is enough: the coordinator may be away for long.
                     if reached {
-                        tracing::warn!("failed to reach the coordinator: {}; trying on", status.message());
+                        tracing::warn!("failed to reach the coordinator: {}; trying on", whole(&status));
                     }
                     reached = false;
                     Some(status)

@@ -44,6 +44,12 @@ pub enum Command {
     Demo(Demo),
     /// Check what this machine has: programs, data, timeouts.
     Doctor(Doctor),
+    /// Make a development authority, certificates for each role, and tokens.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  rewind pki create pki --host coordinator.example\n  rewind pki issue pki --role worker --name worker-7\n  rewind pki token --role operator"
+    )]
+    Pki(Pki),
     /// Draw report.html again from a report.json.
     Page(Page),
 }
@@ -54,6 +60,18 @@ pub struct Where {
     /// Addresses of the coordinators, separated by commas; they win over --dir.
     #[arg(long = "coordinator", value_name = "URL", env = "REWIND_COORDINATOR", value_delimiter = ',')]
     pub coordinators: Vec<String>,
+    /// Certificate of the fleet's authority; with it the connection is encrypted.
+    #[arg(long, value_name = "FILE", env = "REWIND_CA")]
+    pub ca: Option<PathBuf>,
+    /// One's own certificate.
+    #[arg(long, value_name = "FILE", env = "REWIND_CERTIFICATE", requires = "ca", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE", env = "REWIND_KEY", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// File that holds a token, instead of a certificate of one's own.
+    #[arg(long, value_name = "FILE", env = "REWIND_TOKEN_FILE", requires = "ca")]
+    pub token_file: Option<PathBuf>,
     /// Folder of a local fleet, as given to `rewind up`.
     #[arg(long, value_name = "DIR", default_value = ".rewind")]
     pub dir: PathBuf,
@@ -243,6 +261,42 @@ pub struct Doctor {
     /// Print the findings as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Pki {
+    /// Make an authority, and a certificate for each role, in a new folder.
+    Create {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Names and addresses of the coordinators; localhost always is one.
+        #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+        hosts: Vec<String>,
+    },
+    /// Make one more certificate from an authority.
+    Issue {
+        /// Folder of the authority.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// coordinator, worker, operator or viewer.
+        #[arg(long)]
+        role: rewind_security::Role,
+        /// Name of the one who will hold it, and of its files.
+        #[arg(long)]
+        name: String,
+        /// Names and addresses of a coordinator.
+        #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+        hosts: Vec<String>,
+    },
+    /// Make a token; print it once, and the line for the coordinators' tokens file.
+    Token {
+        /// worker, operator or viewer.
+        #[arg(long)]
+        role: rewind_security::Role,
+        /// Written behind it in the tokens file.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
 }
 
 #[derive(Debug, Args)]

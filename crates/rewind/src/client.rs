@@ -11,8 +11,10 @@ use rewind_proto::{
     MESSAGE_LIMIT, from_json, is_not_leader, leader_in,
     v1::{ArtifactName, JobName, JobUpdate, ListRequest, SubmitRequest, TaskStatus, jobs_client::JobsClient},
 };
+use rewind_security::{Bearer, ClientTls, Files, SecurityError};
 use tonic::{
     Code, Status, Streaming,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 
@@ -23,8 +25,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ELECTION: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(200);
 
+type Jobs = JobsClient<InterceptedService<Channel, Bearer>>;
+
+/// How this program proves who asks.
+#[derive(Clone)]
+struct Access {
+    tls: Option<ClientTls>,
+    bearer: Bearer,
+}
+
+impl Access {
+    fn read(at: &Where) -> Result<Self, Error> {
+        let usage = |error: SecurityError| Error::Usage(error.to_string());
+        let tls = match (&at.ca, &at.certificate, &at.key) {
+            (Some(ca), Some(certificate), Some(key)) => {
+                let files = Files { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+                Some(rewind_security::client_tls(&files).map_err(usage)?)
+            }
+            (Some(ca), ..) => Some(rewind_security::client_tls_for_token(ca).map_err(usage)?),
+            _ => None,
+        };
+        let bearer = at.token_file.as_deref().map(Bearer::read).transpose().map_err(usage)?;
+        Ok(Self { tls, bearer: bearer.unwrap_or_else(Bearer::none) })
+    }
+
+    /// As on a machine of one's own.
+    fn none() -> Self {
+        Self { tls: None, bearer: Bearer::none() }
+    }
+}
+
 pub struct Client {
-    jobs: JobsClient<Channel>,
+    jobs: Jobs,
+    access: Access,
     /// Of the coordinator that is asked.
     address: String,
     addresses: Vec<String>,
@@ -48,37 +81,40 @@ pub fn address_in(dir: &Path) -> Result<String, Error> {
     let text = std::fs::read_to_string(dir.join("coordinator.addr")).unwrap_or_default();
     match text.trim() {
         "" => Err(Error::NoFleet { dir: dir.to_owned() }),
-        address => Ok(with_scheme(address)),
+        address => Ok(with_scheme(address, "http")),
     }
 }
 
-fn with_scheme(address: &str) -> String {
-    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+fn with_scheme(address: &str, scheme: &str) -> String {
+    if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") }
 }
 
 impl Client {
     /// Connects to the coordinators that the user named, or to the one of a local fleet.
     pub async fn connect(at: &Where) -> Result<Self, Error> {
+        let access = Access::read(at)?;
         if at.coordinators.is_empty() {
-            return match Self::connect_to(&address_in(&at.dir)?).await {
+            return match Self::connect_to_one(vec![address_in(&at.dir)?], access).await {
                 // The file outlives a fleet that was killed.
                 Err(Error::Unreachable { .. }) => Err(Error::NoFleet { dir: at.dir.clone() }),
                 other => other,
             };
         }
-        Self::connect_to_one(at.coordinators.iter().map(|address| with_scheme(address)).collect()).await
+        let scheme = if access.tls.is_some() { "https" } else { "http" };
+        let addresses = at.coordinators.iter().map(|address| with_scheme(address, scheme));
+        Self::connect_to_one(addresses.collect(), access).await
     }
 
     pub async fn connect_to(address: &str) -> Result<Self, Error> {
-        Self::connect_to_one(vec![address.to_owned()]).await
+        Self::connect_to_one(vec![address.to_owned()], Access::none()).await
     }
 
     /// Connects to the first of them that answers.
-    async fn connect_to_one(addresses: Vec<String>) -> Result<Self, Error> {
+    async fn connect_to_one(addresses: Vec<String>, access: Access) -> Result<Self, Error> {
         let mut problem = Error::Address { text: String::new() };
         for address in &addresses {
-            match jobs_at(address).await {
-                Ok(jobs) => return Ok(Self { jobs, address: address.clone(), addresses }),
+            match jobs_at(address, &access).await {
+                Ok(jobs) => return Ok(Self { jobs, access, address: address.clone(), addresses }),
                 Err(error @ Error::Address { .. }) => return Err(error),
                 Err(error) => problem = error,
             }
@@ -87,7 +123,7 @@ impl Client {
     }
 
     /// Makes a call; of several coordinators, to the one that leads.
-    async fn call<T, F>(&mut self, job: Option<&JobId>, call: impl Fn(JobsClient<Channel>) -> F) -> Result<T, Error>
+    async fn call<T, F>(&mut self, job: Option<&JobId>, call: impl Fn(Jobs) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
@@ -110,7 +146,7 @@ impl Client {
             if address == self.address || !stands_by {
                 tokio::time::sleep(AGAIN).await;
             }
-            if let Ok(jobs) = jobs_at(&address).await {
+            if let Ok(jobs) = jobs_at(&address, &self.access).await {
                 (self.jobs, self.address) = (jobs, address);
             }
         }
@@ -222,16 +258,18 @@ pub enum Wish {
     Resume,
 }
 
-async fn jobs_at(address: &str) -> Result<JobsClient<Channel>, Error> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|_| Error::Address { text: address.to_owned() })?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true);
+async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
+    let endpoint = match &access.tls {
+        Some(tls) => tls.endpoint(address).map_err(|error| Error::Usage(error.to_string()))?,
+        None => Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address { text: address.to_owned() })?,
+    };
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
     let channel = endpoint
         .connect()
         .await
         .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: deepest(&error) })?;
-    Ok(JobsClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+    let jobs = JobsClient::with_interceptor(channel, access.bearer.clone());
+    Ok(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
 }
 
 fn name_of(job: &JobId) -> JobName {
@@ -258,7 +296,11 @@ fn understood<T>(answer: Result<T, rewind_proto::WireError>) -> Result<T, Error>
 }
 
 fn refused(address: &str, job: Option<&JobId>, status: &Status) -> Error {
-    let message = status.message().to_owned();
+    let mut message = status.message().to_owned();
+    if let Some(source) = std::error::Error::source(status) {
+        // Why a certificate was refused stands at the bottom.
+        message = format!("{message}: {}", deepest(source));
+    }
     match (status.code(), job) {
         (Code::InvalidArgument, None) => Error::Specification(message),
         (Code::NotFound, Some(job)) => Error::NoJob { job: job.0.clone() },
@@ -291,7 +333,7 @@ mod tests {
 
     #[test]
     fn addresses_may_lack_their_scheme() {
-        assert_eq!(with_scheme("127.0.0.1:1"), "http://127.0.0.1:1");
-        assert_eq!(with_scheme("https://c"), "https://c");
+        assert_eq!(with_scheme("127.0.0.1:1", "http"), "http://127.0.0.1:1");
+        assert_eq!(with_scheme("https://c", "http"), "https://c");
     }
 }

@@ -34,6 +34,7 @@ async fn main() -> ExitCode {
         Command::Report(report) => commands::report::run(report).await,
         Command::Demo(demo) => commands::demo::run(demo).await,
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
+        Command::Pki(pki) => commands::pki::run(pki),
         Command::Page(page) => commands::report::page(&page),
     };
     match result {

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod doctor;
 mod follow;
 pub mod jobs;
+pub mod pki;
 pub mod report;
 mod search;
 pub mod submit;

@@ -1,0 +1,302 @@
+//! A cluster of real processes: etcd, several coordinators that lead or stand by, workers; everything over TLS.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rewind_job::{JobState, JobStatus, Report};
+use rewind_state::etcd_process::Etcd;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{complaint, program, report_in, repository};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub struct Cluster {
+    pub folder: TempDir,
+    pub etcd: Etcd,
+    coordinators: Vec<String>,
+    programs: BTreeMap<String, Running>,
+}
+
+struct Running {
+    command: Vec<String>,
+    child: Option<Child>,
+    frozen: bool,
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Cluster {
+    /// Starts everything and waits until all workers have joined.
+    pub fn start(etcd_members: usize, coordinators: usize, workers: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let etcd = Etcd::start(etcd_members);
+        let urls = (0..coordinators).map(|_| format!("https://127.0.0.1:{}", free_port())).collect();
+        let mut cluster = Self { folder, etcd, coordinators: urls, programs: BTreeMap::new() };
+        let made = cluster.rewind(&["pki", "create", cluster.path("pki").to_str().expect("printable")]);
+        assert!(made.status.success(), "{}", complaint(&made));
+        for index in 0..coordinators {
+            let arguments = cluster.coordinator_arguments(index);
+            cluster.launch(&format!("coordinator-{}", index + 1), arguments);
+        }
+        for number in 1..=workers {
+            let name = format!("worker-{number}");
+            let arguments = cluster.worker_arguments(&name);
+            cluster.launch(&name, arguments);
+        }
+        cluster.eventually("all workers have joined", |cluster| {
+            let joined = |n: &str| cluster.log(n).contains("session began");
+            (1..=workers).all(|number| joined(&format!("worker-{number}"))).then_some(())
+        });
+        cluster
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn identity(&self, role: &str) -> Vec<String> {
+        let file = |name: String| self.path("pki").join(name).display().to_string();
+        vec![
+            "--ca".into(),
+            file("ca.pem".into()),
+            "--certificate".into(),
+            file(format!("{role}.pem")),
+            "--key".into(),
+            file(format!("{role}.key")),
+        ]
+    }
+
+    fn coordinator_arguments(&self, index: usize) -> Vec<String> {
+        let address = self.coordinators[index].trim_start_matches("https://").to_owned();
+        let dir = self.path(&format!("coordinator-{}", index + 1)).display().to_string();
+        let mut arguments: Vec<String> = vec!["rewind-coordinator".into(), "--listen".into(), address];
+        arguments.extend(["--dir".into(), dir, "--artifacts".into(), self.path("artifacts").display().to_string()]);
+        arguments.extend(["--etcd".into(), self.etcd.endpoints().join(",")]);
+        arguments.extend(["--data-root".into(), repository().display().to_string()]);
+        arguments.extend(self.identity("coordinator"));
+        arguments
+    }
+
+    fn worker_arguments(&self, name: &str) -> Vec<String> {
+        let mut arguments: Vec<String> = vec!["rewind-worker".into(), "--name".into(), name.into()];
+        arguments.extend(["--coordinator".into(), self.coordinators.join(",")]);
+        arguments.extend(["--artifacts".into(), self.path("artifacts").display().to_string()]);
+        arguments.extend(["--flight-records".into(), self.path("flights").display().to_string()]);
+        arguments.extend(self.identity("worker"));
+        arguments
+    }
+
+    fn launch(&mut self, name: &str, mut command: Vec<String>) {
+        command.extend(["--log-file".into(), self.path(&format!("{name}.log")).display().to_string()]);
+        command.push("--die-with-parent".into());
+        self.programs.insert(name.to_owned(), Running { command, child: None, frozen: false });
+        self.restart(name);
+    }
+
+    /// Starts a program that is not running.
+    pub fn restart(&mut self, name: &str) {
+        let running = self.programs.get_mut(name).expect("it was launched");
+        let child = Command::new(program(&running.command[0]))
+            .args(&running.command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        running.child = Some(child);
+        running.frozen = false;
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.programs.keys().cloned().collect()
+    }
+
+    fn signal(&self, name: &str, signal: Signal) {
+        let child = self.programs[name].child.as_ref().expect("it runs");
+        let pid = Pid::from_raw(child.id() as i32).expect("a process has a number");
+        // A worker may have ended by itself.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        let running = self.programs.get_mut(name).expect("it was launched");
+        if let Some(mut child) = running.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and its end; returns how long that took.
+    pub fn terminate(&mut self, name: &str) -> Duration {
+        let begun = Instant::now();
+        self.signal(name, Signal::TERM);
+        let mut child = self.programs.get_mut(name).and_then(|running| running.child.take()).expect("it runs");
+        let status = child.wait().expect("it ends");
+        assert!(status.success(), "{name}: {status}");
+        begun.elapsed()
+    }
+
+    pub fn freeze(&mut self, name: &str) {
+        self.signal(name, Signal::STOP);
+        self.programs.get_mut(name).expect("it was launched").frozen = true;
+    }
+
+    pub fn thaw(&mut self, name: &str) {
+        self.signal(name, Signal::CONT);
+        self.programs.get_mut(name).expect("it was launched").frozen = false;
+    }
+
+    /// Starts again what has ended by itself.
+    pub fn supervise(&mut self) {
+        for name in self.names() {
+            let child = self.programs.get_mut(&name).and_then(|running| running.child.as_mut());
+            if child.is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                self.restart(&name);
+            }
+        }
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// The coordinator that led last, and its term.
+    pub fn leader(&self) -> (String, u64) {
+        let terms = self.names().into_iter().filter(|name| name.starts_with("coordinator")).filter_map(|name| {
+            let log = self.log(&name);
+            let line = log.lines().rev().find(|line| line.contains("leads term="))?;
+            let term = line.rsplit("term=").next()?.trim().parse().ok()?;
+            Some((term, name))
+        });
+        let (term, name) = terms.max().expect("somebody led");
+        (name, term)
+    }
+
+    /// `rewind` as an operator.
+    pub fn rewind(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program("rewind"));
+        command.args(arguments).current_dir(repository()).stdin(Stdio::null());
+        if arguments[0] != "pki" {
+            command.arg("--coordinator").arg(self.coordinators.join(",")).args(self.identity("operator"));
+        }
+        command.output().expect("rewind runs")
+    }
+
+    /// `rewind` with these files instead of an operator's.
+    pub fn rewind_as(&self, role: Option<&str>, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program("rewind"));
+        command.args(arguments).arg("--coordinator").arg(self.coordinators.join(",")).stdin(Stdio::null());
+        match role {
+            Some(role) => command.args(self.identity(role)),
+            None => command.arg("--ca").arg(self.path("pki").join("ca.pem")),
+        };
+        command.output().expect("rewind runs")
+    }
+
+    pub fn coordinator_url(&self, index: usize) -> &str {
+        &self.coordinators[index]
+    }
+
+    pub fn submit(&self, specification: &str) -> String {
+        let file = self.path("specification.toml");
+        fs::write(&file, specification).expect("writes");
+        let output = self.rewind(&["submit", file.to_str().expect("printable")]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// None while no coordinator answers.
+    pub fn status(&self, job: &str) -> Option<JobStatus> {
+        let output = self.rewind(&["jobs", "--json"]);
+        let jobs: Vec<JobStatus> = serde_json::from_slice(&output.stdout).ok()?;
+        jobs.into_iter().find(|status| status.job.0 == job)
+    }
+
+    /// Waits until a round of a step is committed.
+    pub fn wait_for_round(&mut self, job: &str, step: u32, round: u32) {
+        self.eventually("a round is committed", |cluster| {
+            let committed = cluster.status(job)?.committed?;
+            ((committed.0.0, committed.1.0) >= (step, round)).then_some(())
+        });
+    }
+
+    /// Waits until a job ends well; returns its report.
+    pub fn report(&mut self, job: &str) -> Report {
+        let status = self.eventually("the job ends", |cluster| cluster.status(job).filter(|s| s.state.is_final()));
+        assert_eq!(status.state, JobState::Finished, "{}", status.reason);
+        let out = self.path(&format!("report-{job}"));
+        let output = self.rewind(&["report", job, "--out", out.to_str().expect("printable")]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        report_in(&out)
+    }
+
+    /// What was decided about a job.
+    pub fn events(&self, job: &str) -> String {
+        String::from_utf8_lossy(&self.rewind(&["events", job]).stdout).into_owned()
+    }
+
+    /// Waits for a state, never for a time.
+    pub fn eventually<T>(&mut self, what: &str, state: impl Fn(&Self) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(value) = state(self) {
+                return value;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn logs(&self) -> String {
+        let tail = |name: &String| {
+            let log = self.log(name);
+            let lines: Vec<&str> = log.lines().collect();
+            format!("== {name}\n{}\n", lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        self.names().iter().map(tail).collect()
+    }
+
+    pub fn artifacts(&self) -> PathBuf {
+        self.path("artifacts")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for name in self.names() {
+            self.kill(&name);
+        }
+    }
+}
+
+/// Weights of all steps, to compare bits.
+pub fn bits(report: &Report) -> Vec<(String, String)> {
+    let measured = report.pretrained.iter().chain(&report.retrain).chain(&report.methods);
+    measured.map(|measured| (measured.name.clone(), measured.weights.0.clone())).collect()
+}
+
+/// Every artifact of a folder, with its size.
+pub fn artifacts_in(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(artifacts_in(&entry.path()));
+        } else if let Ok(metadata) = entry.metadata() {
+            found.push((entry.path(), metadata.len()));
+        }
+    }
+    found.sort();
+    found
+}

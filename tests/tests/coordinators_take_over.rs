@@ -1,0 +1,91 @@
+//! Several coordinators on etcd, everything over TLS: one leads, and its death or standstill costs no round.
+
+use std::time::{Duration, Instant};
+
+use rewind_tests::{
+    cluster::{Cluster, bits},
+    complaint, small_job,
+};
+
+#[test]
+fn another_coordinator_takes_over_and_the_gang_goes_on() {
+    let mut cluster = Cluster::start(1, 2, 2);
+    let undisturbed = cluster.submit(&small_job(2));
+    let expected = bits(&cluster.report(&undisturbed));
+
+    // Killed.
+    let job = cluster.submit(&small_job(2));
+    cluster.wait_for_round(&job, 0, 2);
+    let (leader, term) = cluster.leader();
+    cluster.kill(&leader);
+    let begun = Instant::now();
+    cluster.eventually("another coordinator leads", |cluster| (cluster.leader().1 > term).then_some(()));
+    println!("a killed leader was replaced after {:?} (lease 3 s)", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    cluster.restart(&leader);
+    let report = cluster.report(&job);
+    assert_eq!(bits(&report), expected);
+    let generations: Vec<u64> = report.events.iter().map(|event| event.generation.0).collect();
+    assert!(generations.iter().all(|generation| *generation <= 1), "{}", cluster.events(&job));
+
+    // Frozen: it does not know that it leads no more, and nothing it does then counts.
+    let job = cluster.submit(&small_job(2));
+    cluster.wait_for_round(&job, 0, 2);
+    let (leader, term) = cluster.leader();
+    cluster.freeze(&leader);
+    cluster.eventually("another coordinator leads", |cluster| (cluster.leader().1 > term).then_some(()));
+    cluster.wait_for_round(&job, 0, 3);
+    cluster.thaw(&leader);
+    cluster.eventually("the old leader stands by", |cluster| {
+        cluster
+            .log(&leader)
+            .lines()
+            .rev()
+            .find(|line| line.contains("stands by: ") || line.contains("leads term="))
+            .filter(|line| line.contains("stands by: "))
+            .map(drop)
+    });
+    let report = cluster.report(&job);
+    assert_eq!(bits(&report), expected);
+
+    // Told to end: it resigns, and nobody waits for its lease.
+    let (leader, term) = cluster.leader();
+    let job = cluster.submit(&small_job(2));
+    cluster.wait_for_round(&job, 0, 1);
+    let begun = Instant::now();
+    cluster.terminate(&leader);
+    cluster.eventually("another coordinator leads", |cluster| (cluster.leader().1 > term).then_some(()));
+    println!("a leader that was told to end was replaced after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(bits(&cluster.report(&job)), expected);
+
+    // Roles.
+    cluster.restart(&leader);
+    let viewed = cluster.rewind_as(Some("viewer"), &["jobs"]);
+    assert!(viewed.status.success(), "{}", complaint(&viewed));
+    let refused = cluster.rewind_as(Some("viewer"), &["cancel", "job-1"]);
+    assert!(!refused.status.success() && complaint(&refused).contains("viewer"), "{}", complaint(&refused));
+    let refused = cluster.rewind_as(Some("worker"), &["jobs"]);
+    assert!(!refused.status.success(), "a worker does not list jobs");
+    let refused = cluster.rewind_as(None, &["jobs"]);
+    assert!(!refused.status.success(), "nobody is not answered");
+}
+
+#[test]
+fn an_outage_of_etcd_stops_commits_and_nothing_else() {
+    let mut cluster = Cluster::start(1, 2, 2);
+    let undisturbed = cluster.submit(&small_job(2));
+    let expected = bits(&cluster.report(&undisturbed));
+    let job = cluster.submit(&small_job(2));
+    cluster.wait_for_round(&job, 0, 2);
+    cluster.etcd.kill_member(0);
+    let (leader, _) = cluster.leader();
+    cluster.eventually("the leader notices", |cluster| {
+        cluster.log(&leader).contains("the state store is away").then_some(())
+    });
+    cluster.etcd.start_member(0);
+    let report = cluster.report(&job);
+    assert_eq!(bits(&report), expected);
+    let generations: Vec<u64> = report.events.iter().map(|event| event.generation.0).collect();
+    assert!(generations.iter().all(|generation| *generation <= 1), "{}", cluster.events(&job));
+}
