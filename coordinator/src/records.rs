@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rewind_control::{Change, StoredJob, TaskRecord};
 use rewind_job::{Digest, JobEvent, JobId, Manifest, Report, Round, StepIndex, StepWeights, Term};
 use rewind_state::{StateStore, StoreError, Version, Write};
+use rewind_telemetry::fail_point;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
@@ -64,7 +65,14 @@ impl Records {
             writes.insert(key.clone(), Write { key, value, expected });
         }
         let writes: Vec<Write> = writes.into_values().collect();
+        let commits = changes.iter().any(|change| matches!(change, Change::Manifest(..)));
+        if commits {
+            fail_point("before-commit");
+        }
         self.store.write(self.term, &writes)?;
+        if commits {
+            fail_point("after-commit");
+        }
         for write in writes {
             match (write.value, is_written_once(&write.key)) {
                 (Some(_), true) => {}

@@ -106,9 +106,12 @@ impl Cluster {
 
     /// Starts a program that is not running.
     pub fn restart(&mut self, name: &str) {
+        let fail_points = self.fail_points(name);
+        fs::create_dir_all(&fail_points).expect("a folder");
         let running = self.programs.get_mut(name).expect("it was launched");
         let child = Command::new(program(&running.command[0]))
             .args(&running.command[1..])
+            .env("REWIND_FAIL_POINTS", fail_points)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -116,6 +119,25 @@ impl Cluster {
             .expect("it starts");
         running.child = Some(child);
         running.frozen = false;
+    }
+
+    fn fail_points(&self, name: &str) -> PathBuf {
+        self.path("fail-points").join(name)
+    }
+
+    /// The program is to kill (or `stop`) itself where it comes to this point. Returns whether it did within `time`.
+    pub fn fails_at(&mut self, name: &str, point: &str, wish: &str, time: Duration) -> bool {
+        let file = self.fail_points(name).join(point);
+        fs::write(&file, wish).expect("writes");
+        let begun = Instant::now();
+        while file.exists() && begun.elapsed() < time {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let hit = fs::remove_file(&file).is_err();
+        if hit && wish == "stop" {
+            self.programs.get_mut(name).expect("it was launched").frozen = true;
+        }
+        hit
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -158,11 +180,14 @@ impl Cluster {
         self.programs.get_mut(name).expect("it was launched").frozen = false;
     }
 
-    /// Starts again what has ended by itself.
+    /// Lets go on what is frozen, and starts again what has ended.
     pub fn supervise(&mut self) {
         for name in self.names() {
+            if self.programs[&name].frozen {
+                self.thaw(&name);
+            }
             let child = self.programs.get_mut(&name).and_then(|running| running.child.as_mut());
-            if child.is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+            if child.is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
                 self.restart(&name);
             }
         }

@@ -9,6 +9,7 @@ use rewind_artifacts::{ArtifactStore, Shard};
 use rewind_job::{
     Assignment, Generation, JobId, Progress, Round, RoundDone, RoundRecord, StepIndex, StepOutcome, WorkerEvent,
 };
+use rewind_telemetry::fail_point;
 use rewind_unlearning::{Commit, UnlearningError};
 
 use crate::link::{EndedBy, Link};
@@ -41,6 +42,7 @@ impl RoundCommitter {
             let (generation, rank) = (assignment.generation, assignment.rank);
             std::thread::spawn(move || {
                 for (shard, mut done) in todo {
+                    fail_point("checkpoint");
                     match shard.to_bytes().and_then(|bytes| artifacts.put(&bytes)) {
                         Ok(digest) => done.shard = digest,
                         Err(error) => {
@@ -49,6 +51,7 @@ impl RoundCommitter {
                             return;
                         }
                     }
+                    fail_point("durable");
                     link.tell(WorkerEvent::ShardDurable { job: job.clone(), generation, rank, round: Box::new(done) });
                 }
             })

@@ -17,3 +17,4 @@ mod rendezvous;
 mod report;
 mod run;
 mod task;
+mod watched;

@@ -1,5 +1,7 @@
 //! Logs, the same in every program.
 
+mod fail_points;
+
 use std::{
     fs::OpenOptions,
     io::{self, IsTerminal},
@@ -7,6 +9,7 @@ use std::{
     sync::Mutex,
 };
 
+pub use fail_points::{FAIL_POINTS, fail_point};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// Environment variable that chooses what is logged: `debug`, `rewind_worker=trace,info`, …
