@@ -83,7 +83,7 @@ fn bucket_and_prefix(location: &str) -> Result<(&str, Path), String> {
     let rest = location.strip_prefix("s3://").ok_or_else(expected)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    if bucket.is_empty() || !bucket.bytes().all(is_name) || prefix.contains(['?', '#']) {
+    if bucket.is_empty() || !bucket.bytes().all(is_name) || prefix.starts_with('/') || prefix.contains(['?', '#']) {
         return Err(expected());
     }
     let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|error| error.to_string())?;

@@ -21,9 +21,9 @@ const SHORT: Patience = Patience {
 };
 
 /// What a call failed with, and that it took no longer than `limit`.
-fn failure<T>(limit: Duration, call: impl FnOnce() -> Result<T, ArtifactError>) -> (String, bool) {
+fn failure<T: fmt::Debug>(limit: Duration, call: impl FnOnce() -> Result<T, ArtifactError>) -> (String, bool) {
     let begun = Instant::now();
-    let error = call().err().expect("fails");
+    let error = call().expect_err("fails");
     assert!(begun.elapsed() < limit, "took {:?}: {error}", begun.elapsed());
     assert!(!format!("{error} {error:?}").contains(SECRET), "tells no secret: {error}");
     (error.to_string(), error.is_retryable())

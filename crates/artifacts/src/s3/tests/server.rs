@@ -14,7 +14,14 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use rewind_job::Digest;
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s::{
+    S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::SimpleAuth,
+    path::S3Path,
+    s3_error,
+    service::S3ServiceBuilder,
+};
 use tokio::runtime::Runtime;
 
 use crate::s3::{Patience, S3};
@@ -44,6 +51,7 @@ impl Server {
     fn serve(&mut self, listener: TcpListener) {
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(self.folder.path()).expect("opens the folder"));
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        service.set_access(OneBucket);
         let service = service.build();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("starts");
@@ -109,6 +117,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Whoever signs may do anything in the one bucket. (By itself the server makes a bucket that is put to.)
+struct OneBucket;
+
+#[async_trait::async_trait]
+impl S3Access for OneBucket {
+    async fn check(&self, request: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if request.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "a signature is required"));
+        }
+        match request.s3_path() {
+            S3Path::Bucket { bucket } | S3Path::Object { bucket, .. } if &**bucket != BUCKET => {
+                Err(s3_error!(NoSuchBucket, "the bucket does not exist"))
+            }
+            _ => Ok(()),
         }
     }
 }
