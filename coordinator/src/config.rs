@@ -25,9 +25,10 @@ pub struct Config {
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
 
-    /// Folder of the artifact store, shared with all workers [default: DIR/artifacts].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts: Option<PathBuf>,
+    /// Artifact store, shared with all workers: a folder, or s3://bucket/prefix with the usual AWS_* variables
+    /// [default: DIR/artifacts].
+    #[arg(long, value_name = "DIR|URL")]
+    pub artifacts: Option<String>,
 
     /// Keep the state in etcd instead of a file: several coordinators with the same endpoints lead or stand by.
     #[arg(long = "etcd", value_name = "URL", value_delimiter = ',')]

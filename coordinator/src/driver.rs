@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rewind_artifacts::ArtifactStore;
@@ -277,12 +277,14 @@ impl Actor {
     }
 
     /// Beside the driver's thread: a store may be slow.
-    fn delete(&self, artifact: rewind_job::Digest, _decided: Now) {
+    fn delete(&self, artifact: rewind_job::Digest, decided: Now) {
         let (artifacts, messages) = (self.artifacts.clone(), self.messages.clone());
         let delete = move || {
-            match artifacts.delete(&artifact) {
-                Ok(()) => tracing::debug!(%artifact, "deleted"),
-                // It stays; a later sweep may find it.
+            let decided = UNIX_EPOCH + Duration::from_millis(decided.0);
+            match artifacts.delete_if_older(&artifact, decided) {
+                Ok(true) => tracing::debug!(%artifact, "deleted"),
+                Ok(false) => tracing::debug!(%artifact, "was written again, or is gone: it is left alone"),
+                // It stays, and costs its space.
                 Err(error) => tracing::warn!("{error}"),
             }
             if let Some(messages) = messages.upgrade() {

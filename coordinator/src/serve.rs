@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rewind_artifacts::SharedDirectory;
 use rewind_job::Timeouts;
 use rewind_proto::{
     MESSAGE_LIMIT,
@@ -64,9 +63,10 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     } else {
         Arc::new(EtcdStore::connect(EtcdOptions::new(config.etcd.clone(), config.etcd_prefix.clone()))?)
     };
-    let artifacts = SharedDirectory::open(config.artifacts.clone().unwrap_or_else(|| config.dir.join("artifacts")))?;
+    let beside = config.dir.join("artifacts").display().to_string();
+    let artifacts = rewind_artifacts::open(config.artifacts.as_deref().unwrap_or(&beside))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let admission = Admission { artifacts: Arc::new(artifacts), roots };
+    let admission = Admission { artifacts, roots };
     runtime.block_on(run(config, timeouts, store, admission, security))
 }
 

@@ -20,9 +20,10 @@ pub struct Config {
     )]
     pub coordinators: Vec<String>,
 
-    /// Folder of the artifact store, shared by all workers and the coordinator.
-    #[arg(long, value_name = "DIR")]
-    pub artifacts: PathBuf,
+    /// Artifact store, shared by all workers and coordinators: a folder, or s3://bucket/prefix with the usual AWS_*
+    /// variables.
+    #[arg(long, value_name = "DIR|URL")]
+    pub artifacts: String,
 
     /// Name of this worker, unique in its fleet.
     #[arg(long, value_name = "NAME")]

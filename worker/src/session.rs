@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use rewind_artifacts::{ArtifactStore, SharedDirectory};
 use rewind_collective::RendezvousStore;
 use rewind_job::{Assignment, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working};
 use rewind_proto::{MESSAGE_LIMIT, v1::fleet_client::FleetClient};
@@ -49,7 +48,7 @@ pub enum WorkerError {
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
     let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
     let coordinators = Coordinators::new(config.coordinators.clone(), config.tls()?, timeouts)?;
-    let artifacts: Arc<dyn ArtifactStore> = Arc::new(SharedDirectory::open(&config.artifacts)?);
+    let artifacts = rewind_artifacts::open(&config.artifacts)?;
     let (todo, assignments) = mpsc::channel();
     let bench = Bench {
         artifacts,

@@ -1,30 +1,63 @@
-//! Files under the SHA-256 of their bytes, in a directory that all programs share.
+//! Bytes by the SHA-256 of them, wherever they are.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use rewind_job::Digest;
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
-use crate::ArtifactError;
+use crate::{ArtifactError, S3, SharedDirectory};
 
-/// Bytes by their digest. Storing the same bytes twice is no error.
+/// Bytes by their digest. Calls block for a bounded time, and every thread may make them.
+///
+/// An artifact that is needed no more is doomed first and deleted later, with [`ArtifactStore::delete_if_older`] than
+/// the time of the decision: whoever puts the same bytes meanwhile keeps them. Times are those of the writers' clocks in
+/// a directory and of the server's in S3: clocks that differ from the one that decides ask for an earlier `before`.
 pub trait ArtifactStore: Send + Sync {
-    /// Makes `bytes` durable. On return another process can read them, and a crash does not lose them.
+    /// Makes `bytes` durable. On return another process can read them, a crash does not lose them, and they are last
+    /// written now, even if they were there before.
     fn put(&self, bytes: &[u8]) -> Result<Digest, ArtifactError>;
 
     /// # Errors
     /// [`ArtifactError::Missing`], or [`ArtifactError::Altered`] when the bytes no longer fit their digest.
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, ArtifactError>;
 
-    fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError>;
+    /// Deletes an artifact that was last written before `before`; false when it is not there, or was put since.
+    fn delete_if_older(&self, digest: &Digest, before: SystemTime) -> Result<bool, ArtifactError>;
 
-    /// Deleting what is not there is no error.
-    fn delete(&self, digest: &Digest) -> Result<(), ArtifactError>;
+    /// All artifacts that are whole, in the order of their digests.
+    fn list(&self) -> Result<Vec<Stored>, ArtifactError>;
+}
+
+/// An artifact at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub digest: Digest,
+    pub last_written: SystemTime,
+    pub bytes: u64,
+}
+
+/// Opens the store at a folder's path, `file:///folder` or `s3://bucket/prefix`; see [`S3::open`] for its variables.
+///
+/// # Errors
+/// Names the location and what is wrong with it. Nothing is asked of an S3 server yet.
+pub fn open(location: &str) -> Result<Arc<dyn ArtifactStore>, ArtifactError> {
+    let refuse = |problem: String| ArtifactError::Location { location: location.to_owned(), problem };
+    match location.split_once("://") {
+        None if location.is_empty() => Err(refuse("it is empty".into())),
+        None => Ok(Arc::new(SharedDirectory::open(location)?)),
+        Some(("s3", _)) => Ok(Arc::new(S3::open(location, environment())?)),
+        Some(("file", _)) => {
+            let url = Url::parse(location).map_err(|error| refuse(error.to_string()))?;
+            let path = url.to_file_path().map_err(|()| refuse("a file:// location is file:///folder".into()))?;
+            Ok(Arc::new(SharedDirectory::open(path)?))
+        }
+        Some((scheme, _)) => Err(refuse(format!("{scheme}:// is neither file:// nor s3://"))),
+    }
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// SHA-256 in hexadecimal.
@@ -32,152 +65,54 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest(hex::encode(Sha256::digest(bytes)))
 }
 
-/// A directory as artifact store: `ab/abcdef…`, written beside its place and renamed.
-#[derive(Clone, Debug)]
-pub struct SharedDirectory {
-    root: PathBuf,
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-impl SharedDirectory {
-    /// Opens a store, and makes its directory when there is none.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
-        let root = root.into();
-        fs::create_dir_all(&root).map_err(io_error("make", &root))?;
-        Ok(Self { root })
-    }
-
-    fn path_of(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
-        let text = &digest.0;
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err(ArtifactError::BadDigest(text.clone()));
-        }
-        Ok(self.root.join(&text[..2]).join(text))
-    }
+/// An artifact's folder and name in it, both relative to the store. No digest leaves the store.
+pub(crate) fn place_of(digest: &Digest) -> Result<(&str, &str), ArtifactError> {
+    let name = &digest.0;
+    if is_digest(name) { Ok((&name[..2], name)) } else { Err(ArtifactError::BadDigest(name.clone())) }
 }
 
-impl ArtifactStore for SharedDirectory {
-    fn put(&self, bytes: &[u8]) -> Result<Digest, ArtifactError> {
-        let digest = digest_of(bytes);
-        let path = self.path_of(&digest)?;
-        let folder = path.parent().expect("path_of puts every artifact into a folder");
-        // An altered file at this place is replaced.
-        if self.get(&digest).is_err() {
-            fs::create_dir_all(folder).map_err(io_error("make", folder))?;
-            // Workers of other users share the directory: the umask alone decides who may read.
-            let mut file = tempfile::Builder::new()
-                .permissions(fs::Permissions::from_mode(0o666))
-                .tempfile_in(folder)
-                .map_err(io_error("write", folder))?;
-            file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", &path))?;
-            file.persist(&path).map_err(|error| io_error("write", &path)(error.error))?;
-        }
-        // Also for a file that was found: its writer may not have come this far yet.
-        for folder in [folder, &self.root] {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))?;
-        }
-        Ok(digest)
+/// The bytes, if they fit their digest.
+pub(crate) fn verified(
+    digest: &Digest,
+    bytes: Vec<u8>,
+    place: impl FnOnce() -> String,
+) -> Result<Vec<u8>, ArtifactError> {
+    let found = digest_of(&bytes);
+    if &found == digest {
+        Ok(bytes)
+    } else {
+        Err(ArtifactError::Altered { digest: digest.clone(), found, place: place() })
     }
-
-    fn get(&self, digest: &Digest) -> Result<Vec<u8>, ArtifactError> {
-        let path = self.path_of(digest)?;
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ArtifactError::Missing(digest.clone()));
-            }
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
-        let found = digest_of(&bytes);
-        if &found == digest { Ok(bytes) } else { Err(ArtifactError::Altered { digest: digest.clone(), found, path }) }
-    }
-
-    fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError> {
-        let path = self.path_of(digest)?;
-        path.try_exists().map_err(io_error("read", &path))
-    }
-
-    fn delete(&self, digest: &Digest) -> Result<(), ArtifactError> {
-        let path = self.path_of(digest)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("delete", &path)(error)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ArtifactError + 'a {
-    move |source| ArtifactError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, SharedDirectory) {
+    #[test]
+    fn a_folder_is_opened_by_its_path_and_by_its_url() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = SharedDirectory::open(folder.path().join("artifacts")).expect("opens");
-        (folder, store)
+        let path = folder.path().join("with space");
+        let by_path = open(path.to_str().expect("UTF-8")).expect("opens");
+        let digest = by_path.put(b"weights").expect("stores");
+        let url = Url::from_file_path(&path).expect("absolute").to_string();
+        assert!(url.contains("%20"), "{url}");
+        assert_eq!(open(&url).expect("opens").get(&digest).expect("reads"), b"weights");
     }
 
     #[test]
-    fn what_was_put_is_got_by_its_digest() {
-        let (_folder, store) = store();
-        let digest = store.put(b"weights").expect("stores");
-        assert_eq!(digest, digest_of(b"weights"));
-        assert_eq!(store.put(b"weights").expect("stores again"), digest);
-        assert_eq!(store.get(&digest).expect("reads"), b"weights");
-        store.delete(&digest).expect("deletes");
-        store.delete(&digest).expect("deletes again");
-        assert!(!store.contains(&digest).expect("looks"));
-        assert!(matches!(store.get(&digest), Err(ArtifactError::Missing(_))));
-    }
-
-    #[test]
-    fn an_altered_byte_is_found_and_can_be_healed() {
-        let (_folder, store) = store();
-        let digest = store.put(b"weights").expect("stores");
-        fs::write(store.path_of(&digest).unwrap(), b"Weights").expect("alters");
-        let error = store.get(&digest).expect_err("altered");
-        assert!(matches!(error, ArtifactError::Altered { .. }));
-        let text = error.to_string();
-        assert!(text.contains(&digest.0) && text.contains("artifacts/"), "{text}");
-        store.put(b"weights").expect("stores again");
-        assert_eq!(store.get(&digest).expect("reads"), b"weights");
-    }
-
-    #[test]
-    fn a_torn_write_is_invisible() {
-        let (_folder, store) = store();
-        let digest = digest_of(b"weights");
-        let path = store.path_of(&digest).unwrap();
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path.with_file_name(".tmpabc"), b"weig").unwrap();
-        assert!(!store.contains(&digest).expect("looks"));
-        store.put(b"weights").expect("stores");
-        assert_eq!(store.get(&digest).expect("reads"), b"weights");
-    }
-
-    #[test]
-    fn many_writers_of_the_same_bytes_do_not_disturb_each_other() {
-        let (_folder, store) = store();
-        let digest = digest_of(b"weights");
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    assert_eq!(store.put(b"weights").expect("stores"), digest);
-                    assert_eq!(store.get(&digest).expect("reads"), b"weights");
-                });
-            }
-        });
-        let folder = store.path_of(&digest).unwrap();
-        assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_digest_cannot_leave_the_store() {
-        let (_folder, store) = store();
-        for bad in ["../../../etc/passwd", "", "ABC", &"g".repeat(64)] {
-            assert!(matches!(store.get(&Digest(bad.to_owned())), Err(ArtifactError::BadDigest(_))));
+    fn other_locations_are_refused_by_name() {
+        for (location, problem) in [
+            ("", "it is empty"),
+            ("gs://bucket", "gs:// is neither file:// nor s3://"),
+            ("file://host/folder", "a file:// location is file:///folder"),
+        ] {
+            let refusal = open(location).err().expect("refused").to_string();
+            assert_eq!(refusal, format!("`{location}` cannot hold artifacts: {problem}"));
         }
     }
 }
