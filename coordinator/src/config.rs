@@ -63,6 +63,10 @@ pub struct Config {
     #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,
 
+    /// Serve metrics for Prometheus at this address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
+
     /// Write the log to this file instead of standard error.
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,

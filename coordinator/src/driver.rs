@@ -7,10 +7,11 @@ use std::{
 };
 
 use rewind_artifacts::ArtifactStore;
-use rewind_control::{Control, Event, Now};
-use rewind_job::{JobId, Report, StepWeights, Term, WorkerEvent, WorkerId};
+use rewind_control::{Control, Duty, Event, Now};
+use rewind_job::{JobId, JobState, Report, StepWeights, Term, WorkerEvent, WorkerId};
 use rewind_proto::v1::CoordinatorMessage;
 use rewind_state::StoreError;
+use rewind_telemetry::metrics;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -226,7 +227,7 @@ impl Actor {
     }
 
     fn decide(&mut self, input: Input) -> Result<(), StoreError> {
-        let waited = self.replica.waits_for_store();
+        let (waited, is_tick) = (self.replica.waits_for_store(), matches!(input, Input::Tick));
         for output in self.replica.handle(input, self.clock.now())? {
             self.carry_out(output);
         }
@@ -237,8 +238,38 @@ impl Actor {
         }
         let address = |leader: &rewind_state::Leader| leader.address.split('#').next().map(str::to_owned);
         let lead = Lead { term: self.replica.term(), leader: self.replica.leader().and_then(address) };
+        if is_tick {
+            self.show();
+        }
         self.lead.send_if_modified(|before| std::mem::replace(before, lead.clone()) != lead);
         Ok(())
+    }
+
+    /// What is, for the metrics.
+    fn show(&self) {
+        let label = |name: &'static str, value: &str| Some((name, value.to_owned()));
+        metrics::LEADS.set(f64::from(u8::from(self.replica.term().is_some())), None);
+        metrics::TERM.set(self.replica.term().map_or(0.0, |term| term.0 as f64), None);
+        metrics::STORE_AWAY.set(f64::from(u8::from(self.replica.waits_for_store())), None);
+        let Some(control) = self.replica.control() else { return };
+        let jobs = control.jobs();
+        for state in JobState::ALL {
+            let count = jobs.iter().filter(|status| status.state == state).count();
+            metrics::JOBS.set(count as f64, label("state", state.name()));
+        }
+        let mut duties = [("idle", 0), ("gang", 0), ("task", 0), ("leaving", 0)];
+        for (_, duty) in control.duties() {
+            let place = match duty {
+                Duty::Idle => 0,
+                Duty::Assigned(..) => 1,
+                Duty::Task(..) => 2,
+                Duty::Leaving(..) => 3,
+            };
+            duties[place].1 += 1;
+        }
+        for (duty, count) in duties {
+            metrics::WORKERS.set(f64::from(count), label("duty", duty));
+        }
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -270,7 +301,7 @@ impl Actor {
             Output::CloseMeeting(job, generation) => self.meetings.close(&job, generation),
             Output::CloseAllMeetings => self.meetings.close_all(),
             Output::Delete { artifact, decided } => self.delete(artifact, decided),
-            Output::Count(_) => {}
+            Output::Count(count) => metrics::DECISIONS.add(1, Some(("decision", format!("{count:?}"))),),
             Output::Leads(term) => tracing::info!(term = term.0, "leads"),
             Output::StandsBy(why) => tracing::warn!("stands by: {why}"),
         }

@@ -147,6 +147,7 @@ impl Jobs for JobsService {
             .map_err(|error| match error {
                 ArtifactError::Missing(_) => Status::not_found(error.to_string()),
                 ArtifactError::BadDigest(_) => Status::invalid_argument(error.to_string()),
+                error if error.is_retryable() => Status::unavailable(error.to_string()),
                 _ => Status::data_loss(error.to_string()),
             })?;
         let pieces: Vec<_> = bytes.chunks(PIECE).map(|piece| Ok(Piece { bytes: piece.to_vec() })).collect();

@@ -1,11 +1,11 @@
 //! Jobs in the state store: one key a head, one a manifest, one an event; never a list of everything.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use rewind_control::{Change, StoredJob, TaskRecord};
 use rewind_job::{Digest, JobEvent, JobId, Manifest, Report, Round, StepIndex, StepWeights, Term};
 use rewind_state::{StateStore, StoreError, Version, Write};
-use rewind_telemetry::fail_point;
+use rewind_telemetry::{fail_point, metrics};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
@@ -69,7 +69,9 @@ impl Records {
         if commits {
             fail_point("before-commit");
         }
-        self.store.write(self.term, &writes)?;
+        let begun = Instant::now();
+        self.store.write(self.term, &writes).inspect_err(|_| metrics::STORE_FAILURES.add(1, None))?;
+        metrics::STORE_WRITE.observe(begun.elapsed());
         if commits {
             fail_point("after-commit");
         }

@@ -19,15 +19,17 @@ use rewind_state::{EmbeddedStore, EtcdOptions, EtcdStore, StateStore};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::MissedTickBehavior,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
 
 use crate::{
     admission::Admission,
     config::Config,
-    driver::{self, Driver},
+    driver::{self, Driver, Lead},
     jobs::JobsService,
     rendezvous::{Meetings, RendezvousService},
     replica::{self, Input, Replica},
@@ -102,6 +104,9 @@ async fn run(
     admission: Admission,
     security: Security,
 ) -> Result<(), Failure> {
+    if let Some(address) = config.metrics {
+        rewind_telemetry::metrics::serve(address)?;
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("failed to listen on {}: {error}", config.listen))?;
@@ -129,10 +134,13 @@ async fn run(
     if let Some(tls) = security.tls {
         server = server.tls_config(tls)?;
     }
+    let (health, health_service) = tonic_health::server::health_reporter();
+    tokio::spawn(report_health(health, driver.lead()));
     let server = server
         .layer(security.authorize)
         .http2_keepalive_interval(Some(timeouts.detection))
         .http2_keepalive_timeout(Some(timeouts.detection))
+        .add_service(health_service)
         .add_service(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
         .add_service(fleet.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
         .add_service(rendezvous)
@@ -162,6 +170,21 @@ async fn run(
     let _ = fs::remove_file(&address_file);
     outcome.map_err(|_| "the driver thread ended too early")??;
     Ok(())
+}
+
+/// For probes: the program serves always, each service while this coordinator leads.
+async fn report_health(health: tonic_health::server::HealthReporter, mut lead: watch::Receiver<Lead>) {
+    health.set_service_status("", ServingStatus::Serving).await;
+    loop {
+        let leads = lead.borrow_and_update().term.is_some();
+        let status = if leads { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["rewind.v1.Fleet", "rewind.v1.Jobs"] {
+            health.set_service_status(service, status).await;
+        }
+        if lead.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Lets time pass for the driver.

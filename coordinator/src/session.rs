@@ -11,6 +11,7 @@ use rewind_proto::{
     not_leader,
     v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet},
 };
+use rewind_telemetry::metrics;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -44,6 +45,7 @@ impl Fleet for FleetService {
         let mut messages = request.into_inner();
         let lead = self.driver.lead().borrow().clone();
         if lead.term.is_none() {
+            metrics::SESSIONS_REFUSED.add(1, Some(("reason", "stands-by".into())));
             return Err(not_leader(lead.leader.as_deref()));
         }
         let (worker, joined) = join(&mut messages).await?;

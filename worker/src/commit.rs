@@ -3,13 +3,14 @@
 use std::{
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Instant,
 };
 
 use rewind_artifacts::{ArtifactStore, Shard};
 use rewind_job::{
     Assignment, Generation, JobId, Progress, Round, RoundDone, RoundRecord, StepIndex, StepOutcome, WorkerEvent,
 };
-use rewind_telemetry::fail_point;
+use rewind_telemetry::{fail_point, metrics};
 use rewind_unlearning::{Commit, UnlearningError};
 
 use crate::link::{EndedBy, Link};
@@ -40,11 +41,20 @@ impl RoundCommitter {
         let writer = {
             let (link, job) = (link.clone(), assignment.job.clone());
             let (generation, rank) = (assignment.generation, assignment.rank);
+            let span = tracing::Span::current();
             std::thread::spawn(move || {
+                let _inside = span.enter();
                 for (shard, mut done) in todo {
                     fail_point("checkpoint");
-                    match shard.to_bytes().and_then(|bytes| artifacts.put(&bytes)) {
-                        Ok(digest) => done.shard = digest,
+                    let begun = Instant::now();
+                    match shard.to_bytes().and_then(|bytes| Ok((artifacts.put(&bytes)?, bytes.len()))) {
+                        Ok((digest, bytes)) => {
+                            done.shard = digest;
+                            metrics::CHECKPOINT.observe(begun.elapsed());
+                            metrics::CHECKPOINT_BYTES.add(bytes as u64, None);
+                            metrics::ROUNDS.add(1, None);
+                            tracing::debug!(round = done.round.0, bytes, "a shard is durable");
+                        }
                         Err(error) => {
                             // The compute thread waits for this commit: ending the link wakes it.
                             link.end(EndedBy::Worker, &format!("failed to store a round: {error}"));
@@ -102,6 +112,7 @@ impl Commit for RoundCommitter {
         best: Round,
         outcome: Option<&StepOutcome>,
     ) -> Result<(), UnlearningError> {
+        tracing::Span::current().record("round", record.round.0);
         self.wait_for_previous()?;
         let done = RoundDone {
             step: self.step,

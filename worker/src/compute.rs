@@ -8,6 +8,7 @@ use std::{
 
 use rewind_collective::unfinished_abandoned_groups;
 use rewind_job::{Assignment, Failure, Generation, JobId, Rank, TaskAssignment, WorkerEvent};
+use rewind_telemetry::metrics::ASSIGNMENTS;
 
 use crate::{
     flight,
@@ -51,7 +52,7 @@ fn carry_out(work: Todo, bench: &Bench) {
     match work {
         Todo::Gang(assignment, link) => {
             let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
-            let span = tracing::info_span!("assignment", %job, %generation, %rank);
+            let span = tracing::info_span!("assignment", %job, %generation, %rank, round = tracing::field::Empty);
             let _inside = span.enter();
             tracing::info!("began");
             let outcome = guarded(|| run(*assignment, &link, bench));
@@ -85,15 +86,22 @@ fn settle(
 ) {
     let mut last = None;
     match outcome {
-        Ok(()) => tracing::info!("finished"),
+        Ok(()) => {
+            tracing::info!("finished");
+            ASSIGNMENTS.add(1, Some(("outcome", "finished".into())));
+        }
         Err(error) => {
             last = flight::last(&link.recorder);
             flight::dump(&link.recorder, bench.flight_records.as_deref(), job, generation, rank);
             match link.ended() {
-                Some(ended) if ended.by == EndedBy::Coordinator => tracing::info!("left: {ended}"),
+                Some(ended) if ended.by == EndedBy::Coordinator => {
+                    tracing::info!("left: {ended}");
+                    ASSIGNMENTS.add(1, Some(("outcome", "left".into())));
+                }
                 ended => {
                     let reason = ended.map_or_else(|| error.to_string(), |ended| ended.reason);
                     tracing::error!("failed: {reason}");
+                    ASSIGNMENTS.add(1, Some(("outcome", "failed".into())));
                     let bad_checkpoints = error.bad_checkpoints();
                     let failure = Failure { reason, retryable: error.is_retryable(), bad_checkpoints };
                     link.tell(WorkerEvent::Failed { job: job.clone(), generation, rank, failure });

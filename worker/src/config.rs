@@ -53,6 +53,10 @@ pub struct Config {
     #[arg(long, value_name = "DIR")]
     pub flight_records: Option<PathBuf>,
 
+    /// Serve metrics for Prometheus at this address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
+
     /// Write the log to this file instead of standard error.
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,

@@ -38,6 +38,8 @@ pub enum WorkerError {
     #[error("{0}")]
     Timeouts(String),
     #[error("{0}")]
+    Metrics(String),
+    #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
     #[error("failed to start: {0}")]
     Io(#[from] std::io::Error),
@@ -46,6 +48,9 @@ pub enum WorkerError {
 /// Serves the coordinators until one says `Shutdown`, or until Ctrl-C. On SIGTERM the worker asks to be let go, which
 /// is after the round under way, and ends after `drain` at the latest.
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
+    if let Some(address) = config.metrics {
+        rewind_telemetry::metrics::serve(address).map_err(WorkerError::Metrics)?;
+    }
     let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
     let coordinators = Coordinators::new(config.coordinators.clone(), config.tls()?, timeouts)?;
     let artifacts = rewind_artifacts::open(&config.artifacts)?;
@@ -171,6 +176,7 @@ impl Worker {
         let answer = answer.await.map_err(|_| Status::deadline_exceeded(format!("{url} does not answer")))?;
         let mut commands = answer?.into_inner();
         tracing::info!(coordinator = %url, "session began");
+        rewind_telemetry::metrics::SESSIONS.add(1, None);
         let mut heartbeat = tokio::time::interval(self.timeouts.heartbeat);
         loop {
             tokio::select! {

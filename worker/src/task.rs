@@ -25,6 +25,7 @@ pub fn run(assignment: &TaskAssignment, link: &Link, bench: &Bench) -> Result<()
     let bytes = recorded?.history.to_bytes().map_err(|error| RunError::History(error.to_string()))?;
     let output = bench.artifacts.put(&bytes)?;
     tracing::info!(%output, "{} bytes of history", bytes.len());
+    rewind_telemetry::metrics::TASKS.add(1, None);
     link.tell(WorkerEvent::TaskDone { job: job.clone(), generation: *generation, task: *task, output });
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Logs, the same in every program.
 
+pub mod metrics;
+
 mod fail_points;
 
 use std::{
@@ -50,7 +52,8 @@ where
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
     match format {
         Format::Text => log.init(),
-        Format::Json => log.json().init(),
+        // `span` holds job, generation, rank and round.
+        Format::Json => log.json().flatten_event(true).with_span_list(false).init(),
     }
     if let Some(error) = refused {
         tracing::warn!("{FILTER}={wanted} is not understood and `info` is used: {error}");
