@@ -32,8 +32,9 @@ use crate::{
 /// | `written/abcdef…`       | empty; its time is when they were last written (see [`Times`])          |
 /// | `deleting/abcdef…/name` | empty; a deletion under way, that writers wait for                      |
 ///
-/// The server must show what was written to whoever asks next, as S3 itself does. Every call ends within about half a
-/// minute, and a second more for each mebibyte.
+/// The server must show what was written to whoever asks next, as S3 itself does. A server that is dead or silent is an
+/// error within half a minute, a call's bytes have a second more for each mebibyte, and a put waits a minute for a
+/// deletion that died. The credentials must allow to get, put, delete and list, and to abort uploads in parts.
 pub struct S3 {
     remote: AmazonS3,
     /// Of the store's folder in the bucket.

@@ -16,6 +16,13 @@ pub struct Settings {
     /// What no error may repeat.
     pub secrets: Vec<String>,
     builder: AmazonS3Builder,
+    route: Route,
+}
+
+/// How an endpoint is reached.
+#[derive(Clone, Copy)]
+struct Route {
+    is_here: bool,
     is_encrypted: bool,
 }
 
@@ -44,11 +51,11 @@ impl Settings {
             .or_else(|| value(AmazonS3ConfigKey::Endpoint))
             .unwrap_or_else(|| format!("https://s3.{}.amazonaws.com", region.as_deref().unwrap_or("us-east-1")));
         let allow_http = value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
-        let is_encrypted = is_encrypted(&endpoint, allow_http.is_some_and(|text| text.eq_ignore_ascii_case("true")))?;
+        let route = route(&endpoint, allow_http.is_some_and(|text| text.eq_ignore_ascii_case("true")))?;
         let secrets = [AmazonS3ConfigKey::SecretAccessKey, AmazonS3ConfigKey::Token, AmazonS3ConfigKey::AccessKeyId];
         let secrets = secrets.into_iter().filter_map(value).filter(|secret| !secret.is_empty()).collect();
         let builder = builder.with_bucket_name(bucket);
-        Ok(Self { prefix, endpoint, secrets, builder, is_encrypted })
+        Ok(Self { prefix, endpoint, secrets, builder, route })
     }
 
     /// # Errors
@@ -56,13 +63,17 @@ impl Settings {
     pub fn connect(&self, patience: Patience) -> Result<AmazonS3, String> {
         // Fails only if it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = ClientOptions::new()
-            .with_allow_http(!self.is_encrypted)
+        let mut client = ClientOptions::new()
+            .with_allow_http(!self.route.is_encrypted)
             // A machine without certificates of authorities can use an unencrypted endpoint.
-            .with_no_system_certificates(!self.is_encrypted)
+            .with_no_system_certificates(!self.route.is_encrypted)
             .with_connect_timeout(patience.connect)
             .with_read_timeout(patience.silence)
             .with_timeout_disabled();
+        if self.route.is_here {
+            // No proxy leads to this machine: naming one that never serves it keeps the environment's out.
+            client = client.with_proxy_url("http://127.0.0.1:9").with_proxy_excludes("127.0.0.0/8,::1,localhost");
+        }
         let backoff = BackoffConfig {
             init_backoff: patience.retries / 200,
             max_backoff: patience.retries / 5,
@@ -105,8 +116,8 @@ fn expect_credentials(value: impl Fn(AmazonS3ConfigKey) -> Option<String>) -> Re
     }
 }
 
-/// Whether bytes travel encrypted to this endpoint. Others than this machine ask for it, unless told so.
-fn is_encrypted(endpoint: &str, allow_http: bool) -> Result<bool, String> {
+/// The way to an endpoint: encrypted, unless it is on this machine or told otherwise.
+fn route(endpoint: &str, allow_http: bool) -> Result<Route, String> {
     let url = Url::parse(endpoint).map_err(|error| format!("AWS_ENDPOINT_URL is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("AWS_ENDPOINT_URL may hold no user or password".into());
@@ -118,8 +129,8 @@ fn is_encrypted(endpoint: &str, allow_http: bool) -> Result<bool, String> {
         None => return Err("AWS_ENDPOINT_URL names no host".into()),
     };
     match url.scheme() {
-        "https" => Ok(true),
-        "http" if is_here || allow_http => Ok(false),
+        "https" => Ok(Route { is_here, is_encrypted: true }),
+        "http" if is_here || allow_http => Ok(Route { is_here, is_encrypted: false }),
         "http" => Err(format!(
             "{endpoint} is on another machine and not encrypted; use https:// or set AWS_ALLOW_HTTP=true to do it anyway"
         )),

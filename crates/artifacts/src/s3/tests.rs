@@ -209,6 +209,20 @@ fn a_connection_that_is_always_cut_is_an_error() {
 }
 
 #[test]
+fn an_upload_that_began_before_the_decision_and_ended_after_it_is_spared() {
+    let server = Server::start();
+    let store = server.store("");
+    let digest = store.put(b"weights").expect("stores");
+    // As servers do that date an object by the beginning of its upload.
+    let object = fs::File::open(server.path_of("", &digest)).expect("opens");
+    object.set_modified(SystemTime::now() - Duration::from_secs(600)).expect("dates");
+    let decided = SystemTime::now() - Duration::from_secs(60);
+    assert!(!store.delete_if_older(&digest, decided).expect("looks"));
+    assert!(store.list().expect("lists")[0].last_written > decided);
+    assert_eq!(store.get(&digest).expect("reads"), b"weights");
+}
+
+#[test]
 fn a_put_waits_for_a_deletion_under_way_and_puts_again() {
     let server = Server::start();
     let store = server.store("");
