@@ -301,7 +301,7 @@ impl Actor {
             Output::CloseMeeting(job, generation) => self.meetings.close(&job, generation),
             Output::CloseAllMeetings => self.meetings.close_all(),
             Output::Delete { artifact, decided } => self.delete(artifact, decided),
-            Output::Count(count) => metrics::DECISIONS.add(1, Some(("decision", format!("{count:?}"))),),
+            Output::Count(count) => metrics::DECISIONS.add(1, Some(("decision", format!("{count:?}")))),
             Output::Leads(term) => tracing::info!(term = term.0, "leads"),
             Output::StandsBy(why) => tracing::warn!("stands by: {why}"),
         }

@@ -20,13 +20,8 @@ use crate::{
 /// Work for the compute thread.
 pub enum Todo {
     Gang(Box<Assignment>, Link),
-    Task(Task),
-}
-
-/// One task of a job that makes histories.
-pub struct Task {
-    pub assignment: TaskAssignment,
-    pub link: Link,
+    /// One task of a job that makes histories.
+    Task(Box<TaskAssignment>, Link),
 }
 
 /// After so many abandoned collectives the process starts anew: their memory cannot be taken back.
@@ -58,7 +53,7 @@ fn carry_out(work: Todo, bench: &Bench) {
             let outcome = guarded(|| run(*assignment, &link, bench));
             settle((&job, generation, rank), &link, bench, outcome);
         }
-        Todo::Task(Task { assignment, link }) => {
+        Todo::Task(assignment, link) => {
             let (job, generation) = (assignment.job.clone(), assignment.generation);
             let span = tracing::info_span!("task", %job, %generation, task = %assignment.task);
             let _inside = span.enter();

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 
 use crate::{
-    compute::{self, Task, Todo},
+    compute::{self, Todo},
     config::Config,
     coordinators::{AddressError, Coordinators},
     link::{EndedBy, Link},
@@ -211,7 +211,7 @@ impl Worker {
             }
             WorkerCommand::RunTask(task) => {
                 if let Some(link) = self.take_up(&task.job.clone(), task.generation) {
-                    let _ = self.todo.send(Todo::Task(Task { assignment: *task, link }));
+                    let _ = self.todo.send(Todo::Task(task, link));
                 }
             }
             WorkerCommand::Begin { job, generation, plan } => {
