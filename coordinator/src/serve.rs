@@ -122,6 +122,12 @@ async fn run(
     let (driver, mut ended) = driver::start(replica, meetings.clone(), admission.artifacts.clone())?;
     let ticks = tokio::spawn(tick(driver.clone(), timeouts));
     watch_leader(store, driver.clone(), tokio::runtime::Handle::current())?;
+    if config.etcd.is_empty() {
+        // Nobody else can lead: whoever reads the address finds a leader. A store that fails ends this wait too.
+        let mut lead = driver.lead();
+        let leads = lead.wait_for(|lead| lead.term.is_some());
+        let _ = tokio::time::timeout(timeouts.detection, leads).await;
+    }
     let address_file = config.dir.join("coordinator.addr");
     write_address(&address_file, &url)?;
     tracing::info!(%address, "listening");

@@ -32,7 +32,7 @@ impl Coordinator {
         let samples =
             Samples { shape: [1, 28, 28], images: vec![7; 100 * 784], labels: (0..100).map(|i| i % 10).collect() };
         idx::write(&samples, &folder.path().join("images"), &folder.path().join("labels")).expect("writes");
-        let (child, address) = spawn(folder.path()).await;
+        let (child, address) = spawn(folder.path(), &[]).await;
         Self { folder, address, child }
     }
 
@@ -45,7 +45,13 @@ impl Coordinator {
         self.child.kill().expect("kills");
         self.child.wait().expect("ends");
         fs::remove_file(self.dir().join("coordinator.addr")).expect("a killed program leaves its address");
-        (self.child, self.address) = spawn(self.folder.path()).await;
+        (self.child, self.address) = spawn(self.folder.path(), &[]).await;
+    }
+
+    /// Ends, and starts with more arguments.
+    pub async fn restart_with(&mut self, arguments: &[&str]) {
+        self.terminate().await;
+        (self.child, self.address) = spawn(self.folder.path(), arguments).await;
     }
 
     /// SIGTERM; returns the exit code.
@@ -159,10 +165,11 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments).stderr(Stdio::piped()).output().expect("runs")
 }
 
-async fn spawn(folder: &Path) -> (Child, String) {
+async fn spawn(folder: &Path, more: &[&str]) -> (Child, String) {
     let log = folder.join("coordinator.log");
     let log = log.to_str().expect("printable");
-    let child = command(folder, &["--listen", "127.0.0.1:0", "--die-with-parent", "--log-file", log]).spawn();
+    let arguments = [&["--listen", "127.0.0.1:0", "--die-with-parent", "--log-file", log], more].concat();
+    let child = command(folder, &arguments).spawn();
     let address = folder.join("dir/coordinator.addr");
     let address = eventually("the coordinator tells its address", async || fs::read_to_string(&address).ok()).await;
     (child.expect("starts"), address)

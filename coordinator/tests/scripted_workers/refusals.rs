@@ -17,6 +17,8 @@ async fn bad_specifications_are_refused_by_field() {
     fs::write(folder.join("cut"), &fs::read(folder.join("images")).expect("reads")[..5000]).expect("writes");
     fs::write(folder.join("few"), [&[0, 0, 8, 1, 0, 0, 0, 3][..], &[1, 2, 3]].concat()).expect("writes");
     fs::write(folder.join("log.json"), "{").expect("writes");
+    // What torch.save writes: a zip archive with a pickle in it. It would run code; it is never opened.
+    fs::write(folder.join("model.pt"), b"PK\x03\x04model/data.pkl\x80\x02cposix\nsystem\n").expect("writes");
 
     let with_weights = |weights: &str| good.replace("\"mlp\"", &format!("\"mlp\", weights = \"{weights}\""));
     let with_predictor = |predictor: &str| {
@@ -44,6 +46,7 @@ async fn bad_specifications_are_refused_by_field() {
         (good.replace(&path("images"), &path("labels")), "data.pool: "),
         (good.replace(&path("labels"), &path("few")), "data.pool: "),
         (with_weights(&path("none.safetensors")), "model.weights: not a valid safetensors file"),
+        (with_weights(&path("model.pt")), "model.weights: not a valid safetensors file"),
         (with_weights(&missing), "model.weights: artifact abab"),
         (with_weights("sha256:../../etc/passwd"), "model.weights: `../../etc/passwd` is not a SHA-256"),
         (with_predictor(&path("nowhere")), predictor),
@@ -72,12 +75,41 @@ async fn a_second_coordinator_in_the_same_folder_is_refused() {
     coordinator.submit(1).await;
 }
 
+#[tokio::test]
+async fn files_outside_the_data_roots_are_refused_whether_they_exist_or_not() {
+    let mut coordinator = Coordinator::start().await;
+    let root = coordinator.folder.path().join("root");
+    fs::create_dir(&root).expect("makes");
+    let specification = coordinator.specification(1);
+    coordinator.restart_with(&["--data-root", root.to_str().expect("printable")]).await;
+    let images = coordinator.folder.path().join("images").display().to_string();
+    let refusal = |path: &str| format!("data.pool.images: {path} does not lie in a data root of the coordinator");
+    let refused = coordinator.try_submit(specification.clone()).await.expect_err("outside");
+    assert_eq!(refused.message(), refusal(&images));
+    let nowhere = specification.replace(&images, "/nowhere");
+    assert_eq!(coordinator.try_submit(nowhere).await.expect_err("nowhere").message(), refusal("/nowhere"));
+    // A link does not lead out, nor do dots.
+    std::os::unix::fs::symlink(&images, root.join("link")).expect("links");
+    for way_out in [root.join("link"), root.join("../images")] {
+        let way_out = way_out.display().to_string();
+        let text = specification.replace(&images, &way_out);
+        assert_eq!(coordinator.try_submit(text).await.expect_err("outside").message(), refusal(&way_out));
+    }
+    for name in ["images", "labels"] {
+        fs::copy(coordinator.folder.path().join(name), root.join(name)).expect("copies");
+    }
+    let inside = specification.replace(&images, &root.join("images").display().to_string());
+    let labels = coordinator.folder.path().join("labels").display().to_string();
+    let inside = inside.replace(&labels, &root.join("labels").display().to_string());
+    coordinator.try_submit(inside).await.expect("lies inside");
+}
+
 #[test]
 fn an_address_that_others_reach_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = run(folder.path(), &["--listen", "0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("add --insecure"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--insecure"));
     assert!(!folder.path().join("dir").exists(), "nothing was made before");
 }
 

@@ -1,0 +1,21 @@
+//! docs/promises.md names tests that exist.
+
+use std::fs;
+
+use rewind_tests::repository;
+
+#[test]
+fn every_test_that_guards_a_promise_exists() {
+    let text = fs::read_to_string(repository().join("docs/promises.md")).expect("docs/promises.md is there");
+    let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs")).collect();
+    assert!(quoted.len() >= 15, "{quoted:?}");
+    for name in quoted {
+        let (file, test) = name.split_once("::").map_or((name, None), |(file, test)| (file, Some(test)));
+        let source = fs::read_to_string(repository().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let found = test.is_none_or(|test| source.contains(&format!("fn {test}(")));
+        assert!(found, "{name} is not there");
+    }
+    for number in 1..=10 {
+        assert!(text.contains(&format!("| {number} | ")), "promise {number}");
+    }
+}
