@@ -51,8 +51,8 @@ impl Cluster {
         }
         for number in 1..=workers {
             let name = format!("worker-{number}");
-            let arguments = cluster.worker_arguments(&name);
-            cluster.launch(&name, arguments);
+            let urls = cluster.coordinators.join(",");
+            cluster.launch_worker(&name, &urls);
         }
         cluster.eventually("all workers have joined", |cluster| {
             let joined = |n: &str| cluster.log(n).contains("session began");
@@ -88,9 +88,15 @@ impl Cluster {
         arguments
     }
 
-    fn worker_arguments(&self, name: &str) -> Vec<String> {
+    /// Starts one more worker, which reaches its coordinators at these URLs.
+    pub fn launch_worker(&mut self, name: &str, urls: &str) {
+        let arguments = self.worker_arguments(name, urls);
+        self.launch(name, arguments);
+    }
+
+    fn worker_arguments(&self, name: &str, urls: &str) -> Vec<String> {
         let mut arguments: Vec<String> = vec!["rewind-worker".into(), "--name".into(), name.into()];
-        arguments.extend(["--coordinator".into(), self.coordinators.join(",")]);
+        arguments.extend(["--coordinator".into(), urls.into()]);
         arguments.extend(["--artifacts".into(), self.path("artifacts").display().to_string()]);
         arguments.extend(["--flight-records".into(), self.path("flights").display().to_string()]);
         arguments.extend(self.identity("worker"));
@@ -318,7 +324,10 @@ pub fn artifacts_in(folder: &Path) -> Vec<(PathBuf, u64)> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             found.extend(artifacts_in(&entry.path()));
-        } else if let Ok(metadata) = entry.metadata() {
+        } else if entry.file_name().len() == 64
+            && let Ok(metadata) = entry.metadata()
+        {
+            // Named by its SHA-256; others are the store's own files.
             found.push((entry.path(), metadata.len()));
         }
     }

@@ -4,6 +4,7 @@
 mod artifacts;
 mod jobs;
 mod losses;
+mod observed;
 mod program;
 mod refusals;
 mod sessions;

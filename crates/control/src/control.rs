@@ -440,10 +440,8 @@ impl Control {
         last: Option<LastCollective>,
         now: Now,
     ) -> Vec<Command> {
-        if let Some(job) = find(&mut self.jobs, id).filter(|job| job.head.generation == generation)
-            && let Some(post_mortem) = &mut job.post_mortem
-        {
-            post_mortem.hear(worker, last);
+        if let Some(post_mortem) = find(&mut self.jobs, id).and_then(|job| job.post_mortem.as_mut()) {
+            post_mortem.hear(worker, generation, last);
         }
         let mut commands = self.conclude(id, now);
         commands.extend(self.shut_down_if_draining(worker));

@@ -34,7 +34,6 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, worl
     job.head.generation.0 += 1;
     job.felt = false;
     job.progress = None;
-    job.post_mortem = None;
     let generation = job.head.generation;
     let names: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
     let from = match job.committed() {
@@ -299,9 +298,10 @@ pub fn left(
         return Vec::new();
     }
     let reason = format!("{worker} left {}", job.whereabouts());
+    let generation = job.head.generation;
     let commands = lost(job, fleet, worker, reason, now);
     if let Some(post_mortem) = &mut job.post_mortem {
-        post_mortem.hear(worker, last);
+        post_mortem.hear(worker, generation, last);
     }
     commands
 }
@@ -387,7 +387,7 @@ fn dissolve(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: &
         commands.push(Command::Send(member.clone(), abort));
     }
     if gang.plan.is_some() && gang.members.len() > 1 {
-        job.post_mortem = Some(PostMortem::new(&gang.members, gone));
+        job.post_mortem = Some(PostMortem::new(generation, &gang.members, gone));
     }
     commands.push(Command::DropRendezvous(id, generation));
     commands

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rewind_job::{LastCollective, Rank, WorkerId};
+use rewind_job::{Generation, LastCollective, Rank, WorkerId};
 
 /// The members of a broken gang, and what they say as they leave.
 #[derive(Debug)]
 pub struct PostMortem {
+    generation: Generation,
     /// By rank; those that were lost say nothing.
     expected: Vec<WorkerId>,
     lost: Vec<WorkerId>,
@@ -14,16 +15,24 @@ pub struct PostMortem {
 }
 
 impl PostMortem {
-    pub fn new(members: &[WorkerId], lost: Option<&WorkerId>) -> Self {
-        Self { expected: members.to_vec(), lost: lost.into_iter().cloned().collect(), said: BTreeMap::new() }
+    pub fn new(generation: Generation, members: &[WorkerId], lost: Option<&WorkerId>) -> Self {
+        Self {
+            generation,
+            expected: members.to_vec(),
+            lost: lost.into_iter().cloned().collect(),
+            said: BTreeMap::new(),
+        }
     }
 
     pub fn lose(&mut self, worker: &WorkerId) {
         self.lost.push(worker.clone());
     }
 
-    pub fn hear(&mut self, worker: &WorkerId, last: Option<LastCollective>) {
-        self.said.insert(worker.clone(), last);
+    /// A member has left; of other generations nothing is heard.
+    pub fn hear(&mut self, worker: &WorkerId, generation: Generation, last: Option<LastCollective>) {
+        if generation == self.generation {
+            self.said.insert(worker.clone(), last);
+        }
     }
 
     pub fn is_complete(&self) -> bool {

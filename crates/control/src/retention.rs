@@ -13,20 +13,19 @@ use crate::{Change, Command, Now, job::Job};
 #[derive(Debug, Default)]
 pub struct Doomed {
     artifacts: BTreeMap<Digest, Now>,
-    /// Being deleted.
-    under_way: BTreeSet<Digest>,
+    /// Being deleted, and what was decided when.
+    under_way: BTreeMap<Digest, Now>,
 }
 
 impl Doomed {
     pub fn restore(stored: Vec<(Digest, u64)>) -> Self {
         let artifacts = stored.into_iter().map(|(digest, at)| (digest, Now(at))).collect();
-        Self { artifacts, under_way: BTreeSet::new() }
+        Self { artifacts, under_way: BTreeMap::new() }
     }
 
-    /// Dooms what no job needs.
+    /// Dooms what no job needs. What is doomed already may have been written again meanwhile: it waits anew.
     pub fn add(&mut self, artifacts: Vec<Digest>, now: Now) -> Vec<Change> {
-        let new = artifacts.into_iter().filter(|digest| !self.artifacts.contains_key(digest));
-        let new: BTreeSet<Digest> = new.collect();
+        let new: BTreeSet<Digest> = artifacts.into_iter().collect();
         for digest in &new {
             self.artifacts.insert(digest.clone(), now);
         }
@@ -39,7 +38,7 @@ impl Doomed {
         let due: Vec<(Digest, Now)> = self
             .artifacts
             .iter()
-            .filter(|(digest, since)| ripe(**since) && !self.under_way.contains(*digest))
+            .filter(|(digest, since)| ripe(**since) && !self.under_way.contains_key(*digest))
             .map(|(digest, since)| (digest.clone(), *since))
             .collect();
         let mut commands = Vec::new();
@@ -48,7 +47,7 @@ impl Doomed {
                 self.artifacts.remove(&artifact);
                 commands.push(Command::Store(vec![Change::Gone(artifact)]));
             } else {
-                self.under_way.insert(artifact.clone());
+                self.under_way.insert(artifact.clone(), decided);
                 commands.push(Command::Delete { artifact, decided });
             }
         }
@@ -56,11 +55,13 @@ impl Doomed {
     }
 
     pub fn gone(&mut self, artifact: &Digest) -> Vec<Command> {
-        self.under_way.remove(artifact);
-        match self.artifacts.remove(artifact) {
-            Some(_) => vec![Command::Store(vec![Change::Gone(artifact.clone())])],
-            None => Vec::new(),
+        let decided = self.under_way.remove(artifact);
+        // Doomed again since: that is another deletion.
+        if decided.is_none() || self.artifacts.get(artifact) != decided.as_ref() {
+            return Vec::new();
         }
+        self.artifacts.remove(artifact);
+        vec![Command::Store(vec![Change::Gone(artifact.clone())])]
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Cluster {
     busy: BTreeMap<WorkerId, (JobId, Generation)>,
     /// Workers that a new coordinator expects, and that have not come.
     pub expected: BTreeMap<WorkerId, Worker>,
+    deleted: Vec<Digest>,
     /// What the last event led to.
     pub commands: Vec<Command>,
 }
@@ -140,6 +141,7 @@ impl Cluster {
             workers: BTreeMap::new(),
             busy: BTreeMap::new(),
             expected: BTreeMap::new(),
+            deleted: Vec::new(),
             commands: Vec::new(),
         }
     }
@@ -185,7 +187,8 @@ impl Cluster {
                     }
                 }
                 Command::CloseSession(worker) => self.forget(&worker),
-                Command::Delete { .. } | Command::Count(_) => {}
+                Command::Delete { artifact, .. } => self.deleted.push(artifact),
+                Command::Count(_) => {}
                 Command::Publish(job) => assert!(self.control.status(&job).is_some()),
                 Command::DropRendezvous(job, generation) => {
                     assert_eq!(self.stored.head(&job).generation, generation);
@@ -447,6 +450,11 @@ impl Cluster {
     /// Whether an event of the record has this text in it.
     pub fn recorded(&self, job: &JobId, text: &str) -> bool {
         self.stored.jobs[job].events.iter().any(|event| event.text.contains(text))
+    }
+
+    /// Artifacts that were to be deleted so far.
+    pub fn deletions(&self) -> Vec<Digest> {
+        self.deleted.clone()
     }
 
     /// Whether the last event led to nothing but counting.

@@ -1,5 +1,6 @@
 //! What control decides, one scenario a test. The promises are checked after every event, in all of them.
 
+mod altered;
 mod cancelling;
 mod cluster;
 mod commits;
@@ -8,3 +9,4 @@ mod losses;
 mod random;
 mod restarts;
 mod stored;
+mod wishes;
