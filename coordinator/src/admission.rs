@@ -10,6 +10,9 @@ use rewind_artifacts::ArtifactStore;
 use rewind_datasets::{IdxSummary, idx};
 use rewind_job::{Action, Forget, IdxFiles, Method, Source, Specification, SpecificationError};
 
+/// Bytes of a specification: stores keep values small, and JSON is longer than TOML.
+const LARGEST_SPECIFICATION: usize = 256 << 10;
+
 /// What specifications are checked against.
 pub struct Admission {
     pub artifacts: Arc<dyn ArtifactStore>,
@@ -23,6 +26,10 @@ impl Admission {
     /// # Errors
     /// Names the field and what is wrong with it.
     pub fn check(&self, text: &str) -> Result<Specification, SpecificationError> {
+        if text.len() > LARGEST_SPECIFICATION {
+            let problem = format!("has {} bytes, and may have {LARGEST_SPECIFICATION}", text.len());
+            return Err(refuse("specification", problem));
+        }
         let specification = Specification::parse(text, Path::new("/"))?;
         for (field, path) in specification.files() {
             self.require_inside(&field, &path)?;

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use rewind_job::{WorkerEvent, WorkerId};
+use rewind_job::{Failure, Rank, WorkerEvent, WorkerId};
 use rewind_proto::{
     not_leader,
     v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet},
 };
+use rewind_state::LARGEST_VALUE;
 use rewind_telemetry::metrics;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
@@ -100,6 +101,20 @@ impl Allowance {
     }
 }
 
+/// A report that no state store takes is a failure of its job, not of the coordinator.
+fn storable(event: WorkerEvent) -> WorkerEvent {
+    let WorkerEvent::Finished { job, generation, report, weights } = event else { return event };
+    let bytes = serde_json::to_vec(&(&report, &weights)).map_or(usize::MAX, |json| json.len());
+    if bytes <= LARGEST_VALUE {
+        return WorkerEvent::Finished { job, generation, report, weights };
+    }
+    let reason = format!(
+        "the report has {bytes} bytes, and at most {LARGEST_VALUE} can be stored; a smaller search-log may help"
+    );
+    let failure = Failure { reason, retryable: false, bad_checkpoints: Vec::new() };
+    WorkerEvent::Failed { job, generation, rank: Rank(0), failure }
+}
+
 /// Passes a worker's events on until the session breaks, or the driver ends it.
 async fn listen(
     driver: Driver,
@@ -133,7 +148,10 @@ async fn listen(
                 let problem = "Joined twice in a session".to_owned();
                 return driver.give(Input::Garbled { worker, session, problem }).await;
             }
-            Ok(event) => driver.give(Input::Said { worker, session, sequence, event }).await,
+            Ok(event) => {
+                let event = storable(event);
+                driver.give(Input::Said { worker, session, sequence, event }).await;
+            }
             Err(problem) => return driver.give(Input::Garbled { worker, session, problem }).await,
         }
     }

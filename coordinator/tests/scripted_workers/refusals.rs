@@ -29,6 +29,7 @@ async fn bad_specifications_are_refused_by_field() {
     let missing = format!("sha256:{}", "ab".repeat(32));
     let cases = [
         (String::new(), "specification: missing field `name`"),
+        (format!("{good}\n# {}", "x".repeat(300_000)), "specification: has "),
         ("name = ".into(), "specification: "),
         (good.replace("epochs", "epoch"), "step[0]"),
         (good.replace("batch-size = 8, ", "batch-size = 0, "), "step[0].pretrain.batch-size: must be at least 1"),

@@ -135,10 +135,16 @@ impl ScriptedWorker {
 
     /// Says that it has finished, if it is rank 0, and leaves.
     pub fn finishes(&self, to: &Assignment) {
+        self.finishes_with(to, "");
+    }
+
+    /// The same, with a warning in its report.
+    pub fn finishes_with(&self, to: &Assignment, warning: &str) {
         let (job, generation) = (to.job.clone(), to.generation);
         if to.rank == Rank(0) {
             let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
-            let report = Box::new(report(to));
+            let mut report = Box::new(report(to));
+            report.warnings.push(warning.to_owned());
             self.says(WorkerEvent::Finished { job: job.clone(), generation, report, weights });
         }
         self.says(WorkerEvent::Left { job, generation, last: None });
