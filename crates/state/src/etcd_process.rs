@@ -1,26 +1,42 @@
 //! Real etcd processes on this machine, for tests.
 
 use std::{
-    net::TcpListener,
+    fs::{self, File},
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{EtcdOptions, EtcdStore};
+use crate::{EtcdOptions, EtcdStore, EtcdTls};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One or several members, stopped and removed when dropped.
 pub struct Etcd {
     folder: TempDir,
     members: Vec<Member>,
+    server: Option<ServerCertificate>,
+}
+
+/// With it clients come by TLS and show a certificate of the same authority. In PEM; it must name 127.0.0.1.
+pub struct ServerCertificate {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
 }
 
 struct Member {
     client: u16,
     peer: u16,
+    /// Health and metrics, without TLS.
+    health: u16,
     process: Option<Child>,
 }
 
@@ -29,61 +45,176 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// Starts a process that dies with this one. Such a process dies with the thread that starts it: this thread stays.
+fn spawn(command: Command) -> io::Result<Child> {
+    type Order = (Command, mpsc::Sender<io::Result<Child>>);
+    static ORDERS: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+        let (sender, orders) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in orders {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (answer, child) = mpsc::channel();
+    ORDERS.lock().expect("nobody panics with it").send((command, answer)).expect("the thread stays");
+    child.recv().expect("the thread stays")
+}
+
+/// One request by HTTP/1.0, and the body of its answer.
+fn ask(port: u16, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned()))
+}
+
 impl Etcd {
-    /// Starts `members` and waits until they answer.
+    /// Starts `members` and waits until each is healthy.
     pub fn start(members: usize) -> Self {
+        Self::start_with(members, None)
+    }
+
+    /// As [`Etcd::start`], with TLS for clients.
+    pub fn start_with_tls(members: usize, server: ServerCertificate) -> Self {
+        Self::start_with(members, Some(server))
+    }
+
+    fn start_with(members: usize, server: Option<ServerCertificate>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let members = (0..members).map(|_| Member { client: free_port(), peer: free_port(), process: None }).collect();
-        let mut etcd = Self { folder, members };
-        (0..etcd.members.len()).for_each(|index| etcd.start_member(index));
-        etcd.wait();
+        if let Some(server) = &server {
+            for (name, pem) in [("ca.pem", &server.ca), ("etcd.pem", &server.certificate), ("etcd.key", &server.key)] {
+                fs::write(folder.path().join(name), pem).expect("a file");
+            }
+        }
+        let member = |_| Member { client: free_port(), peer: free_port(), health: free_port(), process: None };
+        let mut etcd = Self { folder, members: (0..members).map(member).collect(), server };
+        etcd.start_all();
         etcd
     }
 
     pub fn endpoints(&self) -> Vec<String> {
-        self.members.iter().map(|member| format!("http://127.0.0.1:{}", member.client)).collect()
+        let scheme = if self.server.is_some() { "https" } else { "http" };
+        self.members.iter().map(|member| format!("{scheme}://127.0.0.1:{}", member.client)).collect()
+    }
+
+    pub fn options(&self, prefix: &str) -> EtcdOptions {
+        let mut options = EtcdOptions::new(self.endpoints(), prefix);
+        options.tls = self.server.as_ref().map(|server| EtcdTls { ca: server.ca.clone(), client: None });
+        options
     }
 
     /// A store on it, as soon as it answers.
     pub fn store(&self, prefix: &str) -> EtcdStore {
         let begun = Instant::now();
         loop {
-            match EtcdStore::connect(EtcdOptions::new(self.endpoints(), prefix)) {
+            match EtcdStore::connect(self.options(prefix)) {
                 Ok(store) => return store,
-                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
             }
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
-    }
-
-    fn wait(&self) {
-        drop(self.store("is-it-there/"));
     }
 
     fn data(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("member-{index}"))
     }
 
-    /// Starts a member, or starts it again on its data.
+    fn log(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("member-{index}.log"))
+    }
+
+    /// Starts a member, or starts it again on its data; it answers a little later.
     pub fn start_member(&mut self, index: usize) {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let cluster: Vec<String> =
             self.members.iter().enumerate().map(|(i, member)| format!("member-{i}={}", url(member.peer))).collect();
-        let data = self.data(index);
-        let member = &mut self.members[index];
-        let log = std::fs::File::create(self.folder.path().join(format!("member-{index}.log"))).expect("a log");
-        let mut command = Command::new("etcd");
+        let clients = &self.endpoints()[index];
+        let member = &self.members[index];
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "etcd", "--unsafe-no-fsync", "--logger", "zap"])
             .args(["--name", &format!("member-{index}"), "--initial-cluster", &cluster.join(",")])
-            .args(["--listen-client-urls", &url(member.client), "--advertise-client-urls", &url(member.client)])
+            .args(["--listen-client-urls", clients, "--advertise-client-urls", clients])
             .args(["--listen-peer-urls", &url(member.peer), "--initial-advertise-peer-urls", &url(member.peer)])
+            .args(["--listen-metrics-urls", &url(member.health)])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
             .arg("--data-dir")
-            .arg(data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        member.process = Some(command.spawn().expect("etcd is installed by scripts/setup"));
+            .arg(self.data(index));
+        if self.server.is_some() {
+            let file = |name: &str| self.folder.path().join(name);
+            command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(file("ca.pem"));
+            command.arg("--cert-file").arg(file("etcd.pem")).arg("--key-file").arg(file("etcd.key"));
+        }
+        let log = File::options().create(true).append(true).open(self.log(index)).expect("a log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.members[index].process = Some(spawn(command).expect("setpriv comes with util-linux"));
+    }
+
+    /// Starts the members that do not run, and waits until all are healthy.
+    pub fn start_all(&mut self) {
+        (0..self.len())
+            .filter(|&index| self.members[index].process.is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|index| self.start_member(index));
+        (0..self.len()).for_each(|index| self.wait_for_member(index));
+    }
+
+    /// Waits until a member is healthy.
+    pub fn wait_for_member(&mut self, index: usize) {
+        let begun = Instant::now();
+        while !self.is_healthy(index) {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.complaint(index));
+            // Another program may have had its port for a moment.
+            if self.members[index]
+                .process
+                .as_mut()
+                .is_some_and(|process| process.try_wait().is_ok_and(|end| end.is_some()))
+            {
+                thread::sleep(Duration::from_millis(500));
+                self.start_member(index);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
+        let answer = ask(self.members[index].health, "GET /health HTTP/1.0\r\n\r\n");
+        answer.is_ok_and(|answer| answer.contains(r#""health":"true""#))
+    }
+
+    fn complaint(&self, index: usize) -> String {
+        let log = fs::read_to_string(self.log(index)).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(5).collect();
+        format!("member {index} is not healthy (is etcd installed? scripts/setup does it): {last:?}")
+    }
+
+    /// The member that leads the others, of those that run.
+    pub fn leader(&self) -> usize {
+        let begun = Instant::now();
+        let leads = |member: &Member| {
+            let metrics = ask(member.health, "GET /metrics HTTP/1.0\r\n\r\n");
+            metrics.is_ok_and(|metrics| metrics.lines().any(|line| line == "etcd_server_is_leader 1"))
+        };
+        loop {
+            let running = |member: &&Member| member.process.is_some();
+            if let Some(index) = self.members.iter().position(|member| running(&member) && leads(member)) {
+                return index;
+            }
+            assert!(begun.elapsed() < PATIENCE, "etcd has no leader");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Calls etcd's JSON interface, for what the store never does.
+    pub fn command(&self, path: &str, body: &str) -> String {
+        let length = body.len();
+        let request = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+        ask(self.members[0].client, &request).expect("etcd answers")
     }
 
     fn signal(&self, index: usize, signal: Signal) {
@@ -100,10 +231,17 @@ impl Etcd {
         }
     }
 
+    /// SIGKILL, to all.
+    pub fn kill_all(&mut self) {
+        (0..self.len()).for_each(|index| self.kill_member(index));
+    }
+
+    /// SIGSTOP.
     pub fn freeze_member(&self, index: usize) {
         self.signal(index, Signal::STOP);
     }
 
+    /// SIGCONT.
     pub fn thaw_member(&self, index: usize) {
         self.signal(index, Signal::CONT);
     }
@@ -119,6 +257,6 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        (0..self.members.len()).for_each(|index| self.kill_member(index));
+        self.kill_all();
     }
 }

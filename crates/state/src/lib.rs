@@ -14,7 +14,7 @@ use std::{sync::mpsc::Receiver, time::Duration};
 
 pub use conformance::conformance;
 pub use embedded::EmbeddedStore;
-pub use etcd::{EtcdOptions, EtcdStore};
+pub use etcd::{EtcdOptions, EtcdStore, EtcdTls};
 use rewind_job::Term;
 pub use simulated::SimulatedStore;
 
