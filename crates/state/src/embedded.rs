@@ -192,7 +192,7 @@ mod tests {
     fn it_is_a_state_store() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = EmbeddedStore::open(&folder.path().join("state.redb")).expect("opens");
-        conformance(&store, Duration::from_millis(200), &std::thread::sleep);
+        conformance(&store, Duration::from_secs(2), &std::thread::sleep);
     }
 
     #[test]
