@@ -13,7 +13,7 @@ use crate::{
     gang,
     job::{Job, Yield},
     retention::{self, Doomed},
-    tasks,
+    store_in_pieces, tasks,
 };
 
 /// All jobs and workers, and what to do about them.
@@ -204,10 +204,15 @@ impl Control {
         job.head.failures = 0;
         job.head.losses = 0;
         job.not_before = now;
-        for record in job.tasks.values_mut() {
+        let mut forgiven = Vec::new();
+        for record in job.tasks.values_mut().filter(|record| record.failures > 0) {
             record.failures = 0;
+            forgiven.push(Change::Task(job.id.clone(), record.clone()));
         }
-        vec![Command::Store(job.wait("resumed by the user".into(), now)), Command::Publish(id.clone())]
+        let mut commands = store_in_pieces(forgiven);
+        commands.push(Command::Store(job.wait("resumed by the user".into(), now)));
+        commands.push(Command::Publish(id.clone()));
+        commands
     }
 
     fn tick(&mut self, now: Now) -> Vec<Command> {
@@ -504,7 +509,7 @@ impl Control {
     }
 }
 
-fn number_of(id: &JobId) -> u64 {
+pub(crate) fn number_of(id: &JobId) -> u64 {
     id.0.strip_prefix("job-").and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
