@@ -9,4 +9,5 @@ mod losses;
 mod random;
 mod restarts;
 mod stored;
+mod tasks;
 mod wishes;
