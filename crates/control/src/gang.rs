@@ -261,10 +261,10 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
     let Some(first) = job.manifests.iter().position(|manifest| manifest.shards.iter().any(|s| bad.contains(s))) else {
         return fail(job, fleet, reason, now);
     };
+    let bad = (job.manifests[first].step, job.manifests[first].round);
     // What was released before cannot be gone back to.
     let usable = job.manifests[..first].iter().rposition(|manifest| !manifest.shards.is_empty());
     let discarded = job.manifests.split_off(usable.map_or(0, |last| last + 1));
-    let bad = (discarded[0].step, discarded[0].round);
     let back = match job.committed() {
         Some((step, round)) => format!("goes back to round {round} of {}", job.step_name(step)),
         None => "begins anew".into(),
