@@ -29,7 +29,7 @@ pub struct Cluster {
     /// Who works where, from its assignment to its `Left`.
     busy: BTreeMap<WorkerId, (JobId, Generation)>,
     /// Workers that a new coordinator expects, and that have not come.
-    pub expected: BTreeMap<WorkerId, Worker>,
+    expected: BTreeMap<WorkerId, Worker>,
     /// Workers that lost their coordinator, and that the new one does not expect.
     strangers: BTreeMap<WorkerId, Worker>,
     deleted: Vec<Digest>,
@@ -271,21 +271,29 @@ impl Cluster {
     pub fn come_back(&mut self, number: u32) {
         let name = worker(number);
         let me = self.expected.remove(&name).or_else(|| self.strangers.remove(&name));
-        let mut me = me.unwrap_or_default();
-        me.inbox.clear();
-        let on_task = me.task.as_ref().map(|task| (task.job.clone(), task.generation));
-        let in_gang = me.assignment.as_ref().map(|assignment| (assignment.job.clone(), assignment.generation));
-        match in_gang.or(on_task) {
-            Some(place) => drop(self.busy.insert(name, place)),
-            None => drop(self.busy.remove(&name)),
-        }
-        self.begin_session(number, me);
+        self.begin_another(number, me.unwrap_or_default());
+    }
+
+    /// Whether the worker lost its coordinator, and has not come to the new one.
+    pub fn is_away(&self, number: u32) -> bool {
+        self.expected.contains_key(&worker(number)) || self.strangers.contains_key(&worker(number))
     }
 
     /// The same process begins a new session before the end of the old one was seen.
     pub fn reconnect(&mut self, number: u32) {
-        let mut me = self.workers.remove(&worker(number)).expect("lives");
+        let me = self.workers.remove(&worker(number)).expect("lives");
+        self.begin_another(number, me);
+    }
+
+    /// What was on its way to the worker is lost.
+    fn begin_another(&mut self, number: u32, mut me: Worker) {
         me.inbox.clear();
+        let on_task = me.task.as_ref().map(|task| (task.job.clone(), task.generation));
+        let in_gang = me.assignment.as_ref().map(|assignment| (assignment.job.clone(), assignment.generation));
+        match in_gang.or(on_task) {
+            Some(place) => drop(self.busy.insert(worker(number), place)),
+            None => drop(self.busy.remove(&worker(number))),
+        }
         self.begin_session(number, me);
     }
 
