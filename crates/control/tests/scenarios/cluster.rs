@@ -22,6 +22,7 @@ use crate::stored::Stored;
 pub const ROUNDS: u32 = 2;
 
 pub struct Cluster {
+    timeouts: Timeouts,
     pub control: Control,
     pub now: Now,
     pub stored: Stored,
@@ -163,10 +164,15 @@ fn next_round(committed: Option<(StepIndex, Round)>) -> Option<(u32, u32)> {
 
 impl Cluster {
     pub fn new() -> Self {
+        Self::with(Timeouts::default())
+    }
+
+    pub fn with(timeouts: Timeouts) -> Self {
         let now = Now(1_000_000);
-        let (control, commands) = Control::restore(Timeouts::default(), Vec::new(), Vec::new(), now);
+        let (control, commands) = Control::restore(timeouts, Vec::new(), Vec::new(), now);
         assert!(commands.is_empty());
         Self {
+            timeouts,
             control,
             now,
             stored: Stored::default(),
@@ -362,7 +368,7 @@ impl Cluster {
 
     /// Time passes; these workers are heard meanwhile.
     pub fn pass(&mut self, time: Duration, heard: &[u32]) {
-        let heartbeat = Timeouts::default().heartbeat.as_millis() as u64;
+        let heartbeat = self.timeouts.heartbeat.as_millis() as u64;
         let end = self.now.0 + time.as_millis() as u64;
         while self.now.0 < end {
             self.now.0 += heartbeat;
@@ -553,8 +559,7 @@ impl Cluster {
         let mut workers = std::mem::take(&mut self.workers);
         workers.append(&mut self.expected);
         workers.append(&mut self.strangers);
-        let (control, commands) =
-            Control::restore(Timeouts::default(), self.stored.read(), self.stored.doomed(), self.now);
+        let (control, commands) = Control::restore(self.timeouts, self.stored.read(), self.stored.doomed(), self.now);
         self.expected = control
             .workers()
             .into_iter()

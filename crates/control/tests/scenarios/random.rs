@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rewind_control::Event;
-use rewind_job::{Generation, JobId, JobState, Rank, WorkerEvent, WorldSize};
+use rewind_job::{Generation, JobId, JobState, Rank, Timeouts, WorkerEvent, WorldSize};
 
 use crate::cluster::{Cluster, layout, round_done, specification, worker};
 
@@ -132,7 +132,8 @@ proptest! {
 
     #[test]
     fn the_promises_hold_and_every_job_ends(events in prop::collection::vec(happens(), 0..150)) {
-        let mut cluster = Cluster::new();
+        // Short, so that checkpoints are deleted while the cluster is in trouble.
+        let mut cluster = Cluster::with(Timeouts { retention: Duration::from_secs(7), ..Timeouts::default() });
         for event in events {
             apply(&mut cluster, event);
         }
