@@ -10,7 +10,7 @@ use rewind_job::{
 use crate::{
     Change, Command, Count, Now, StoredGang,
     fleet::{Duty, Fleet},
-    job::{Gang, Job, Yield},
+    job::{Gang, Job, Yield, short},
     post_mortem::PostMortem,
     retention::{self, Doomed},
     store_in_pieces,
@@ -270,7 +270,7 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
         None => "begins anew".into(),
     };
     let text = format!("the checkpoint of round {} of {} cannot be used; the job {back}", bad.1, job.step_name(bad.0));
-    job.head.warnings.push(format!("{text}: {reason}."));
+    job.head.warnings.push(short(format!("{text}: {reason}.")));
     let changes = vec![job.head_change(), job.note(text, now)];
     let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
     // The last one first: what is left at any time is a beginning.
