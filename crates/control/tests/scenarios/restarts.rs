@@ -229,8 +229,13 @@ fn a_member_that_had_left_a_gang_that_measures_is_not_missed() {
         cluster.come_back(2);
         cluster.come_back(1);
         assert_eq!(cluster.state(&job), JobState::Running);
-        cluster.all_work();
+        cluster.all_obey();
+        cluster.work(1);
         assert_eq!((cluster.state(&job), cluster.status(&job).generation.0), (JobState::Finished, 1));
+        // Nobody waits for worker 2 to leave what it had left.
+        cluster.pass(Timeouts::default().soft_abort * 2, &[1, 2]);
+        cluster.all_work();
+        assert_eq!(cluster.control.workers(), [worker(1), worker(2)]);
         if let Some(other) = other {
             assert_eq!((cluster.state(&other), cluster.status(&other).generation.0), (JobState::Finished, 1));
         }

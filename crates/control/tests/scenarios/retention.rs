@@ -81,6 +81,9 @@ fn a_failed_or_paused_job_keeps_what_it_needs_to_go_on() {
     cluster.fails(1, "bad input", false);
     cluster.all_obey();
     assert_eq!((cluster.state(&failed), kept(&cluster, &failed)), (JobState::Failed, vec![(0, 1)]));
+    cluster.restart();
+    cluster.come_back(1);
+    assert_eq!(kept(&cluster, &failed), [(0, 1)], "whatever coordinator leads");
 
     let paused = cluster.submit(1);
     cluster.work_until(&paused, 1);

@@ -263,6 +263,7 @@ fn a_resumed_job_counts_its_failures_anew() {
     let job = cluster.submit(1);
     for _ in 0..2 {
         for _ in 0..5 {
+            assert!(!cluster.state(&job).is_final(), "{}", cluster.reason(&job));
             cluster.all_obey();
             cluster.fails(1, "the disk is full", true);
             cluster.all_obey();
@@ -347,6 +348,17 @@ fn tasks_give_way_to_a_gang_that_takes_fewer_workers() {
     cluster.pass(Duration::from_secs(6), &[1, 2]);
     cluster.all_obey();
     assert_eq!((cluster.state(&gang), cluster.status(&gang).world_size), (JobState::Running, WorldSize(2)));
+}
+
+#[test]
+fn a_worker_that_was_slow_to_prepare_is_taken_last() {
+    let mut cluster = Cluster::of(2);
+    let job = cluster.submit(1);
+    cluster.pass(Duration::from_secs(602), &[1, 2]);
+    cluster.cancel(&job);
+    cluster.all_obey();
+    let next = cluster.submit(1);
+    assert!(cluster.recorded(&next, "generation 1: assigned to worker-2"));
 }
 
 #[test]
