@@ -101,18 +101,32 @@ impl Allowance {
     }
 }
 
-/// A report that no state store takes is a failure of its job, not of the coordinator.
+/// Bytes of the longest digest, and of what else is stored of a round: a manifest names thousands of shards, and must
+/// stay small.
+const LONGEST_DIGEST: usize = 128;
+const LARGEST_ROUND: usize = 64 << 10;
+
+/// What no state store takes is a failure of its job, not of the coordinator.
 fn storable(event: WorkerEvent) -> WorkerEvent {
-    let WorkerEvent::Finished { job, generation, report, weights } = event else { return event };
-    let bytes = serde_json::to_vec(&(&report, &weights)).map_or(usize::MAX, |json| json.len());
-    if bytes <= LARGEST_VALUE {
-        return WorkerEvent::Finished { job, generation, report, weights };
-    }
-    let reason = format!(
-        "the report has {bytes} bytes, and at most {LARGEST_VALUE} can be stored; a smaller search-log may help"
-    );
+    let bytes_of = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
+    let (bytes, limit, what) = match &event {
+        WorkerEvent::Finished { report, weights, .. } => {
+            (bytes_of(serde_json::to_vec(&(report, weights))), LARGEST_VALUE, "the report")
+        }
+        WorkerEvent::ShardDurable { round, .. } if round.shard.0.len() > LONGEST_DIGEST => {
+            (round.shard.0.len(), LONGEST_DIGEST, "the digest of a shard")
+        }
+        WorkerEvent::ShardDurable { round, .. } => {
+            (bytes_of(serde_json::to_vec(round)), LARGEST_ROUND, "the record of a round")
+        }
+        WorkerEvent::TaskDone { output, .. } => (output.0.len(), LONGEST_DIGEST, "the digest of a history"),
+        _ => return event,
+    };
+    let Some((job, generation)) = event.work().filter(|_| bytes > limit) else { return event };
+    let hint = if limit == LARGEST_VALUE { "; a smaller search-log may help" } else { "" };
+    let reason = format!("{what} has {bytes} bytes, and at most {limit} can be stored{hint}");
     let failure = Failure { reason, retryable: false, bad_checkpoints: Vec::new() };
-    WorkerEvent::Failed { job, generation, rank: Rank(0), failure }
+    WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure }
 }
 
 /// Passes a worker's events on until the session breaks, or the driver ends it.

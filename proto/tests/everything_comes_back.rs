@@ -147,6 +147,7 @@ fn empty_messages_are_refused() {
         Event::Finished(v1::Finished::default()),
         Event::Failed(v1::Failed::default()),
         Event::Left(v1::Left::default()),
+        Event::TaskDone(v1::TaskDone::default()),
     ] {
         let error = WorkerEvent::try_from(WorkerMessage { event: Some(event), sequence: 0 }).expect_err("refused");
         assert_eq!(error.to_string(), "a message lacks its `work`");
@@ -177,4 +178,30 @@ fn a_coordinator_that_stands_by_names_the_leader() {
     assert!(rewind_proto::is_not_leader(&status));
     assert_eq!(rewind_proto::leader_in(&status), None);
     assert!(!rewind_proto::is_not_leader(&tonic::Status::unavailable("the connection broke")));
+}
+
+#[test]
+fn work_that_a_worker_comes_back_with_is_refused_by_field() {
+    for working in ["{}", "null!", "{\"job\":\"job-1\",\"generation\":-1,\"committed\":null}"] {
+        let joined = v1::Joined { worker: "worker-1".into(), working_json: Some(working.into()), ..Default::default() };
+        let event = Some(Event::Joined(joined));
+        let error = WorkerEvent::try_from(WorkerMessage { event, sequence: 0 }).expect_err(working);
+        assert!(error.to_string().starts_with("`working_json` is not valid"), "{error}");
+    }
+}
+
+#[test]
+fn a_task_that_lacks_its_specification_is_refused() {
+    let work = Some(v1::Work { job: "job-7".into(), generation: 3 });
+    let run = v1::RunTask { work, ..Default::default() };
+    let command = Some(Command::RunTask(run));
+    let error = WorkerCommand::try_from(CoordinatorMessage { command, term: 1 }).expect_err("refused");
+    assert!(error.to_string().contains("specification"), "{error}");
+}
+
+#[test]
+fn an_address_that_is_no_header_is_left_out() {
+    let status = rewind_proto::not_leader(Some("http://a\nb"));
+    assert_eq!(rewind_proto::leader_in(&status), None);
+    assert_eq!(status.code(), tonic::Code::Unavailable);
 }

@@ -1,6 +1,9 @@
 //! A killed coordinator costs no committed round; a lost worker costs the round under way.
 
-use rewind_job::{Assignment, Generation, JobState, Round, StepIndex, WorkerCommand, WorkerEvent, Working};
+use rewind_job::{
+    Assignment, Digest, Failure, Generation, JobState, Round, StepIndex, StepOutcome, StopReason, WorkerCommand,
+    WorkerEvent, Working,
+};
 use rewind_proto::v1::WorkerMessage;
 
 use crate::{
@@ -141,4 +144,34 @@ async fn a_worker_that_talks_too_much_is_sent_away() {
         worker.says(WorkerEvent::Heartbeat);
     }
     assert_eq!(worker.hears().await, None);
+}
+
+#[tokio::test]
+async fn words_without_end_fail_their_job_and_nothing_else() {
+    let coordinator = Coordinator::start().await;
+    let long = "x".repeat(2 << 20);
+    let says = |to: &Assignment, which: usize| {
+        let Assignment { job, generation, rank, .. } = to.clone();
+        let mut round = Box::new(round_done(0, 1, rank));
+        match which {
+            0 => {
+                let failure = Failure { reason: long.clone(), retryable: false, bad_checkpoints: Vec::new() };
+                return WorkerEvent::Failed { job, generation, rank, failure };
+            }
+            1 => round.shard = Digest(long.clone()),
+            _ => {
+                let stop = StopReason { rule: "rounds".into(), text: long.clone() };
+                round.outcome = Some(StepOutcome { selected: Round(1), stop });
+            }
+        }
+        WorkerEvent::ShardDurable { job, generation, rank, round }
+    };
+    for which in 0..3 {
+        let job = coordinator.submit(1).await;
+        let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
+        let assignments = all_begin(&mut [&mut one]).await;
+        one.says(says(&assignments[0], which));
+        let status = coordinator.eventually_is(&job, JobState::Failed).await;
+        assert!(status.reason.len() < 10_000, "{} bytes", status.reason.len());
+    }
 }

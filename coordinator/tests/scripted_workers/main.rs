@@ -8,4 +8,5 @@ mod observed;
 mod program;
 mod refusals;
 mod sessions;
+mod tasks;
 mod worker;

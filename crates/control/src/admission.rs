@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use rewind_job::{JobId, JobState, WorkerId};
+use rewind_job::{Generation, JobId, JobState, WorkerId};
 
-use crate::{Command, Now, control::Control, gang, job::Job, tasks};
+use crate::{
+    Command, Now,
+    control::{Control, number_of},
+    gang,
+    job::Job,
+    tasks,
+};
 
 /// A waiting job rises by one priority in this time.
 const AGEING: Duration = Duration::from_secs(3600);
@@ -67,16 +73,16 @@ impl Control {
         false
     }
 
-    /// The youngest tasks give way.
+    /// The youngest tasks give way: of the youngest job the one that was begun last.
     fn preempt(
         &mut self,
         for_job: &JobId,
-        mut on_tasks: Vec<(WorkerId, JobId, rewind_job::TaskIndex)>,
+        mut on_tasks: Vec<(WorkerId, JobId, Generation)>,
         count: usize,
         now: Now,
         commands: &mut Vec<Command>,
     ) {
-        on_tasks.sort_by(|(_, a, m), (_, b, n)| (b, n).cmp(&(a, m)));
+        on_tasks.sort_by_key(|(_, job, generation)| std::cmp::Reverse((number_of(job), *generation)));
         for (worker, owner, _) in on_tasks.into_iter().take(count) {
             if let Some(owner) = find(&mut self.jobs, &owner) {
                 let reason = format!("{worker} is wanted by {for_job}");

@@ -13,7 +13,7 @@ use crate::{
     gang,
     job::{Job, Yield},
     retention::{self, Doomed},
-    tasks,
+    store_in_pieces, tasks,
 };
 
 /// All jobs and workers, and what to do about them.
@@ -195,8 +195,13 @@ impl Control {
         {
             gang.yielding = None;
             job.head.pausing = false;
+            let ending = gang.present().find(|member| self.fleet.is_draining(member)).cloned();
             let changes = vec![job.note("goes on: resumed by the user".into(), now), job.head_change()];
-            return vec![Command::Store(changes), Command::Publish(id.clone())];
+            let mut commands = vec![Command::Store(changes), Command::Publish(id.clone())];
+            if let Some(worker) = ending {
+                commands.extend(self.go_on_without(&worker, id, now));
+            }
+            return commands;
         }
         if !matches!(job.head.state, JobState::Paused | JobState::Failed) {
             return Vec::new();
@@ -204,10 +209,15 @@ impl Control {
         job.head.failures = 0;
         job.head.losses = 0;
         job.not_before = now;
-        for record in job.tasks.values_mut() {
+        let mut forgiven = Vec::new();
+        for record in job.tasks.values_mut().filter(|record| record.failures > 0) {
             record.failures = 0;
+            forgiven.push(Change::Task(job.id.clone(), record.clone()));
         }
-        vec![Command::Store(job.wait("resumed by the user".into(), now)), Command::Publish(id.clone())]
+        let mut commands = store_in_pieces(forgiven);
+        commands.push(Command::Store(job.wait("resumed by the user".into(), now)));
+        commands.push(Command::Publish(id.clone()));
+        commands
     }
 
     fn tick(&mut self, now: Now) -> Vec<Command> {
@@ -470,21 +480,7 @@ impl Control {
         let mut commands = vec![Command::Count(Count::Drained)];
         match self.fleet.duty(worker).cloned() {
             Some(Duty::Idle) => commands.extend(self.shut_down_if_draining(worker)),
-            Some(Duty::Assigned(id, _)) => {
-                let Some(job) = find(&mut self.jobs, &id) else { return commands };
-                let reason = format!("{worker} is to end");
-                let yielding = Yield {
-                    then: JobState::Waiting,
-                    reason: reason.clone(),
-                    at_the_latest: now.after(self.timeouts.drain),
-                };
-                if job.head.state == JobState::Preparing {
-                    commands.extend(gang::give_up(job, &mut self.fleet, yielding, now));
-                } else {
-                    let text = format!("{reason}: the gang dissolves after the round under way");
-                    commands.extend(self.yield_gang(&id, yielding, &text, now));
-                }
-            }
+            Some(Duty::Assigned(id, _)) => commands.extend(self.go_on_without(worker, &id, now)),
             Some(Duty::Task(id, ..)) => {
                 if let Some(job) = find(&mut self.jobs, &id) {
                     commands.extend(tasks::preempt(job, &mut self.fleet, worker, &format!("{worker} is to end"), now));
@@ -493,6 +489,19 @@ impl Control {
             Some(Duty::Leaving(..)) | None => {}
         }
         commands
+    }
+
+    /// The worker's gang ends at its next commit; one that only prepares ends now.
+    fn go_on_without(&mut self, worker: &WorkerId, id: &JobId, now: Now) -> Vec<Command> {
+        let Some(job) = find(&mut self.jobs, id) else { return Vec::new() };
+        let reason = format!("{worker} is to end");
+        let at_the_latest = now.after(self.timeouts.drain);
+        let yielding = Yield { then: JobState::Waiting, reason: reason.clone(), at_the_latest };
+        if job.head.state == JobState::Preparing {
+            return gang::give_up(job, &mut self.fleet, yielding, now);
+        }
+        let text = format!("{reason}: the gang dissolves after the round under way");
+        self.yield_gang(id, yielding, &text, now)
     }
 
     fn shut_down_if_draining(&self, worker: &WorkerId) -> Vec<Command> {
@@ -504,7 +513,7 @@ impl Control {
     }
 }
 
-fn number_of(id: &JobId) -> u64 {
+pub(crate) fn number_of(id: &JobId) -> u64 {
     id.0.strip_prefix("job-").and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 

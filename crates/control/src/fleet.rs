@@ -111,11 +111,11 @@ impl Fleet {
         self.workers.values().filter(|worker| matches!(worker.duty, Duty::Leaving(..)) && !worker.draining).count()
     }
 
-    /// Workers that make histories, and may be asked to give way.
-    pub fn on_tasks(&self) -> Vec<(WorkerId, JobId, TaskIndex)> {
+    /// Workers that make histories, and may be asked to give way, with their job and attempt.
+    pub fn on_tasks(&self) -> Vec<(WorkerId, JobId, Generation)> {
         let tasks = self.workers.iter().filter(|(_, worker)| !worker.draining);
         let tasks = tasks.filter_map(|(name, worker)| match &worker.duty {
-            Duty::Task(job, _, task) => Some((name.clone(), job.clone(), *task)),
+            Duty::Task(job, generation, _) => Some((name.clone(), job.clone(), *generation)),
             _ => None,
         });
         tasks.collect()

@@ -10,7 +10,7 @@ use rewind_job::{
 use crate::{
     Change, Command, Count, Now, StoredGang,
     fleet::{Duty, Fleet},
-    job::{Gang, Job, Yield},
+    job::{Gang, Job, Yield, short},
     post_mortem::PostMortem,
     retention::{self, Doomed},
     store_in_pieces,
@@ -261,16 +261,16 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
     let Some(first) = job.manifests.iter().position(|manifest| manifest.shards.iter().any(|s| bad.contains(s))) else {
         return fail(job, fleet, reason, now);
     };
+    let bad = (job.manifests[first].step, job.manifests[first].round);
     // What was released before cannot be gone back to.
     let usable = job.manifests[..first].iter().rposition(|manifest| !manifest.shards.is_empty());
     let discarded = job.manifests.split_off(usable.map_or(0, |last| last + 1));
-    let bad = (discarded[0].step, discarded[0].round);
     let back = match job.committed() {
         Some((step, round)) => format!("goes back to round {round} of {}", job.step_name(step)),
         None => "begins anew".into(),
     };
     let text = format!("the checkpoint of round {} of {} cannot be used; the job {back}", bad.1, job.step_name(bad.0));
-    job.head.warnings.push(format!("{text}: {reason}."));
+    job.head.warnings.push(short(format!("{text}: {reason}.")));
     let changes = vec![job.head_change(), job.note(text, now)];
     let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
     // The last one first: what is left at any time is a beginning.

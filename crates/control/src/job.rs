@@ -244,6 +244,7 @@ impl Job {
 
     /// A decision and its reason: the state, an event for the record, and both to be stored.
     pub fn decide(&mut self, state: JobState, reason: String, now: Now) -> Vec<Change> {
+        let reason = short(reason);
         self.head.state = state;
         self.head.reason = reason.clone();
         self.head.pausing = false;
@@ -266,8 +267,19 @@ impl Job {
     /// An event for the record, to be stored.
     pub fn note(&mut self, text: String, now: Now) -> Change {
         let sequence = self.events.last().map_or(0, |event| event.sequence) + 1;
-        let event = JobEvent { sequence, at: now.0, generation: self.head.generation, text };
+        let event = JobEvent { sequence, at: now.0, generation: self.head.generation, text: short(text) };
         self.events.push(event.clone());
         Change::Event(self.id.clone(), event)
+    }
+}
+
+/// Characters of the longest text that is stored.
+const LONGEST_TEXT: usize = 4000;
+
+/// A worker may say anything at any length; what is stored stays small.
+pub fn short(text: String) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text,
     }
 }

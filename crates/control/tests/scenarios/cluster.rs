@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rewind_control::{Command, Control, Event, Now};
+use rewind_control::{Command, Control, Event, Now, TaskRecord};
 use rewind_job::{
     Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Report, Round,
-    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, Timeouts, WorkerCommand, WorkerEvent,
-    WorkerId, Working, WorldSize,
+    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts,
+    WorkerCommand, WorkerEvent, WorkerId, Working, WorldSize,
 };
 use serde_json::json;
 
@@ -22,6 +22,7 @@ use crate::stored::Stored;
 pub const ROUNDS: u32 = 2;
 
 pub struct Cluster {
+    timeouts: Timeouts,
     pub control: Control,
     pub now: Now,
     pub stored: Stored,
@@ -29,7 +30,9 @@ pub struct Cluster {
     /// Who works where, from its assignment to its `Left`.
     busy: BTreeMap<WorkerId, (JobId, Generation)>,
     /// Workers that a new coordinator expects, and that have not come.
-    pub expected: BTreeMap<WorkerId, Worker>,
+    expected: BTreeMap<WorkerId, Worker>,
+    /// Workers that lost their coordinator, and that the new one does not expect.
+    strangers: BTreeMap<WorkerId, Worker>,
     deleted: Vec<Digest>,
     /// What the last event led to.
     pub commands: Vec<Command>,
@@ -40,6 +43,9 @@ pub struct Cluster {
 pub struct Worker {
     pub inbox: VecDeque<WorkerCommand>,
     pub assignment: Option<Assignment>,
+    pub task: Option<TaskAssignment>,
+    /// It is to end, and says so in every session.
+    draining: bool,
     begun: bool,
     committed: Option<(StepIndex, Round)>,
     sent: Option<(StepIndex, Round)>,
@@ -80,6 +86,28 @@ pub fn specification(world: u32) -> Specification {
     Specification::parse(&text, Path::new("/data")).expect("is valid")
 }
 
+/// A job that makes histories.
+pub fn histories(tasks: u32) -> Specification {
+    let text = format!(
+        r#"
+        name = "histories"
+        model = {{ architecture = "mlp" }}
+        [data]
+        pool = {{ images = "i", labels = "l" }}
+        split = {{ train = 80, test = 10, validation = 10, attack = 0 }}
+        forget = {{ class = {{ label = 1 }} }}
+        [[step]]
+        name = "histories"
+        [step.collect]
+        tasks = {tasks}
+        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
+        epochs-before = 1
+        forward = {{ sgd = {{ learning-rate = 0.1 }} }}
+        "#
+    );
+    Specification::parse(&text, Path::new("/data")).expect("is valid")
+}
+
 pub fn layout() -> Layout {
     Layout::new([("weight".into(), vec![40, 1000]), ("bias".into(), vec![10])])
 }
@@ -97,6 +125,11 @@ pub fn round_done(step: u32, round: u32) -> RoundDone {
         best: Round(round),
         outcome: (round == ROUNDS).then_some(outcome),
     }
+}
+
+/// What a task makes.
+pub fn history(task: TaskIndex) -> Digest {
+    Digest(format!("history {task}"))
 }
 
 fn record(round: u32) -> RoundRecord {
@@ -131,16 +164,22 @@ fn next_round(committed: Option<(StepIndex, Round)>) -> Option<(u32, u32)> {
 
 impl Cluster {
     pub fn new() -> Self {
+        Self::with(Timeouts::default())
+    }
+
+    pub fn with(timeouts: Timeouts) -> Self {
         let now = Now(1_000_000);
-        let (control, commands) = Control::restore(Timeouts::default(), Vec::new(), Vec::new(), now);
+        let (control, commands) = Control::restore(timeouts, Vec::new(), Vec::new(), now);
         assert!(commands.is_empty());
         Self {
+            timeouts,
             control,
             now,
             stored: Stored::default(),
             workers: BTreeMap::new(),
             busy: BTreeMap::new(),
             expected: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             deleted: Vec::new(),
             commands: Vec::new(),
         }
@@ -162,7 +201,10 @@ impl Cluster {
         let mut gangs: BTreeMap<(JobId, Generation), Vec<(Rank, WorldSize)>> = BTreeMap::new();
         for command in commands.clone() {
             match command {
-                Command::Store(changes) => self.stored.write(changes),
+                Command::Store(changes) => {
+                    assert!(changes.len() <= 40, "a store takes no more at once");
+                    self.stored.write(changes);
+                }
                 Command::Send(to, command) => {
                     match &command {
                         WorkerCommand::Assign(assignment) => {
@@ -174,6 +216,12 @@ impl Cluster {
                             gangs.entry(place.clone()).or_default().push((assignment.rank, assignment.world_size));
                             let before = self.busy.insert(to.clone(), place);
                             assert_eq!(before, None, "{to} got work while it had some");
+                        }
+                        WorkerCommand::RunTask(task) => {
+                            let record = &self.stored.jobs[&task.job].tasks[&task.task];
+                            assert_eq!((record.generation, &record.worker), (task.generation, &Some(to.clone())));
+                            let before = self.busy.insert(to.clone(), (task.job.clone(), task.generation));
+                            assert_eq!(before, None, "{to} got a task while it had work");
                         }
                         WorkerCommand::Committed { job, manifest, .. } => {
                             assert_eq!(self.stored.jobs[job].manifests.last(), Some(&**manifest), "stored, then sent");
@@ -187,7 +235,10 @@ impl Cluster {
                     }
                 }
                 Command::CloseSession(worker) => self.forget(&worker),
-                Command::Delete { artifact, .. } => self.deleted.push(artifact),
+                Command::Delete { artifact, .. } => {
+                    assert!(!self.stored.needs(&artifact), "{artifact} is needed, and to be deleted");
+                    self.deleted.push(artifact);
+                }
                 Command::Count(_) => {}
                 Command::Publish(job) => assert!(self.control.status(&job).is_some()),
                 Command::DropRendezvous(job, generation) => {
@@ -213,6 +264,7 @@ impl Cluster {
         self.workers.remove(worker);
         self.busy.remove(worker);
         self.expected.remove(worker);
+        self.strangers.remove(worker);
     }
 
     /// A new process of this name.
@@ -224,11 +276,29 @@ impl Cluster {
     /// A worker comes to the new coordinator with what the old one gave it.
     pub fn come_back(&mut self, number: u32) {
         let name = worker(number);
-        let place = self.busy.get(&name).cloned();
-        let mut me = self.expected.remove(&name).unwrap_or_default();
+        let me = self.expected.remove(&name).or_else(|| self.strangers.remove(&name));
+        self.begin_another(number, me.unwrap_or_default());
+    }
+
+    /// Whether the worker lost its coordinator, and has not come to the new one.
+    pub fn is_away(&self, number: u32) -> bool {
+        self.expected.contains_key(&worker(number)) || self.strangers.contains_key(&worker(number))
+    }
+
+    /// The same process begins a new session before the end of the old one was seen.
+    pub fn reconnect(&mut self, number: u32) {
+        let me = self.workers.remove(&worker(number)).expect("lives");
+        self.begin_another(number, me);
+    }
+
+    /// What was on its way to the worker is lost.
+    fn begin_another(&mut self, number: u32, mut me: Worker) {
         me.inbox.clear();
-        if let (Some(place), true) = (place, me.assignment.is_some()) {
-            self.busy.insert(name, place);
+        let on_task = me.task.as_ref().map(|task| (task.job.clone(), task.generation));
+        let in_gang = me.assignment.as_ref().map(|assignment| (assignment.job.clone(), assignment.generation));
+        match in_gang.or(on_task) {
+            Some(place) => drop(self.busy.insert(worker(number), place)),
+            None => drop(self.busy.remove(&worker(number))),
         }
         self.begin_session(number, me);
     }
@@ -239,12 +309,19 @@ impl Cluster {
             generation: assignment.generation,
             committed: me.committed,
         });
+        let on_task =
+            |task: &TaskAssignment| Working { job: task.job.clone(), generation: task.generation, committed: None };
+        let working = working.or_else(|| me.task.as_ref().map(on_task));
+        let draining = me.draining;
         // What it had sent and is not committed it says again.
         let again = me.sent.filter(|_| me.sent != me.committed).zip(me.assignment.clone());
         self.workers.insert(worker(number), me);
         let joined =
             WorkerEvent::Joined { worker: worker(number), process: number, version: "0".into(), cores: 1, working };
         self.handle(Event::Said(worker(number), joined));
+        if draining {
+            self.says(number, WorkerEvent::Draining);
+        }
         if let Some(((step, round), assignment)) = again {
             let Assignment { job, generation, rank, .. } = assignment;
             let round = Box::new(round_done(step.0, round.0));
@@ -263,13 +340,35 @@ impl Cluster {
         job
     }
 
+    pub fn submit_histories(&mut self, tasks: u32) -> JobId {
+        let job = self.control.next_job();
+        self.handle(Event::Submitted(Box::new(histories(tasks))));
+        job
+    }
+
+    /// The worker was told to end, and wants to be let go.
+    pub fn drain(&mut self, number: u32) {
+        if let Some(me) = self.workers.get_mut(&worker(number)) {
+            me.draining = true;
+            self.says(number, WorkerEvent::Draining);
+        }
+    }
+
+    pub fn pause(&mut self, job: &JobId) {
+        self.handle(Event::PauseWanted(job.clone()));
+    }
+
+    pub fn resume(&mut self, job: &JobId) {
+        self.handle(Event::ResumeWanted(job.clone()));
+    }
+
     pub fn cancel(&mut self, job: &JobId) {
         self.handle(Event::CancelWanted(job.clone()));
     }
 
     /// Time passes; these workers are heard meanwhile.
     pub fn pass(&mut self, time: Duration, heard: &[u32]) {
-        let heartbeat = Timeouts::default().heartbeat.as_millis() as u64;
+        let heartbeat = self.timeouts.heartbeat.as_millis() as u64;
         let end = self.now.0 + time.as_millis() as u64;
         while self.now.0 < end {
             self.now.0 += heartbeat;
@@ -289,7 +388,25 @@ impl Cluster {
         {
             self.busy.remove(&worker(number));
         }
+        let is_stale = self.is_stale(number, &event);
         self.handle(Event::Said(worker(number), event));
+        assert!(!is_stale || self.changed_nothing(), "a stale message led to {:?}", self.commands);
+    }
+
+    /// Whether a message speaks of work that is no longer done.
+    fn is_stale(&self, number: u32, event: &WorkerEvent) -> bool {
+        let Some((id, generation)) = event.work() else { return false };
+        if matches!(event, WorkerEvent::Left { .. }) {
+            return false;
+        }
+        let Some(kept) = self.stored.jobs.get(id) else { return true };
+        let head = self.stored.head(id);
+        if kept.specification.collect().is_some() {
+            let is_its =
+                |record: &TaskRecord| (&record.worker, record.generation) == (&Some(worker(number)), generation);
+            return !kept.tasks.values().any(is_its);
+        }
+        generation != head.generation || !matches!(head.state, JobState::Preparing | JobState::Running)
     }
 
     /// The job and generation that a worker works for.
@@ -299,11 +416,24 @@ impl Cluster {
     }
 
     pub fn fails(&mut self, number: u32, reason: &str, retryable: bool) {
-        let Some(assignment) = self.workers.get(&worker(number)).and_then(|worker| worker.assignment.clone()) else {
-            return;
-        };
-        let Assignment { job, generation, rank, .. } = assignment;
+        let Some(me) = self.workers.get(&worker(number)) else { return };
+        let gang = me.assignment.as_ref().map(|a| (a.job.clone(), a.generation, a.rank));
+        let task = me.task.as_ref().map(|task| (task.job.clone(), task.generation, Rank(0)));
+        let Some((job, generation, rank)) = gang.or(task) else { return };
         let failure = Failure { reason: reason.into(), retryable, bad_checkpoints: Vec::new() };
+        self.says(number, WorkerEvent::Failed { job: job.clone(), generation, rank, failure });
+        if let Some(me) = self.workers.get_mut(&worker(number)).filter(|me| me.task.is_some()) {
+            me.task = None;
+            self.says(number, WorkerEvent::Left { job, generation, last: None });
+        }
+    }
+
+    /// The worker's part of a checkpoint cannot be read.
+    pub fn finds_altered(&mut self, number: u32, step: u32, round: u32) {
+        let Some(me) = self.workers.get(&worker(number)) else { return };
+        let Some(Assignment { job, generation, rank, .. }) = me.assignment.clone() else { return };
+        let bad_checkpoints = vec![Digest(format!("shard of {step}/{round}"))];
+        let failure = Failure { reason: "altered".into(), retryable: true, bad_checkpoints };
         self.says(number, WorkerEvent::Failed { job, generation, rank, failure });
     }
 
@@ -333,17 +463,27 @@ impl Cluster {
             WorkerCommand::Committed { manifest, .. } => me.committed = Some((manifest.step, manifest.round)),
             WorkerCommand::Abort { job, generation, .. } => {
                 me.assignment = None;
+                me.task = None;
                 me.begun = false;
                 me.sent = me.committed;
                 self.says(number, WorkerEvent::Left { job, generation, last: None });
             }
-            WorkerCommand::RunTask(_) | WorkerCommand::Acknowledged { .. } | WorkerCommand::Shutdown => {}
+            WorkerCommand::RunTask(task) => me.task = Some(*task),
+            WorkerCommand::Shutdown => self.lose(number),
+            WorkerCommand::Acknowledged { .. } => {}
         }
         true
     }
 
     /// The worker does its next piece of work, if it has begun and its last round is committed.
     pub fn work(&mut self, number: u32) -> bool {
+        if let Some(task) = self.workers.get_mut(&worker(number)).and_then(|me| me.task.take()) {
+            let TaskAssignment { job, generation, task, .. } = task;
+            let done = WorkerEvent::TaskDone { job: job.clone(), generation, task, output: history(task) };
+            self.says(number, done);
+            self.says(number, WorkerEvent::Left { job, generation, last: None });
+            return true;
+        }
         let Some(me) = self.workers.get_mut(&worker(number)).filter(|me| me.begun && me.sent == me.committed) else {
             return false;
         };
@@ -418,12 +558,14 @@ impl Cluster {
     pub fn restart(&mut self) {
         let mut workers = std::mem::take(&mut self.workers);
         workers.append(&mut self.expected);
-        let (control, commands) = Control::restore(Timeouts::default(), self.stored.read(), Vec::new(), self.now);
+        workers.append(&mut self.strangers);
+        let (control, commands) = Control::restore(self.timeouts, self.stored.read(), self.stored.doomed(), self.now);
         self.expected = control
             .workers()
             .into_iter()
             .map(|name| (name.clone(), workers.remove(&name).unwrap_or_default()))
             .collect();
+        self.strangers = workers;
         self.busy.retain(|name, _| self.expected.contains_key(name));
         self.control = control;
         self.carry_out(commands);
@@ -450,6 +592,12 @@ impl Cluster {
     /// Whether an event of the record has this text in it.
     pub fn recorded(&self, job: &JobId, text: &str) -> bool {
         self.stored.jobs[job].events.iter().any(|event| event.text.contains(text))
+    }
+
+    /// Who works on which task.
+    pub fn on_tasks(&self, job: &JobId) -> Vec<(u32, WorkerId)> {
+        let records = self.control.tasks(job);
+        records.into_iter().filter_map(|record| Some((record.task.0, record.worker?))).collect()
     }
 
     /// Artifacts that were to be deleted so far.

@@ -172,3 +172,16 @@ fn a_rank_that_leaves_before_its_work_is_done_is_not_waited_for() {
         assert_eq!(cluster.state(&job), JobState::Finished);
     }
 }
+
+#[test]
+fn a_reason_without_end_is_cut_off_where_it_is_stored() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit(1);
+    cluster.all_obey();
+    cluster.fails(1, &"ü".repeat(1 << 20), false);
+    let reason = cluster.reason(&job);
+    assert!(reason.starts_with("worker-1: üüü") && reason.ends_with("… (2097162 bytes)"), "{} bytes", reason.len());
+    assert!(reason.len() < 10_000);
+    let longest = cluster.stored.jobs[&job].events.iter().map(|event| event.text.len()).max();
+    assert!(longest < Some(10_000));
+}

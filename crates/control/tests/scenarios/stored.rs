@@ -13,7 +13,7 @@ pub struct Stored {
 
 #[derive(Clone)]
 pub struct Kept {
-    specification: Specification,
+    pub specification: Specification,
     pub head: Option<JobHead>,
     pub manifests: Vec<Manifest>,
     pub events: Vec<JobEvent>,
@@ -97,6 +97,18 @@ impl Stored {
 
     pub fn head(&self, job: &JobId) -> &JobHead {
         self.jobs[job].head.as_ref().expect("a job has a head")
+    }
+
+    /// Whether a checkpoint or a history that counts is this artifact.
+    pub fn needs(&self, artifact: &Digest) -> bool {
+        self.jobs.values().any(|kept| {
+            kept.manifests.iter().any(|manifest| manifest.shards.contains(artifact))
+                || kept.tasks.values().any(|record| record.output.as_ref() == Some(artifact))
+        })
+    }
+
+    pub fn doomed(&self) -> Vec<(Digest, u64)> {
+        self.doomed.iter().map(|(artifact, since)| (artifact.clone(), *since)).collect()
     }
 
     /// What a restarted coordinator reads.

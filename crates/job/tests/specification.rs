@@ -1,0 +1,191 @@
+//! What a specification may say: read, written back, and refused by the field's name.
+
+use std::{path::Path, time::Duration};
+
+use rewind_job::{
+    Architecture, Checkpoints, Collect, Digest, Fleet, Priority, Specification, SpecificationError, WorldSize,
+};
+
+const DATA: &str = r#"
+[data]
+pool = { images = "i", labels = "l" }
+split = { train = 80, test = 10, validation = 10, attack = 0 }
+forget = { class = { label = 1 } }
+"#;
+
+const PRETRAIN: &str = r#"
+[[step]]
+name = "pretrained"
+pretrain = { epochs = 2, batch-size = 8, optimiser = { sgd = { learning-rate = 0.1 } } }
+"#;
+
+fn parse(text: &str) -> Result<Specification, SpecificationError> {
+    Specification::parse(text, Path::new("/here"))
+}
+
+/// A job that trains; `head` stands before its tables.
+fn training(head: &str) -> String {
+    format!("name = \"a job\"\n{head}\nmodel = {{ architecture = \"mlp\" }}\n{DATA}{PRETRAIN}")
+}
+
+/// A job that makes histories; `extra` is part of its table.
+fn histories(head: &str, extra: &str) -> String {
+    format!(
+        r#"
+        name = "histories"
+        {head}
+        model = {{ architecture = "mlp" }}
+        {DATA}
+        [[step]]
+        name = "histories"
+        [step.collect]
+        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
+        epochs-before = 3
+        forward = {{ adam = {{ learning-rate = 0.01 }} }}
+        {extra}
+        "#
+    )
+}
+
+fn refused(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let specification = parse(&training("")).expect("is valid");
+    assert_eq!((specification.priority, specification.deadline), (Priority::Normal, None));
+    let fleet = Fleet { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1 };
+    assert_eq!((&specification.fleet, specification.fleet.fewest()), (&fleet, WorldSize(1)));
+    assert_eq!(specification.checkpoints, Checkpoints { keep: 2 });
+    assert!(specification.collect().is_none());
+}
+
+#[test]
+fn wishes_are_read_and_come_back_as_toml() {
+    let head = r#"
+        priority = "high"
+        deadline = "2h 30m"
+        fleet = { world-size = 8, at-least = 6, grace = "90s" }
+        checkpoints = { keep = 5 }
+    "#;
+    let specification = parse(&training(head)).expect("is valid");
+    assert_eq!((specification.priority, specification.deadline), (Priority::High, Some(Duration::from_secs(9000))));
+    assert_eq!((specification.fleet.world_size, specification.fleet.fewest()), (WorldSize(8), WorldSize(6)));
+    assert_eq!((specification.fleet.grace, specification.checkpoints.keep), (Duration::from_secs(90), 5));
+    let text = specification.to_toml();
+    for line in ["priority = \"high\"", "deadline = \"2h 30m\"", "at-least = 6", "grace = \"1m 30s\"", "keep = 5"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert_eq!(parse(&text).expect("is read back"), specification);
+}
+
+#[test]
+fn what_was_not_said_is_not_written_either() {
+    let specification = parse(&training("")).expect("is valid");
+    let text = specification.to_toml();
+    assert!(!text.contains("deadline") && !text.contains("at-least"), "{text}");
+    assert_eq!(parse(&text).expect("is read back"), specification);
+}
+
+#[test]
+fn priorities_are_in_order() {
+    for (name, priority) in [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)] {
+        let read = parse(&training(&format!("priority = \"{name}\""))).expect("is valid");
+        assert_eq!(read.priority, priority);
+    }
+    assert!(Priority::Low < Priority::Normal && Priority::Normal < Priority::High);
+}
+
+#[test]
+fn a_job_that_makes_histories_is_read_with_its_defaults_and_comes_back() {
+    let specification = parse(&histories("", "tasks = 20")).expect("is valid");
+    let collect = specification.collect().expect("collects").clone();
+    assert_eq!((collect.tasks, collect.batch_size, collect.snapshots, collect.kept), (20, 32, 5, 2048));
+    assert!(collect.architectures.is_empty());
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+
+    let all = r#"
+        tasks = 20
+        architectures = ["mlp", "lenet"]
+        batch-size = 16
+        horizon = 4
+        snapshots = 7
+        kept = 100
+    "#;
+    let specification = parse(&histories("", all)).expect("is valid");
+    let collect: &Collect = specification.collect().expect("collects");
+    assert_eq!(collect.architectures, [Architecture::Mlp, Architecture::Lenet]);
+    assert_eq!((collect.batch_size, collect.horizon, collect.snapshots, collect.kept), (16, 4, 7, 100));
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
+
+#[test]
+fn an_impossible_wish_is_refused_by_its_field() {
+    for (head, expected) in [
+        ("deadline = \"0s\"", "deadline: must be longer than 0s"),
+        ("fleet = { world-size = 0 }", "fleet.world-size: must be from 1 to 4096"),
+        ("fleet = { world-size = 2, at-least = 3 }", "fleet.at-least: must be from 1 to fleet.world-size"),
+        ("fleet = { world-size = 2, at-least = 0 }", "fleet.at-least: must be from 1 to fleet.world-size"),
+        ("checkpoints = { keep = 0 }", "checkpoints.keep: must be from 1 to 1000"),
+        ("checkpoints = { keep = 1001 }", "checkpoints.keep: must be from 1 to 1000"),
+    ] {
+        assert_eq!(refused(&training(head)), expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_its_field() {
+    for (head, field, problem) in [
+        ("priority = \"urgent\"", "priority", "unknown variant `urgent`"),
+        ("priority = 2", "priority", ""),
+        ("deadline = 90", "deadline", ""),
+        ("deadline = \"90\"", "deadline", ""),
+        ("deadline = \"tomorrow\"", "deadline", ""),
+        ("fleet = { world-size = 2, grace = \"-5s\" }", "fleet.grace", ""),
+        ("fleet = { world-size = -2 }", "fleet.world-size", ""),
+        ("fleet = { world-size = 2, at_least = 1 }", "fleet.at_least", "unknown field `at_least`"),
+        ("checkpoints = { keeps = 2 }", "checkpoints.keeps", "unknown field `keeps`"),
+        ("dead-line = \"1h\"", "dead-line", "unknown field `dead-line`"),
+    ] {
+        let error = parse(&training(head)).expect_err(head);
+        assert_eq!(error.field, field, "{head}: {error}");
+        assert!(error.problem.contains(problem) && !error.problem.is_empty(), "{head}: {error}");
+    }
+}
+
+#[test]
+fn impossible_histories_are_refused_by_their_field() {
+    for (head, extra, expected) in [
+        ("", "tasks = 0", "step[0].collect.tasks: must be from 1 to 1000000"),
+        ("", "tasks = 1000001", "step[0].collect.tasks: must be from 1 to 1000000"),
+        ("", "tasks = 2\nbatch-size = 0", "step[0].collect.batch-size: must be at least 1"),
+        ("", "tasks = 2\nhorizon = 0", "step[0].collect.horizon: must be from 1 to 1000"),
+        ("", "tasks = 2\nsnapshots = 1", "step[0].collect.snapshots: must be from 2 to 1000"),
+        ("", "tasks = 2\nkept = 0", "step[0].collect.kept: must be at least 1"),
+        ("fleet = { world-size = 2 }", "tasks = 2", "fleet.world-size: must be 1: each task runs on one worker"),
+    ] {
+        assert_eq!(refused(&histories(head, extra)), expected);
+    }
+    let two_steps = histories("", "tasks = 2") + PRETRAIN;
+    assert_eq!(refused(&two_steps), "step[0].collect: must be the job's only step");
+    let two_actions = histories("", "tasks = 2").replace("[step.collect]", "evaluate = {}\n[step.collect]");
+    assert!(refused(&two_actions).contains("needs exactly one of the tables"), "{}", refused(&two_actions));
+    let rate = histories("", "tasks = 2").replace("learning-rate = 0.01", "learning-rate = 0.0");
+    assert_eq!(refused(&rate), "step[0].collect.forward.adam.learning-rate: must be greater than 0");
+    let without_pool = histories("", "tasks = 2")
+        .replace("pool = { images = \"i\", labels = \"l\" }", "")
+        .replace("split = { train = 80, test = 10, validation = 10, attack = 0 }", "")
+        .replace("class = { label = 1 }", "files = { images = \"i\", labels = \"l\" }");
+    assert_eq!(refused(&without_pool), "step[0].collect.tasks: needs data.pool");
+}
+
+#[test]
+fn the_artifacts_that_a_job_reads_are_known() {
+    let text = training("").replace("\"mlp\"", "\"mlp\", weights = \"sha256:abc\"");
+    let specification = parse(&text).expect("is valid");
+    assert_eq!(specification.artifacts().collect::<Vec<_>>(), [&Digest("abc".into())]);
+    let files: Vec<String> = specification.files().into_iter().map(|(field, _)| field).collect();
+    assert_eq!(files, ["data.pool.images", "data.pool.labels"], "an artifact is no file");
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
