@@ -210,10 +210,11 @@ impl Etcd {
         }
     }
 
-    /// Calls etcd's JSON interface, for what the store never does.
-    pub fn command(&self, path: &str, body: &str) -> String {
+    /// Calls etcd's JSON interface, for what the store never does, with the token of a user where there are users.
+    pub fn command(&self, path: &str, body: &str, token: Option<&str>) -> String {
         let length = body.len();
-        let request = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+        let token = token.map_or_else(String::new, |token| format!("Authorization: {token}\r\n"));
+        let request = format!("POST {path} HTTP/1.0\r\n{token}Content-Length: {length}\r\n\r\n{body}");
         ask(self.members[0].client, &request).expect("etcd answers")
     }
 

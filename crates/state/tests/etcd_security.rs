@@ -72,17 +72,17 @@ fn over_tls_it_is_a_state_store_and_strangers_get_no_answer() {
 }
 
 #[test]
-fn a_user_is_let_in_by_the_password_and_again_after_etcd_has_forgotten_it() {
+fn a_user_is_let_in_by_the_password_and_again_when_its_token_is_worth_nothing_any_more() {
     let mut etcd = Etcd::start(1);
-    etcd.command("/v3/auth/role/add", r#"{"name":"rewind"}"#);
+    etcd.command("/v3/auth/role/add", r#"{"name":"rewind"}"#, None);
     // All keys from "a/" to before "a0".
     let permission = r#"{"name":"rewind","perm":{"permType":"READWRITE","key":"YS8=","range_end":"YTA="}}"#;
-    etcd.command("/v3/auth/role/grant", permission);
+    etcd.command("/v3/auth/role/grant", permission, None);
     for (user, role) in [("root", "root"), ("rewind", "rewind")] {
-        etcd.command("/v3/auth/user/add", &format!(r#"{{"name":"{user}","password":"open-sesame"}}"#));
-        etcd.command("/v3/auth/user/grant", &format!(r#"{{"user":"{user}","role":"{role}"}}"#));
+        etcd.command("/v3/auth/user/add", &format!(r#"{{"name":"{user}","password":"open-sesame"}}"#), None);
+        etcd.command("/v3/auth/user/grant", &format!(r#"{{"user":"{user}","role":"{role}"}}"#), None);
     }
-    etcd.command("/v3/auth/enable", "{}");
+    etcd.command("/v3/auth/enable", "{}", None);
 
     let connect = |etcd: &Etcd, prefix: &str, user: Option<(&str, &str)>| {
         let mut options = etcd.options(prefix);
@@ -102,15 +102,24 @@ fn a_user_is_let_in_by_the_password_and_again_after_etcd_has_forgotten_it() {
     let term = store.campaign("one", Duration::from_secs(60)).expect("campaigns").term;
     let put = |key: &str| Write { key: key.into(), value: Some(b"1".into()), expected: None };
     store.write(term, &[put("before")]).expect("writes");
-    // etcd keeps its tokens in memory.
+    // A change of the password ends all that was given for it.
+    let root = etcd.command("/v3/auth/authenticate", r#"{"name":"root","password":"open-sesame"}"#, None);
+    let root: serde_json::Value = serde_json::from_str(&root).expect("an answer");
+    let changed = etcd.command(
+        "/v3/auth/user/changepw",
+        r#"{"name":"rewind","password":"open-sesame"}"#,
+        Some(root["token"].as_str().expect("a token")),
+    );
+    assert!(changed.contains("header") && !changed.contains("error"), "{changed}");
+    store.write(term, &[put("after")]).expect("comes in again");
     etcd.kill_all();
     etcd.start_all();
     let begun = Instant::now();
-    while let Err(error) = store.write(term, &[put("after")]) {
+    while let Err(error) = store.write(term, &[put("later")]) {
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
     }
     store.renew(term).expect("renews");
     store.watch_leader().expect("watches");
-    assert_eq!(store.list("").expect("lists").len(), 2);
+    assert_eq!(store.list("").expect("lists").len(), 3);
 }
