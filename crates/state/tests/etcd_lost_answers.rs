@@ -175,3 +175,26 @@ fn a_write_whose_answer_was_lost_happened_once() {
         assert_eq!(direct.read(key).expect("reads"), Some((b"1".to_vec(), 1)));
     }
 }
+
+#[test]
+fn a_write_whose_answer_was_lost_as_the_term_ended_is_not_called_unwritten() {
+    let etcd = Etcd::start(1);
+    let (direct, proxy) = (etcd.store("fleet/"), Proxy::before(&etcd));
+    let store = proxy.store();
+    let term = store.campaign("one", Duration::from_secs(60)).expect("campaigns").term;
+    let begun = Instant::now();
+    let outcome = thread::scope(|scope| {
+        let write = scope.spawn(|| store.write(term, &[put("a", b"1")]));
+        while direct.read("a").expect("reads").is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "it is not written");
+        }
+        proxy.refuse(true);
+        proxy.cut();
+        direct.resign(term).expect("resigns");
+        proxy.refuse(false);
+        write.join().expect("ends")
+    });
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "it was written: {outcome:?}");
+    let again = store.write(term, &[put("a", b"1")]);
+    assert!(matches!(again, Err(StoreError::Deposed(_))), "this call wrote nothing: {again:?}");
+}
