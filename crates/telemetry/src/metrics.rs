@@ -216,7 +216,7 @@ metrics! {
         WORKERS_REATTACHED: Counter = "rewind_coordinator_workers_reattached_total" in Count;
         /// Workers that asked to be let go.
         WORKERS_DRAINED: Counter = "rewind_coordinator_workers_drained_total" in Count;
-        /// Messages that changed nothing because their generation was over.
+        /// Messages that changed nothing: who sent them is not of the present gang.
         STALE_MESSAGES: Counter = "rewind_coordinator_stale_messages_total" in Count;
         /// Sessions of workers that were refused, by reason.
         SESSIONS_REFUSED: Counter<RefusalReason> = "rewind_coordinator_sessions_refused_total" in Count;
@@ -226,11 +226,11 @@ metrics! {
         TASKS_STARTED: Counter = "rewind_coordinator_tasks_started_total" in Count;
         /// Tasks whose history is stored.
         TASKS_DONE: Counter = "rewind_coordinator_tasks_done_total" in Count;
-        /// Tasks that gave way to a gang.
+        /// Tasks that were taken from a worker, for a gang or because it is to end.
         TASKS_PREEMPTED: Counter = "rewind_coordinator_tasks_preempted_total" in Count;
         /// Checkpoints that were deleted because no job needs them.
         CHECKPOINTS_COLLECTED: Counter = "rewind_coordinator_checkpoints_collected_total" in Count;
-        /// Checkpoints that were given up because they are altered or missing.
+        /// Times that a job went back because a checkpoint is altered or missing.
         CHECKPOINTS_DISCARDED: Counter = "rewind_coordinator_checkpoints_discarded_total" in Count;
         /// Time of a transaction of the state store that succeeded.
         STORE_WRITE_SECONDS: Time = "rewind_coordinator_store_write_seconds" in Seconds;
