@@ -1,8 +1,9 @@
-//! Logs, the same in every program.
+//! Logs and metrics, the same in every program.
 
 pub mod metrics;
 
 mod fail_points;
+mod log_lines;
 
 use std::{
     fs::OpenOptions,
@@ -12,7 +13,8 @@ use std::{
 };
 
 pub use fail_points::{FAIL_POINTS, fail_point};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use log_lines::LogLines;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Environment variable that chooses what is logged: `debug`, `rewind_worker=trace,info`, …
 pub const FILTER: &str = "REWIND_LOG";
@@ -21,6 +23,7 @@ pub const FILTER: &str = "REWIND_LOG";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,
+    /// An object a line, the fields of its spans side by side with its own.
     Json,
 }
 
@@ -49,12 +52,7 @@ where
         Ok(_) => (EnvFilter::new("info"), None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
-    match format {
-        Format::Text => log.init(),
-        // `span` holds job, generation, rank and round.
-        Format::Json => log.json().flatten_event(true).with_span_list(false).init(),
-    }
+    tracing_subscriber::registry().with(filter).with(LogLines { format, writer, colours }).init();
     if let Some(error) = refused {
         tracing::warn!("{FILTER}={wanted} is not understood and `info` is used: {error}");
     }

@@ -1,9 +1,26 @@
-//! Every metric of every program: names, units and meaning. Without [`serve`] they cost nearly nothing.
+//! Every metric of every program: names, labels, units and meaning. Before `serve` they count nothing and cost nearly
+//! nothing.
 
-use std::{net::SocketAddr, time::Duration};
+mod exporter;
+mod instruments;
+mod untyped;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use std::{io, net::SocketAddr};
+
+pub use instruments::{Build, Counter, Flag, Gauge, Label, OneOf, Time};
+pub use untyped::*;
+
+/// A metric's name (Prometheus' rules: unit last, counters end in `_total`), and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Unit,
+    /// What tells the series of this metric from each other.
+    pub label: Option<&'static str>,
+    /// One sentence.
+    pub help: &'static str,
+}
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,140 +28,298 @@ pub enum Kind {
     /// Only grows.
     Counter,
     Gauge,
-    /// Seconds, as a summary.
+    /// Counts, by size, what it was given.
     Histogram,
 }
 
-/// A metric's name (Prometheus' rules: unit last, counters end in `_total`), and what it says.
-#[derive(Debug)]
-pub struct Metric {
-    pub name: &'static str,
-    pub kind: Kind,
-    pub help: &'static str,
+impl Kind {
+    /// As Prometheus writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What a metric's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Numbers of what the name says.
+    Count,
+    Seconds,
+    Bytes,
+    /// 1 for what is so, 0 for what is not.
+    Truth,
+}
+
+impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Truth => "0 or 1",
+        }
+    }
+}
+
+/// All metrics, those of the coordinator first.
+pub fn all() -> &'static [Metric] {
+    ALL
+}
+
+macro_rules! labels {
+    ($($(#[doc = $help:literal])+ $label:ident $name:literal { $($variant:ident = $value:literal),* $(,)? })*) => {
+        $(
+            $(#[doc = $help])+
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum $label {
+                $($variant),*
+            }
+
+            impl Label for $label {
+                const NAME: &'static str = $name;
+                const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+                fn value(self) -> &'static str {
+                    match self {
+                        $(Self::$variant => $value),*
+                    }
+                }
+            }
+        )*
+    };
+}
+
+labels! {
+    /// State of a job.
+    JobState "state" {
+        Waiting = "waiting",
+        Preparing = "preparing",
+        Running = "running",
+        Paused = "paused",
+        Finished = "finished",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+
+    /// What the coordinator has a worker do.
+    Duty "duty" { Idle = "idle", Gang = "gang", Task = "task", Leaving = "leaving" }
+
+    /// Why a worker counts as lost.
+    LossReason "reason" {
+        Silent = "silent",
+        SessionEnded = "session-ended",
+        NewSession = "new-session",
+        DidNotLeave = "did-not-leave",
+        Unreadable = "unreadable",
+    }
+
+    /// Why a session was refused.
+    RefusalReason "reason" {
+        StandsBy = "stands-by",
+        NoJoined = "no-joined",
+        BadName = "bad-name",
+    }
+
+    /// State of a task of a job that makes histories.
+    TaskState "state" { Open = "open", Running = "running", Done = "done" }
+
+    /// What a worker does.
+    Activity "activity" {
+        Idle = "idle",
+        Preparing = "preparing",
+        Rounds = "rounds",
+        Task = "task",
+    }
+
+    /// How an assignment ended.
+    Outcome "outcome" { Finished = "finished", Left = "left", Failed = "failed" }
+
+    /// A call that the ranks of a gang make together.
+    Operation "operation" {
+        Form = "form",
+        AllReduce = "all-reduce",
+        ReduceScatter = "reduce-scatter",
+        AllGather = "all-gather",
+        Broadcast = "broadcast",
+        Barrier = "barrier",
+    }
 }
 
 macro_rules! metrics {
-    ($($constant:ident = $kind:ident $name:literal: $help:literal;)*) => {
-        $(#[doc = $help] pub static $constant: Metric = Metric { name: $name, kind: Kind::$kind, help: $help };)*
+    ($(
+        #[doc = $about:literal]
+        $program:ident {
+            $(#[doc = $help:literal] $metric:ident: $type:ty = $name:literal in $unit:ident;)*
+        }
+    )*) => {
+        $(
+            #[doc = $about]
+            pub mod $program {
+                use super::*;
 
-        /// All of them.
-        pub static ALL: &[&Metric] = &[$(&$constant),*];
+                $(#[doc = $help] pub static $metric: $type = <$type>::new($name);)*
+
+                /// Serves the metrics at `http://ADDRESS/metrics`, on the present tokio runtime, and returns the
+                /// address: port 0 takes any.
+                ///
+                /// # Errors
+                /// When the address cannot be bound, or outside a tokio runtime; then nothing was started.
+                pub fn serve(address: SocketAddr) -> io::Result<SocketAddr> {
+                    let start = || {
+                        $($metric.start_at_zero($help.trim_ascii());)*
+                        BUILD_INFO.show();
+                    };
+                    let refresh = || {
+                        if let Some(bytes) = exporter::resident_bytes() {
+                            RESIDENT_BYTES.set(bytes);
+                        }
+                    };
+                    exporter::serve(address, start, refresh)
+                }
+            }
+        )*
+
+        const ALL: &[Metric] = &[$($(Metric {
+            name: $name,
+            kind: <$type>::KIND,
+            unit: Unit::$unit,
+            label: <$type>::LABEL,
+            help: $help.trim_ascii(),
+        }),*),*];
     };
 }
 
 metrics! {
-    DECISIONS = Counter "rewind_coordinator_decisions_total": "What the coordinator decided, by `decision`: commits, generations, losses by reason, tasks, stale messages.";
-    JOBS = Gauge "rewind_coordinator_jobs": "Jobs by `state`.";
-    WORKERS = Gauge "rewind_coordinator_workers": "Workers by `duty`: idle, gang, task, leaving.";
-    LEADS = Gauge "rewind_coordinator_leads": "1 while this coordinator leads, 0 while it stands by.";
-    TERM = Gauge "rewind_coordinator_term": "Term of the leader, while it is this coordinator.";
-    STORE_AWAY = Gauge "rewind_coordinator_store_away": "1 while decisions wait for the state store.";
-    STORE_WRITE = Histogram "rewind_coordinator_store_write_seconds": "Time of a transaction of the state store.";
-    STORE_FAILURES = Counter "rewind_coordinator_store_failures_total": "Transactions of the state store that failed.";
-    SESSIONS_REFUSED = Counter "rewind_coordinator_sessions_refused_total": "Sessions of workers that were refused, by `reason`.";
-    SESSIONS = Counter "rewind_worker_sessions_total": "Sessions with a coordinator that this worker began.";
-    ASSIGNMENTS = Counter "rewind_worker_assignments_total": "Assignments that ended, by `outcome`: finished, left, failed.";
-    ROUNDS = Counter "rewind_worker_rounds_total": "Rounds that this rank handed over to be committed.";
-    CHECKPOINT = Histogram "rewind_worker_checkpoint_seconds": "Time to hash and store this rank's shard of a round.";
-    CHECKPOINT_BYTES = Counter "rewind_worker_checkpoint_bytes_total": "Bytes of shards stored.";
-    TASKS = Counter "rewind_worker_tasks_total": "Histories made.";
-}
-
-/// Serves all metrics at `http://ADDRESS/metrics`, on the present tokio runtime.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn serve(address: SocketAddr) -> Result<(), String> {
-    // Asked first: the exporter binds later, where nobody hears of it.
-    std::net::TcpListener::bind(address).map_err(|error| format!("--metrics {address}: {error}"))?;
-    PrometheusBuilder::new()
-        .with_http_listener(address)
-        .install()
-        .map_err(|error| format!("--metrics {address}: {error}"))?;
-    for metric in ALL {
-        match metric.kind {
-            Kind::Counter => describe_counter!(metric.name, metric.help),
-            Kind::Gauge => describe_gauge!(metric.name, metric.help),
-            Kind::Histogram => describe_histogram!(metric.name, metric.help),
-        }
+    /// The coordinator's metrics.
+    coordinator {
+        /// Jobs, by state.
+        JOBS: Gauge<JobState> = "rewind_coordinator_jobs" in Count;
+        /// Workers, by what they were told to do.
+        WORKERS: Gauge<Duty> = "rewind_coordinator_workers" in Count;
+        /// Tasks of jobs that make histories, by state.
+        HISTORY_TASKS: Gauge<TaskState> = "rewind_coordinator_history_tasks" in Count;
+        /// Rounds that were committed.
+        COMMITS: Counter = "rewind_coordinator_commits_total" in Count;
+        /// Time from a round's first durable shard until its manifest is committed.
+        COMMIT_SECONDS: Time = "rewind_coordinator_commit_seconds" in Seconds;
+        /// Generations of gangs that were started.
+        GENERATIONS_STARTED: Counter = "rewind_coordinator_generations_started_total" in Count;
+        /// Generations that were started with fewer workers than the job wants.
+        GENERATIONS_WITH_FEWER_WORKERS: Counter = "rewind_coordinator_generations_with_fewer_workers_total" in Count;
+        /// Workers that were lost, by reason.
+        WORKERS_LOST: Counter<LossReason> = "rewind_coordinator_workers_lost_total" in Count;
+        /// Workers that came back to the work they had.
+        WORKERS_REATTACHED: Counter = "rewind_coordinator_workers_reattached_total" in Count;
+        /// Workers that asked to be let go.
+        WORKERS_DRAINED: Counter = "rewind_coordinator_workers_drained_total" in Count;
+        /// Messages that changed nothing: who sent them is not of the present gang.
+        STALE_MESSAGES: Counter = "rewind_coordinator_stale_messages_total" in Count;
+        /// Sessions of workers that were refused, by reason.
+        SESSIONS_REFUSED: Counter<RefusalReason> = "rewind_coordinator_sessions_refused_total" in Count;
+        /// Jobs that failed because their deadline passed.
+        DEADLINES_PASSED: Counter = "rewind_coordinator_deadlines_passed_total" in Count;
+        /// Tasks that were given to a worker.
+        TASKS_STARTED: Counter = "rewind_coordinator_tasks_started_total" in Count;
+        /// Tasks whose history is stored.
+        TASKS_DONE: Counter = "rewind_coordinator_tasks_done_total" in Count;
+        /// Tasks that were taken from a worker, for a gang or because it is to end.
+        TASKS_PREEMPTED: Counter = "rewind_coordinator_tasks_preempted_total" in Count;
+        /// Checkpoints that were deleted because no job needs them.
+        CHECKPOINTS_COLLECTED: Counter = "rewind_coordinator_checkpoints_collected_total" in Count;
+        /// Times that a job went back because a checkpoint is altered or missing.
+        CHECKPOINTS_DISCARDED: Counter = "rewind_coordinator_checkpoints_discarded_total" in Count;
+        /// Time of a transaction of the state store that succeeded.
+        STORE_WRITE_SECONDS: Time = "rewind_coordinator_store_write_seconds" in Seconds;
+        /// Transactions of the state store that failed.
+        STORE_WRITE_FAILURES: Counter = "rewind_coordinator_store_failures_total" in Count;
+        /// 1 while decisions wait for the state store.
+        WAITS_FOR_STORE: Flag = "rewind_coordinator_store_away" in Truth;
+        /// 1 while this coordinator leads, 0 while it stands by.
+        IS_LEADER: Flag = "rewind_coordinator_leads" in Truth;
+        /// Fencing term of this coordinator while it leads, 0 while it stands by.
+        FENCING_TERM: Gauge = "rewind_coordinator_term" in Count;
+        /// Elections that this coordinator won.
+        ELECTIONS: Counter = "rewind_coordinator_elections_total" in Count;
+        /// Resident memory of the coordinator's process.
+        RESIDENT_BYTES: Gauge = "rewind_coordinator_resident_bytes" in Bytes;
+        /// 1, labelled with the version of the coordinator.
+        BUILD_INFO: Build = "rewind_coordinator_build_info" in Truth;
     }
-    Ok(())
-}
 
-/// A label's name and value.
-pub type Label = (&'static str, String);
-
-fn labels(label: Option<Label>) -> Vec<(&'static str, String)> {
-    label.into_iter().collect()
-}
-
-impl Metric {
-    pub fn add(&self, count: u64, label: Option<Label>) {
-        counter!(self.name, &labels(label)).increment(count);
-    }
-
-    pub fn set(&self, value: f64, label: Option<Label>) {
-        gauge!(self.name, &labels(label)).set(value);
-    }
-
-    pub fn observe(&self, time: Duration) {
-        histogram!(self.name).record(time.as_secs_f64());
+    /// A worker's metrics.
+    worker {
+        /// 1 for what the worker does at present, 0 for the rest.
+        ACTIVITY: OneOf<Activity> = "rewind_worker_activity" in Truth;
+        /// Assignments that ended, by outcome.
+        ASSIGNMENTS_ENDED: Counter<Outcome> = "rewind_worker_assignments_total" in Count;
+        /// Rounds that this rank handed over to be committed.
+        ROUNDS_DONE: Counter = "rewind_worker_rounds_total" in Count;
+        /// Time of a round of this rank, until it is handed over.
+        ROUND_SECONDS: Time = "rewind_worker_round_seconds" in Seconds;
+        /// Samples of forward training that this rank has seen.
+        FORWARD_SAMPLES: Counter = "rewind_worker_forward_samples_total" in Count;
+        /// Time to hash and store this rank's shard of a round.
+        CHECKPOINT_SECONDS: Time = "rewind_worker_checkpoint_seconds" in Seconds;
+        /// Bytes of shards stored.
+        CHECKPOINT_BYTES_STORED: Counter = "rewind_worker_checkpoint_bytes_total" in Bytes;
+        /// Collective calls that ended, well or not, by operation.
+        COLLECTIVE_CALLS: Counter<Operation> = "rewind_worker_collective_calls_total" in Count;
+        /// Time of a collective call, by operation.
+        COLLECTIVE_SECONDS: Time<Operation> = "rewind_worker_collective_seconds" in Seconds;
+        /// Collective calls that failed, by operation.
+        COLLECTIVE_FAILURES: Counter<Operation> = "rewind_worker_collective_failures_total" in Count;
+        /// Histories made.
+        HISTORIES_MADE: Counter = "rewind_worker_tasks_total" in Count;
+        /// Sessions with a coordinator that this worker began.
+        SESSIONS_BEGUN: Counter = "rewind_worker_sessions_total" in Count;
+        /// Sessions with a coordinator that followed one that was lost.
+        RECONNECTS: Counter = "rewind_worker_reconnects_total" in Count;
+        /// Resident memory of the worker's process.
+        RESIDENT_BYTES: Gauge = "rewind_worker_resident_bytes" in Bytes;
+        /// 1, labelled with the version of the worker.
+        BUILD_INFO: Build = "rewind_worker_build_info" in Truth;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::BTreeSet,
-        io::{Read, Write},
-        net::TcpStream,
-    };
+    use std::collections::BTreeSet;
 
     use super::*;
 
     #[test]
-    fn names_follow_the_rules_and_are_unique() {
-        let names: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), ALL.len());
-        for metric in ALL {
-            assert!(metric.name.starts_with("rewind_"), "{}", metric.name);
-            assert!(metric.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", metric.name);
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
-            assert_eq!(metric.name.ends_with("_seconds"), metric.kind == Kind::Histogram, "{}", metric.name);
-            assert!(metric.help.ends_with('.'), "{}", metric.help);
+    fn names_are_unique() {
+        let names: BTreeSet<&str> = all().iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), all().len());
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for metric in all() {
+            let Metric { name, kind, unit, label, help } = *metric;
+            assert!(name.starts_with("rewind_coordinator_") || name.starts_with("rewind_worker_"), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(!name.contains("__") && !name.ends_with('_'), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            let stem = name.trim_end_matches("_total");
+            assert_eq!(stem.ends_with("_seconds"), unit == Unit::Seconds, "{name}");
+            assert_eq!(stem.ends_with("_bytes"), unit == Unit::Bytes, "{name}");
+            for reserved in ["_bucket", "_sum", "_count"] {
+                assert!(!name.ends_with(reserved), "{name}");
+            }
+            assert!(label.is_none_or(|label| label.bytes().all(|byte| byte.is_ascii_lowercase())), "{name}");
+            assert!(help.ends_with('.') && !help.starts_with(' ') && help.len() < 100, "{help}");
         }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_counted_is_served_with_its_help() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
-        serve(port).expect("serves");
-        DECISIONS.add(3, Some(("decision", "committed".into())));
-        JOBS.set(2.0, Some(("state", "running".into())));
-        STORE_WRITE.observe(Duration::from_millis(5));
-        let text = tokio::task::spawn_blocking(move || {
-            let mut stream = (0..100)
-                .find_map(|_| {
-                    std::thread::sleep(Duration::from_millis(20));
-                    TcpStream::connect(port).ok()
-                })
-                .expect("connects");
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asks");
-            let mut text = String::new();
-            stream.read_to_string(&mut text).expect("answers");
-            text
-        })
-        .await
-        .expect("ends");
-        for wanted in [
-            "rewind_coordinator_decisions_total{decision=\"committed\"} 3",
-            "rewind_coordinator_jobs{state=\"running\"} 2",
-            "rewind_coordinator_store_write_seconds_count 1",
-            "# HELP rewind_coordinator_jobs Jobs by `state`.",
-            "# TYPE rewind_coordinator_decisions_total counter",
-        ] {
-            assert!(text.contains(wanted), "{wanted}\n{text}");
-        }
-        assert!(serve(port).expect_err("is taken").contains("--metrics"));
+    #[test]
+    fn both_programs_are_listed_and_the_coordinator_is_first() {
+        let (first, last) = (all()[0], all()[all().len() - 1]);
+        assert_eq!((first.name, first.kind, first.label), ("rewind_coordinator_jobs", Kind::Gauge, Some("state")));
+        assert_eq!((last.name, last.label), ("rewind_worker_build_info", Some("version")));
     }
 }
