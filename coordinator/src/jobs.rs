@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
-use rewind_job::{Digest, JobId, JobStatus};
+use rewind_job::{Digest, JobId, JobStatus, Report};
 use rewind_proto::{
     PIECE, not_leader, to_json,
     v1::{
@@ -125,10 +125,11 @@ impl Jobs for JobsService {
             StoreError::Unavailable(_) => Status::unavailable(error.to_string()),
             _ => Status::internal(error.to_string()),
         })?;
-        let Some((mut report, weights)) = found else {
+        let Some((digest, weights)) = found else {
             let why = format!("{job} has no report: it is {:?} ({})", status.state, status.reason);
             return Err(Status::failed_precondition(why));
         };
+        let mut report = self.report(&digest).await?;
         let id = job.clone();
         report.events = self
             .driver
@@ -139,17 +140,7 @@ impl Jobs for JobsService {
     }
 
     async fn get_artifact(&self, request: Request<ArtifactName>) -> Result<Response<Self::GetArtifactStream>, Status> {
-        let digest = Digest(request.into_inner().digest);
-        let artifacts = self.admission.artifacts.clone();
-        let bytes = tokio::task::spawn_blocking(move || artifacts.get(&digest))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| match error {
-                ArtifactError::Missing(_) => Status::not_found(error.to_string()),
-                ArtifactError::BadDigest(_) => Status::invalid_argument(error.to_string()),
-                error if error.is_retryable() => Status::unavailable(error.to_string()),
-                _ => Status::data_loss(error.to_string()),
-            })?;
+        let bytes = self.artifact(Digest(request.into_inner().digest)).await?;
         let pieces: Vec<_> = bytes.chunks(PIECE).map(|piece| Ok(Piece { bytes: piece.to_vec() })).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
@@ -161,6 +152,24 @@ impl Jobs for JobsService {
 }
 
 impl JobsService {
+    async fn artifact(&self, digest: Digest) -> Result<Vec<u8>, Status> {
+        let artifacts = self.admission.artifacts.clone();
+        tokio::task::spawn_blocking(move || artifacts.get(&digest))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| match error {
+                ArtifactError::Missing(_) => Status::not_found(error.to_string()),
+                ArtifactError::BadDigest(_) => Status::invalid_argument(error.to_string()),
+                error if error.is_retryable() => Status::unavailable(error.to_string()),
+                _ => Status::data_loss(error.to_string()),
+            })
+    }
+
+    async fn report(&self, digest: &Digest) -> Result<Report, Status> {
+        let bytes = self.artifact(digest.clone()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Status::data_loss(format!("{digest} is not a report: {error}")))
+    }
+
     /// Asks for a change, and answers with what became of the job.
     async fn change(&self, event: Event, job: JobId) -> Result<Response<JobUpdate>, Status> {
         look(&self.driver, &job, 0).await?;

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use rewind_control::{Change, StoredJob, TaskRecord};
-use rewind_job::{Digest, JobEvent, JobId, Manifest, Report, Round, StepIndex, StepWeights, Term};
+use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, StepIndex, StepWeights, Term};
 use rewind_state::{StateStore, StoreError, Version, Write};
-use rewind_telemetry::{fail_point, metrics};
+use rewind_telemetry::{
+    fail_point,
+    metrics::coordinator::{STORE_WRITE_FAILURES, STORE_WRITE_SECONDS},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
@@ -70,8 +73,8 @@ impl Records {
             fail_point("before-commit");
         }
         let begun = Instant::now();
-        self.store.write(self.term, &writes).inspect_err(|_| metrics::STORE_FAILURES.add(1, None))?;
-        metrics::STORE_WRITE.observe(begun.elapsed());
+        self.store.write(self.term, &writes).inspect_err(|_| STORE_WRITE_FAILURES.add(1))?;
+        STORE_WRITE_SECONDS.observe(begun.elapsed());
         if commits {
             fail_point("after-commit");
         }
@@ -85,7 +88,7 @@ impl Records {
         Ok(())
     }
 
-    pub fn report(&self, job: &JobId) -> Result<Option<(Report, Vec<StepWeights>)>, StoreError> {
+    pub fn report(&self, job: &JobId) -> Result<Option<(Digest, Vec<StepWeights>)>, StoreError> {
         let key = format!("report/{job}");
         self.store.read(&key)?.map(|(value, _)| decode(&key, &value)).transpose()
     }

@@ -15,7 +15,7 @@ use rewind_proto::{
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
 };
 use rewind_security::{Authorize, tokens::Tokens};
-use rewind_state::{EmbeddedStore, EtcdOptions, EtcdStore, StateStore};
+use rewind_state::{EmbeddedStore, EtcdStore, StateStore};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -23,7 +23,10 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Server, ServerTlsConfig};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, ServerTlsConfig},
+};
 use tonic_health::ServingStatus;
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     config::Config,
     driver::{self, Driver, Lead},
     jobs::JobsService,
+    rates::Rates,
     rendezvous::{Meetings, RendezvousService},
     replica::{self, Input, Replica},
     session::FleetService,
@@ -63,7 +67,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let store: Arc<dyn StateStore> = if config.etcd.is_empty() {
         Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?)
     } else {
-        Arc::new(EtcdStore::connect(EtcdOptions::new(config.etcd.clone(), config.etcd_prefix.clone()))?)
+        Arc::new(EtcdStore::connect(config.etcd_options()?)?)
     };
     let beside = config.dir.join("artifacts").display().to_string();
     let artifacts = rewind_artifacts::open(config.artifacts.as_deref().unwrap_or(&beside))?;
@@ -105,7 +109,8 @@ async fn run(
     security: Security,
 ) -> Result<(), Failure> {
     if let Some(address) = config.metrics {
-        rewind_telemetry::metrics::serve(address)?;
+        rewind_telemetry::metrics::coordinator::serve(address)
+            .map_err(|error| format!("--metrics {address}: {error}"))?;
     }
     let listener = TcpListener::bind(config.listen)
         .await
@@ -134,6 +139,7 @@ async fn run(
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission) });
+    let jobs = jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let fleet = FleetServer::new(FleetService::new(driver.clone()));
     let rendezvous = RendezvousServer::new(RendezvousService(meetings));
     let mut server = Server::builder();
@@ -147,7 +153,7 @@ async fn run(
         .http2_keepalive_interval(Some(timeouts.detection))
         .http2_keepalive_timeout(Some(timeouts.detection))
         .add_service(health_service)
-        .add_service(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+        .add_service(InterceptedService::new(jobs, Rates::new()))
         .add_service(fleet.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
         .add_service(rendezvous)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {

@@ -11,8 +11,7 @@ use rewind_proto::{
     not_leader,
     v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet},
 };
-use rewind_state::LARGEST_VALUE;
-use rewind_telemetry::metrics;
+use rewind_telemetry::metrics::{RefusalReason, coordinator::SESSIONS_REFUSED};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -46,7 +45,7 @@ impl Fleet for FleetService {
         let mut messages = request.into_inner();
         let lead = self.driver.lead().borrow().clone();
         if lead.term.is_none() {
-            metrics::SESSIONS_REFUSED.add(1, Some(("reason", "stands-by".into())));
+            SESSIONS_REFUSED.add(RefusalReason::StandsBy, 1);
             return Err(not_leader(lead.leader.as_deref()));
         }
         let (worker, joined) = join(&mut messages).await?;
@@ -60,7 +59,10 @@ impl Fleet for FleetService {
 
 /// The first message says who the worker is.
 async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, WorkerEvent), Status> {
-    let refuse = || Status::invalid_argument("a session begins with Joined");
+    let refuse = || {
+        SESSIONS_REFUSED.add(RefusalReason::NoJoined, 1);
+        Status::invalid_argument("a session begins with Joined")
+    };
     let first = tokio::time::timeout(FIRST_MESSAGE, messages.message());
     let first = first.await.map_err(|_| refuse())??.ok_or_else(refuse)?;
     let joined = WorkerEvent::try_from(first)?;
@@ -68,6 +70,7 @@ async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, Work
         return Err(refuse());
     };
     if worker.0.is_empty() || worker.0.len() > LONGEST_NAME || worker.0.chars().any(char::is_control) {
+        SESSIONS_REFUSED.add(RefusalReason::BadName, 1);
         let problem = format!("the name of a worker has 1 to {LONGEST_NAME} bytes and no control characters");
         return Err(Status::invalid_argument(problem));
     }
@@ -105,13 +108,15 @@ impl Allowance {
 /// stay small.
 const LONGEST_DIGEST: usize = 128;
 const LARGEST_ROUND: usize = 64 << 10;
+const LARGEST_FINISH: usize = 64 << 10;
 
 /// What no state store takes is a failure of its job, not of the coordinator.
 fn storable(event: WorkerEvent) -> WorkerEvent {
     let bytes_of = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
     let (bytes, limit, what) = match &event {
         WorkerEvent::Finished { report, weights, .. } => {
-            (bytes_of(serde_json::to_vec(&(report, weights))), LARGEST_VALUE, "the report")
+            let bytes = bytes_of(serde_json::to_vec(&(report, weights)));
+            (bytes, LARGEST_FINISH, "what a finished job leaves")
         }
         WorkerEvent::ShardDurable { round, .. } if round.shard.0.len() > LONGEST_DIGEST => {
             (round.shard.0.len(), LONGEST_DIGEST, "the digest of a shard")
@@ -123,8 +128,7 @@ fn storable(event: WorkerEvent) -> WorkerEvent {
         _ => return event,
     };
     let Some((job, generation)) = event.work().filter(|_| bytes > limit) else { return event };
-    let hint = if limit == LARGEST_VALUE { "; a smaller search-log may help" } else { "" };
-    let reason = format!("{what} has {bytes} bytes, and at most {limit} can be stored{hint}");
+    let reason = format!("{what} has {bytes} bytes, and at most {limit} can be stored");
     let failure = Failure { reason, retryable: false, bad_checkpoints: Vec::new() };
     WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure }
 }

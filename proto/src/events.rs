@@ -43,7 +43,7 @@ impl From<WorkerEvent> for v1::WorkerMessage {
             }),
             WorkerEvent::Finished { job, generation, report, weights } => Event::Finished(v1::Finished {
                 work: work(&job, generation),
-                report_json: to_json(&report),
+                report: report.0,
                 weights_json: to_json(&weights),
             }),
             WorkerEvent::Failed { job, generation, rank, failure } => Event::Failed(v1::Failed {
@@ -102,7 +102,7 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Finished(m) => {
                 let (job, generation) = work_of(m.work)?;
-                let report = from_json("report_json", &m.report_json)?;
+                let report = Digest(m.report);
                 Self::Finished { job, generation, report, weights: from_json("weights_json", &m.weights_json)? }
             }
             Event::Failed(m) => {

@@ -10,6 +10,7 @@ use rewind_job::{
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
+use rewind_telemetry::metrics::{Activity, worker::ACTIVITY};
 use rewind_unlearning::{
     Gang, LabelledSamples, Learner, RoundMethod, StepRun, Training, UnlearningError, method_for, run_rounds,
 };
@@ -112,6 +113,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     });
     let plan = link.wait_for_plan()?;
     let coordinates = layout.coordinates();
+    ACTIVITY.is(Activity::Rounds);
     let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
     let (link, artifacts) = (link.clone(), bench.artifacts.clone());
     let run = Run { assignment, link, artifacts, data, given, predictors, coordinates };

@@ -8,6 +8,7 @@ use std::{
 use rewind_collective::RendezvousStore;
 use rewind_job::{Assignment, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working};
 use rewind_proto::{MESSAGE_LIMIT, v1::fleet_client::FleetClient};
+use rewind_telemetry::metrics::worker as metrics;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc as async_mpsc, watch},
@@ -49,7 +50,7 @@ pub enum WorkerError {
 /// is after the round under way, and ends after `drain` at the latest.
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
     if let Some(address) = config.metrics {
-        rewind_telemetry::metrics::serve(address).map_err(WorkerError::Metrics)?;
+        metrics::serve(address).map_err(|error| WorkerError::Metrics(format!("--metrics {address}: {error}")))?;
     }
     let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
     let coordinators = Coordinators::new(config.coordinators.clone(), config.tls()?, timeouts)?;
@@ -72,7 +73,16 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (drain, draining) = watch::channel(false);
     let outbox = Outbox::default();
-    let mut worker = Worker { config, timeouts, todo, outbox: outbox.clone(), draining, present: None, term: Term(0) };
+    let mut worker = Worker {
+        config,
+        timeouts,
+        todo,
+        outbox: outbox.clone(),
+        draining,
+        present: None,
+        term: Term(0),
+        had_session: false,
+    };
     let drained = async {
         terminate.recv().await;
         tracing::info!("SIGTERM: leaves after the round under way, within {:?}", timeouts.drain);
@@ -117,6 +127,7 @@ struct Worker {
     present: Option<(JobId, Generation, Link)>,
     /// The youngest leader's; older ones are not obeyed.
     term: Term,
+    had_session: bool,
 }
 
 impl Worker {
@@ -176,7 +187,10 @@ impl Worker {
         let answer = answer.await.map_err(|_| Status::deadline_exceeded(format!("{url} does not answer")))?;
         let mut commands = answer?.into_inner();
         tracing::info!(coordinator = %url, "session began");
-        rewind_telemetry::metrics::SESSIONS.add(1, None);
+        metrics::SESSIONS_BEGUN.add(1);
+        if std::mem::replace(&mut self.had_session, true) {
+            metrics::RECONNECTS.add(1);
+        }
         let mut heartbeat = tokio::time::interval(self.timeouts.heartbeat);
         loop {
             tokio::select! {

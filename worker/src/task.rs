@@ -25,7 +25,7 @@ pub fn run(assignment: &TaskAssignment, link: &Link, bench: &Bench) -> Result<()
     let bytes = recorded?.history.to_bytes().map_err(|error| RunError::History(error.to_string()))?;
     let output = bench.artifacts.put(&bytes)?;
     tracing::info!(%output, "{} bytes of history", bytes.len());
-    rewind_telemetry::metrics::TASKS.add(1, None);
+    rewind_telemetry::metrics::worker::HISTORIES_MADE.add(1);
     link.tell(WorkerEvent::TaskDone { job: job.clone(), generation: *generation, task: *task, output });
     Ok(())
 }

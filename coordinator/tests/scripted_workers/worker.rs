@@ -1,5 +1,8 @@
 //! A scripted worker: it says what the test wants, over a real session, and beats as a worker must.
 
+use std::sync::Arc;
+
+use rewind_artifacts::ArtifactStore;
 use rewind_job::{
     Assignment, Digest, Layout, Manifest, Rank, Report, Round, RoundDone, ShardPlan, StepIndex, StepOutcome,
     StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
@@ -15,6 +18,7 @@ use crate::program::{Coordinator, PATIENCE};
 pub struct ScriptedWorker {
     messages: mpsc::UnboundedSender<WorkerMessage>,
     commands: Streaming<CoordinatorMessage>,
+    artifacts: Arc<dyn ArtifactStore>,
 }
 
 /// The steps that have rounds, and how many each.
@@ -47,7 +51,9 @@ impl ScriptedWorker {
                 }
             }
         });
-        Ok(Self { messages, commands })
+        let artifacts = coordinator.dir().join("artifacts").display().to_string();
+        let artifacts = rewind_artifacts::open(&artifacts).expect("opens");
+        Ok(Self { messages, commands, artifacts })
     }
 
     pub fn says(&self, event: WorkerEvent) {
@@ -143,8 +149,10 @@ impl ScriptedWorker {
         let (job, generation) = (to.job.clone(), to.generation);
         if to.rank == Rank(0) {
             let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
-            let mut report = Box::new(report(to));
+            let mut report = report(to);
             report.warnings.push(warning.to_owned());
+            let report = serde_json::to_vec(&report).expect("is JSON");
+            let report = self.artifacts.put(&report).expect("is stored");
             self.says(WorkerEvent::Finished { job: job.clone(), generation, report, weights });
         }
         self.says(WorkerEvent::Left { job, generation, last: None });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rewind_job::{
-    Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, Report, RoundDone, ShardPlan,
-    StepWeights, Timeouts, WorkerCommand, WorkerId, WorldSize,
+    Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, RoundDone, ShardPlan, StepWeights,
+    Timeouts, WorkerCommand, WorkerId, WorldSize,
 };
 
 use crate::{
@@ -214,7 +214,7 @@ pub fn finished(
     job: &mut Job,
     fleet: &mut Fleet,
     doomed: &mut Doomed,
-    report: Box<Report>,
+    report: Digest,
     weights: Vec<StepWeights>,
     now: Now,
 ) -> Vec<Command> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rewind_job::{
-    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round,
+    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
     RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
 };
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub enum Change {
     /// A committed round's checkpoint is altered or gone: the round never happened.
     Discarded(JobId, StepIndex, Round),
     Event(JobId, JobEvent),
-    Report(JobId, Box<Report>, Vec<StepWeights>),
+    Report(JobId, Digest, Vec<StepWeights>),
     Task(JobId, TaskRecord),
     /// This artifact is to be deleted, decided then.
     Doomed(Digest, u64),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Generation, JobId, Layout, Priority, Rank, Report, Round, RoundRecord, ShardPlan, Specification, StepIndex,
+    Digest, Generation, JobId, Layout, Priority, Rank, Round, RoundRecord, ShardPlan, Specification, StepIndex,
     StopReason, TaskIndex, WorkerId, WorldSize,
 };
 
@@ -92,11 +92,11 @@ pub enum WorkerEvent {
         generation: Generation,
         progress: Progress,
     },
-    /// Rank 0 alone: all steps are done.
+    /// Rank 0 alone: all steps are done. The [`Report`](crate::Report) is an artifact, as JSON.
     Finished {
         job: JobId,
         generation: Generation,
-        report: Box<Report>,
+        report: Digest,
         weights: Vec<StepWeights>,
     },
     Failed {

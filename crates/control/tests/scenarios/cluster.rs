@@ -10,9 +10,9 @@ use std::{
 
 use rewind_control::{Command, Control, Event, Now, TaskRecord};
 use rewind_job::{
-    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Report, Round,
-    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts,
-    WorkerCommand, WorkerEvent, WorkerId, Working, WorldSize,
+    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Round, RoundDone,
+    RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts, WorkerCommand,
+    WorkerEvent, WorkerId, Working, WorldSize,
 };
 use serde_json::json;
 
@@ -137,19 +137,6 @@ fn record(round: u32) -> RoundRecord {
         "round": round, "loss": 0.5, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
     });
     serde_json::from_value(record).expect("is a record")
-}
-
-pub fn report(job: &JobId, world: WorldSize) -> Report {
-    let report = json!({
-        "version": "0",
-        "job": job,
-        "world_size": world,
-        "specification": specification(world.0),
-        "data": { "forget": 8, "files": [] },
-        "machine": { "threads": 1, "libtorch": "none", "cpu_capability": "none", "device": "cpu" },
-        "methods": [], "stop": [], "recovered": [], "events": [], "warnings": [],
-    });
-    serde_json::from_value(report).expect("is a report")
 }
 
 /// The round after the last committed one, as a worker knows it from the specification above.
@@ -502,7 +489,7 @@ impl Cluster {
                     let finished = WorkerEvent::Finished {
                         job: job.clone(),
                         generation,
-                        report: Box::new(report(&job, assignment.world_size)),
+                        report: Digest(format!("report of {job}")),
                         weights: Vec::new(),
                     };
                     self.says(number, finished);
