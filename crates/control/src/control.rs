@@ -100,7 +100,7 @@ impl Control {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut commands = match event {
             Event::Submitted(specification) => self.submit(*specification, now),
-            Event::CancelWanted(job) => self.end(&job, JobState::Cancelled, "cancelled by the user".into(), now),
+            Event::CancelWanted(job) => self.cancel(&job, now),
             Event::PauseWanted(job) => self.pause(&job, now),
             Event::ResumeWanted(job) => self.resume(&job, now),
             Event::Said(worker, WorkerEvent::Joined { working, .. }) => self.joined(worker, working, now),
@@ -159,6 +159,20 @@ impl Control {
                 commands
             }
             None => Vec::new(),
+        }
+    }
+
+    /// A failed job can be cancelled too: then it goes on no more, and what it kept for that is released.
+    fn cancel(&mut self, id: &JobId, now: Now) -> Vec<Command> {
+        let reason = "cancelled by the user".to_owned();
+        match find(&mut self.jobs, id).filter(|job| job.head.state == JobState::Failed) {
+            Some(job) => {
+                let mut commands = vec![Command::Store(job.decide(JobState::Cancelled, reason, now))];
+                commands.extend(gang::release(job, &mut self.doomed, now));
+                commands.push(Command::Publish(id.clone()));
+                commands
+            }
+            None => self.end(id, JobState::Cancelled, reason, now),
         }
     }
 

@@ -45,7 +45,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, worl
         if world_size < wanted { format!(" ({world_size} instead of {wanted} workers)") } else { String::new() };
     if world_size < wanted {
         let text = format!("generation {generation} ran on {world_size} instead of {wanted} workers.");
-        job.head.warnings.push(text);
+        job.warn(text);
     }
     let reason = format!("generation {generation}: assigned to {}{fewer}{from}", names.join(", "));
     let mut commands = vec![Command::Store(job.decide(JobState::Preparing, reason, now))];
@@ -270,7 +270,7 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
         None => "begins anew".into(),
     };
     let text = format!("the checkpoint of round {} of {} cannot be used; the job {back}", bad.1, job.step_name(bad.0));
-    job.head.warnings.push(short(format!("{text}: {reason}.")));
+    job.warn(format!("{text}: {reason}."));
     let changes = vec![job.head_change(), job.note(text, now)];
     let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
     // The last one first: what is left at any time is a beginning.

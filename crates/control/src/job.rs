@@ -251,6 +251,13 @@ impl Job {
         vec![self.note(reason, now), self.head_change()]
     }
 
+    /// A warning for the report. The latest are kept; the job's events have all.
+    pub fn warn(&mut self, text: String) {
+        self.head.warnings.push(short(text));
+        let surplus = self.head.warnings.len().saturating_sub(WARNINGS);
+        self.head.warnings.drain(..surplus);
+    }
+
     pub fn head_change(&self) -> Change {
         Change::Head(self.id.clone(), self.head.clone())
     }
@@ -273,6 +280,8 @@ impl Job {
     }
 }
 
+/// Warnings of a job's head, which is one value.
+const WARNINGS: usize = 20;
 /// Characters of the longest text that is stored.
 const LONGEST_TEXT: usize = 4000;
 

@@ -95,6 +95,20 @@ fn a_failed_or_paused_job_keeps_what_it_needs_to_go_on() {
 }
 
 #[test]
+fn a_failed_job_that_is_cancelled_lets_its_checkpoints_go() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit(1);
+    cluster.work_until(&job, 1);
+    cluster.fails(1, "bad input", false);
+    cluster.all_obey();
+    cluster.cancel(&job);
+    assert_eq!((cluster.state(&job), kept(&cluster, &job)), (JobState::Cancelled, vec![]));
+    assert!(cluster.stored.doomed.contains_key(&shard(0, 1)));
+    cluster.resume(&job);
+    assert_eq!(cluster.state(&job), JobState::Cancelled);
+}
+
+#[test]
 fn what_is_let_go_is_deleted_after_the_time_of_retention() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit(1);
