@@ -108,6 +108,8 @@ async fn run(
     admission: Admission,
     security: Security,
 ) -> Result<(), Failure> {
+    // From now on it ends in order.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     if let Some(address) = config.metrics {
         rewind_telemetry::metrics::coordinator::serve(address)
             .map_err(|error| format!("--metrics {address}: {error}"))?;
@@ -161,7 +163,6 @@ async fn run(
         });
     let server = tokio::spawn(server);
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let outcome = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,

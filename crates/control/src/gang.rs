@@ -10,7 +10,7 @@ use rewind_job::{
 use crate::{
     Change, Command, Count, Now, StoredGang,
     fleet::{Duty, Fleet},
-    job::{Gang, Job, Yield, short},
+    job::{Gang, Job, Yield},
     post_mortem::PostMortem,
     retention::{self, Doomed},
     store_in_pieces,
