@@ -224,7 +224,8 @@ impl Control {
         job.head.losses = 0;
         job.not_before = now;
         let mut forgiven = Vec::new();
-        for record in job.tasks.values_mut().filter(|record| record.failures > 0) {
+        // What is done changes no more.
+        for record in job.tasks.values_mut().filter(|record| record.failures > 0 && record.output.is_none()) {
             record.failures = 0;
             forgiven.push(Change::Task(job.id.clone(), record.clone()));
         }

@@ -1,6 +1,9 @@
 //! A job as control knows it, and as it is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rewind_job::{
     Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
@@ -95,6 +98,7 @@ pub struct Job {
     pub events: Vec<JobEvent>,
     pub gang: Option<Gang>,
     pub tasks: BTreeMap<TaskIndex, TaskRecord>,
+    pub pace: Pace,
     pub progress: Option<Progress>,
     /// What it waits for, as its status says it; depends on the fleet and is not stored.
     pub waiting: String,
@@ -167,6 +171,7 @@ impl Job {
             events,
             gang: None,
             tasks: tasks.into_iter().map(|record| (record.task, record)).collect(),
+            pace: Pace::default(),
             progress: None,
             waiting: String::new(),
             waiting_since: now,
@@ -227,7 +232,7 @@ impl Job {
             generation: self.head.generation,
             priority: self.specification.priority,
             world_size: present.unwrap_or(self.specification.fleet.world_size),
-            progress: self.progress.clone(),
+            progress: self.progress.clone().or_else(|| self.task_progress()),
             tasks: self.task_count(),
             committed: self.committed(),
             steps: self.specification.steps.iter().map(|step| step.name.clone()).collect(),
@@ -239,7 +244,20 @@ impl Job {
         let total = self.specification.collect()?.tasks;
         let done = self.tasks.values().filter(|record| record.output.is_some()).count() as u32;
         let running = self.tasks.values().filter(|record| record.worker.is_some()).count() as u32;
-        Some(TaskCount { total, running, done })
+        let left = self.pace.left(total - done, running);
+        Some(TaskCount { total, running, done, left })
+    }
+
+    fn task_progress(&self) -> Option<Progress> {
+        let TaskCount { total, running, done, left } = self.task_count()?;
+        let left = match left {
+            Some(seconds) if done < total => {
+                format!(", about {} left", humantime::format_duration(Duration::from_secs(round_up(seconds))))
+            }
+            _ => String::new(),
+        };
+        let text = format!("histories: {done} of {total} made, {running} under way{left}");
+        Some(Progress { step: StepIndex(0), text, fraction: f64::from(done) / f64::from(total.max(1)) })
     }
 
     /// A decision and its reason: the state, an event for the record, and both to be stored.
@@ -282,6 +300,45 @@ impl Job {
 
 /// Warnings of a job's head, which is one value.
 const WARNINGS: usize = 20;
+/// Estimates are shown to two digits or so.
+fn round_up(seconds: u64) -> u64 {
+    let step = match seconds {
+        0..60 => 5,
+        60..600 => 30,
+        600..3600 => 60,
+        _ => 600,
+    };
+    seconds.div_ceil(step) * step
+}
+
+/// How fast tasks are done; of those that began under this leader, so it is not stored.
+#[derive(Debug, Default)]
+pub struct Pace {
+    began: BTreeMap<TaskIndex, Now>,
+    /// Milliseconds that all tasks took that were done.
+    took: u64,
+    done: u64,
+}
+
+impl Pace {
+    pub fn begins(&mut self, task: TaskIndex, now: Now) {
+        self.began.insert(task, now);
+    }
+
+    pub fn done(&mut self, task: TaskIndex, now: Now) {
+        if let Some(began) = self.began.remove(&task) {
+            self.took += now.since(began).as_millis() as u64;
+            self.done += 1;
+        }
+    }
+
+    /// Seconds that `open` tasks take on `running` workers.
+    fn left(&self, open: u32, running: u32) -> Option<u64> {
+        let each = self.took.checked_div(self.done)?;
+        Some((each * u64::from(open)).checked_div(u64::from(running))?.div_ceil(1000))
+    }
+}
+
 /// Characters of the longest text that is stored.
 const LONGEST_TEXT: usize = 4000;
 

@@ -20,6 +20,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, now: Now) -> 
     let failures = job.tasks.get(&task).map_or(0, |record| record.failures);
     let record = TaskRecord { task, generation, worker: Some(worker.clone()), failures, output: None };
     job.tasks.insert(task, record.clone());
+    job.pace.begins(task, now);
     fleet.set(worker, Duty::Task(job.id.clone(), generation, task));
     let mut changes = vec![Change::Task(job.id.clone(), record)];
     if job.head.state == JobState::Waiting {
@@ -55,6 +56,7 @@ pub fn done(
     let Some(record) = job.tasks.get_mut(&task) else { return Vec::new() };
     record.worker = None;
     record.output = Some(output);
+    job.pace.done(task, now);
     let mut changes = vec![Change::Task(job.id.clone(), record.clone())];
     fleet.set(worker, Duty::Leaving(job.id.clone(), generation, now));
     let total = job.specification.collect().map_or(0, |collect| collect.tasks);

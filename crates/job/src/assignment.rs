@@ -239,6 +239,8 @@ pub struct TaskCount {
     pub total: u32,
     pub running: u32,
     pub done: u32,
+    /// Seconds until all are done, estimated: as long as those that this leader saw took, on as many workers as now.
+    pub left: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

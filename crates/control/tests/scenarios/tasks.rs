@@ -25,6 +25,25 @@ fn every_task_is_done_exactly_once_by_whoever_is_idle() {
 }
 
 #[test]
+fn the_time_left_is_estimated_from_the_tasks_that_are_done() {
+    let mut cluster = Cluster::of(2);
+    let job = cluster.submit_histories(6);
+    let left = |cluster: &Cluster| cluster.status(&job).tasks.and_then(|count| count.left);
+    assert_eq!(left(&cluster), None);
+    cluster.pass(Duration::from_secs(10), &[1, 2]);
+    for number in [1, 2] {
+        cluster.obey(number);
+        cluster.work(number);
+        cluster.all_obey();
+    }
+    // Two of six took 10 s each; four are left, on two workers.
+    assert_eq!(left(&cluster), Some(20));
+    let progress = cluster.status(&job).progress.expect("it is known");
+    assert_eq!(progress.text, "histories: 2 of 6 made, 2 under way, about 20s left");
+    assert!((progress.fraction - 1.0 / 3.0).abs() < 1e-9);
+}
+
+#[test]
 fn a_task_that_is_said_to_be_done_twice_is_committed_once() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit_histories(2);
@@ -196,6 +215,21 @@ fn a_resumed_job_counts_failures_anew_even_if_the_coordinator_is_killed_before_i
     cluster.all_obey();
     cluster.fails(1, "no memory", true);
     assert!(!cluster.state(&job).is_final(), "{}", cluster.reason(&job));
+}
+
+#[test]
+fn a_task_that_is_done_is_not_forgiven_its_failures() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit_histories(2);
+    cluster.all_obey();
+    cluster.fails(1, "no memory", true);
+    cluster.all_obey();
+    cluster.work(1);
+    cluster.all_obey();
+    cluster.fails(1, "bad input", false);
+    assert_eq!((cluster.state(&job), done(&cluster, &job)), (JobState::Failed, vec![0]));
+    cluster.resume(&job);
+    assert_eq!(cluster.stored.jobs[&job].tasks[&TaskIndex(0)].failures, 1);
 }
 
 #[test]

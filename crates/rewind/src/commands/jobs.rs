@@ -26,10 +26,7 @@ pub async fn list(jobs: Jobs) -> Result<(), Error> {
 
 fn describe(status: &JobStatus) -> String {
     let progress = status.progress.as_ref().filter(|_| !status.state.is_final());
-    let mut progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
-    if let Some(tasks) = &status.tasks {
-        progress = format!(" · {} of {} histories, {} under way", tasks.done, tasks.total, tasks.running);
-    }
+    let progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
     format!(
         "{:<8}  {:<9}  {}{progress}\n{:<21}{}",
         status.job.0,
