@@ -126,7 +126,10 @@ impl Jobs for JobsService {
             _ => Status::internal(error.to_string()),
         })?;
         let Some((digest, weights)) = found else {
-            let why = format!("{job} has no report: it is {:?} ({})", status.state, status.reason);
+            let why = match status.state.is_final() {
+                true => format!("{job} has no report: {} ({})", status.state.name(), status.reason),
+                false => format!("{job} has no report yet: {} ({})", status.state.name(), status.reason),
+            };
             return Err(Status::failed_precondition(why));
         };
         let mut report = self.report(&digest).await?;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rewind_job::Timeouts;
+use rewind_job::{Digest, Timeouts};
 use rewind_proto::{
     MESSAGE_LIMIT,
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
@@ -71,9 +71,11 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     };
     let beside = config.dir.join("artifacts").display().to_string();
     let artifacts = rewind_artifacts::open(config.artifacts.as_deref().unwrap_or(&beside))?;
+    let shared = format!("All workers of the fleet whose state is in {} can read this.", place(config));
+    let shared = artifacts.put(shared.as_bytes())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let admission = Admission { artifacts, roots };
-    runtime.block_on(run(config, timeouts, store, admission, security))
+    runtime.block_on(run(config, timeouts, store, (admission, shared), security))
 }
 
 /// Who may call, and how they prove it.
@@ -105,7 +107,7 @@ async fn run(
     config: &Config,
     timeouts: Timeouts,
     store: Arc<dyn StateStore>,
-    admission: Admission,
+    (admission, shared): (Admission, Digest),
     security: Security,
 ) -> Result<(), Failure> {
     // From now on it ends in order.
@@ -140,9 +142,9 @@ async fn run(
     tracing::info!(%address, "listening");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let fleet = FleetServer::new(FleetService::new(driver.clone(), admission.artifacts.clone(), &shared)?);
     let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission) });
     let jobs = jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-    let fleet = FleetServer::new(FleetService::new(driver.clone()));
     let rendezvous = RendezvousServer::new(RendezvousService(meetings));
     let mut server = Server::builder();
     if let Some(tls) = security.tls {
@@ -233,6 +235,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
         _ => address,
+    }
+}
+
+/// Where the state is: what tells this fleet from others.
+fn place(config: &Config) -> String {
+    match config.etcd.is_empty() {
+        true => config.dir.display().to_string(),
+        false => format!("{} under {}", config.etcd.join(","), config.etcd_prefix),
     }
 }
 

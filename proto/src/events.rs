@@ -3,7 +3,7 @@
 use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId};
 
 use crate::{
-    WireError, from_json, to_json,
+    PROTOCOL, WireError, from_json, to_json,
     v1::{self, worker_message::Event},
     work, work_of,
 };
@@ -13,7 +13,14 @@ impl From<WorkerEvent> for v1::WorkerMessage {
         let event = match event {
             WorkerEvent::Joined { worker, process, version, cores, working } => {
                 let working_json = working.as_ref().map(to_json);
-                Event::Joined(v1::Joined { worker: worker.0, process, version, cores, working_json })
+                Event::Joined(v1::Joined {
+                    worker: worker.0,
+                    process,
+                    version,
+                    cores,
+                    working_json,
+                    protocol: PROTOCOL,
+                })
             }
             WorkerEvent::Heartbeat => Event::Heartbeat(v1::Empty {}),
             WorkerEvent::Draining => Event::Draining(v1::Empty {}),

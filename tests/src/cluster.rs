@@ -217,12 +217,16 @@ impl Cluster {
 
     /// `rewind` as an operator.
     pub fn rewind(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("rewind runs")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("rewind"));
         command.args(arguments).current_dir(repository()).stdin(Stdio::null());
         if arguments[0] != "pki" {
             command.arg("--coordinator").arg(self.coordinators.join(",")).args(self.identity("operator"));
         }
-        command.output().expect("rewind runs")
+        command
     }
 
     /// `rewind` with these files instead of an operator's.

@@ -1,6 +1,9 @@
 //! Several coordinators on etcd, everything over TLS: one leads, and its death or standstill costs no round.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use rewind_tests::{
     cluster::{Cluster, bits},
@@ -17,6 +20,8 @@ fn another_coordinator_takes_over_and_the_gang_goes_on() {
     let job = cluster.submit(&small_job(2));
     cluster.wait_for_round(&job, 0, 2);
     let (leader, term) = cluster.leader();
+    let watches = cluster.command(&["watch", &job]).stderr(Stdio::piped()).spawn().expect("rewind runs");
+    cluster.eventually("it watches", |cluster| cluster.status(&job).map(drop));
     cluster.kill(&leader);
     let begun = Instant::now();
     cluster.eventually("another coordinator leads", |cluster| (cluster.leader().1 > term).then_some(()));
@@ -24,6 +29,8 @@ fn another_coordinator_takes_over_and_the_gang_goes_on() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     cluster.restart(&leader);
     let report = cluster.report(&job);
+    let watched = watches.wait_with_output().expect("it ends");
+    assert!(watched.status.success(), "who watches follows to the new leader: {}", complaint(&watched));
     assert_eq!(bits(&report), expected);
     let generations: Vec<u64> = report.events.iter().map(|event| event.generation.0).collect();
     assert!(generations.iter().all(|generation| *generation <= 1), "{}", cluster.events(&job));

@@ -108,6 +108,13 @@ impl Coordinator {
         jobs.into_iter().find(|status| &status.job == job).expect("is listed")
     }
 
+    /// All that was decided about a job so far.
+    pub async fn events(&self, job: &JobId) -> Vec<JobEvent> {
+        let stream = self.jobs().await.watch(JobName { job: job.0.clone() }).await;
+        let first = stream.expect("watches").into_inner().message().await.expect("answers").expect("is there");
+        read(&first).1
+    }
+
     pub async fn eventually_is(&self, job: &JobId, state: JobState) -> JobStatus {
         eventually(&format!("{job} is {state:?}"), async || {
             Some(self.status(job).await).filter(|status| status.state == state)

@@ -35,8 +35,12 @@ impl ScriptedWorker {
 
     /// A session whose first message is any event.
     pub async fn begin(coordinator: &Coordinator, first: WorkerEvent) -> Result<Self, Status> {
+        Self::begin_with(coordinator, first.into()).await
+    }
+
+    pub async fn begin_with(coordinator: &Coordinator, first: WorkerMessage) -> Result<Self, Status> {
         let (messages, to_send) = mpsc::unbounded_channel();
-        messages.send(first.into()).expect("is open");
+        messages.send(first).expect("is open");
         let mut client = FleetClient::connect(coordinator.address.clone()).await.expect("connects");
         let commands = client.session(UnboundedReceiverStream::new(to_send)).await?.into_inner();
         let heart = messages.downgrade();
@@ -159,7 +163,7 @@ impl ScriptedWorker {
     }
 }
 
-fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
+pub fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
     WorkerEvent::Joined { worker: WorkerId(name.into()), process: 1, version: "0.1.0".into(), cores: 1, working }
 }
 

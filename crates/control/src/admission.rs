@@ -116,18 +116,16 @@ impl Control {
             };
             let (wanted, fewest) = sizes(job);
             let is_short = self.fleet.len() < wanted;
+            let needs = format!("needs {wanted} {}, {} idle", workers(wanted), idle.min(wanted));
             let mut waiting = if now < job.not_before {
                 format!("tries again in {} s", job.not_before.since(now).as_secs() + 1)
             } else if let Some(other) = &ahead {
                 format!("waiting behind {other}")
             } else if is_short && fewest < wanted {
                 let grace = job.specification.fleet.grace;
-                format!(
-                    "waiting for workers: {} of {wanted} are idle; takes {fewest} after {grace:?}",
-                    idle.min(wanted)
-                )
+                format!("{needs}; takes {fewest} after {grace:?}")
             } else {
-                format!("waiting for workers: {} of {wanted} are idle", idle.min(wanted))
+                needs
             };
             if !job.head.reason.is_empty() {
                 waiting = format!("{waiting}: {}", job.head.reason);
@@ -160,4 +158,8 @@ fn sizes(job: &Job) -> (usize, usize) {
 
 fn find<'a>(jobs: &'a mut std::collections::BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {
     crate::control::find(jobs, id)
+}
+
+pub fn workers(count: usize) -> &'static str {
+    if count == 1 { "worker" } else { "workers" }
 }

@@ -64,6 +64,7 @@ pub enum WorkerEvent {
     /// First message of a session.
     Joined {
         worker: WorkerId,
+        /// Tells this process from others of its name.
         process: u32,
         version: String,
         cores: u32,

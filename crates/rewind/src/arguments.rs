@@ -54,6 +54,9 @@ pub enum Command {
     Page(Page),
 }
 
+/// Where a local fleet is, if nothing is said.
+const LOCAL_FLEET: &str = ".rewind";
+
 /// Which fleet is meant.
 #[derive(Clone, Debug, Args)]
 pub struct Where {
@@ -73,8 +76,20 @@ pub struct Where {
     #[arg(long, value_name = "FILE", env = "REWIND_TOKEN_FILE", requires = "ca")]
     pub token_file: Option<PathBuf>,
     /// Folder of a local fleet, as given to `rewind up`.
-    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    #[arg(long, value_name = "DIR", default_value = LOCAL_FLEET)]
     pub dir: PathBuf,
+}
+
+impl Where {
+    /// The options that name this fleet, for a hint; empty where none are needed.
+    pub fn said(&self) -> String {
+        match self.coordinators.first() {
+            Some(_) if std::env::var_os("REWIND_COORDINATOR").is_some() => String::new(),
+            Some(_) => format!(" --coordinator {}", self.coordinators.join(",")),
+            None if self.dir.as_os_str() == LOCAL_FLEET => String::new(),
+            None => format!(" --dir {}", self.dir.display()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -86,7 +101,7 @@ pub struct Up {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
     /// Folder for state, artifacts and logs; jobs in it go on where they were.
-    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    #[arg(long, value_name = "DIR", default_value = LOCAL_FLEET)]
     pub dir: PathBuf,
     /// Address the coordinator listens on; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]

@@ -13,10 +13,12 @@ pub enum Error {
     NoFleet { dir: PathBuf },
     #[error("a fleet runs already in {} at {address}; stop it with Ctrl-C in its terminal, or choose another --dir", dir.display())]
     FleetRuns { dir: PathBuf, address: String },
-    #[error("failed to reach the coordinator at {address}: {cause}; does the fleet still run?")]
+    #[error("failed to reach the coordinator at {address}: {cause}")]
     Unreachable { address: String, cause: String },
     #[error("`{text}` is no address; write it like http://127.0.0.1:7400")]
     Address { text: String },
+    #[error("{missing} of {checks} checks failed")]
+    Unfit { missing: usize, checks: usize },
     #[error("the coordinator refused: {0}")]
     Refused(String),
     #[error("there is no job `{job}`; `rewind jobs` lists all")]
@@ -27,8 +29,6 @@ pub enum Error {
     Usage(String),
     #[error("{job} {state}: {reason}")]
     JobEnded { job: String, state: String, reason: String },
-    #[error("{job} has no report yet: {reason}; follow it with `rewind watch {job}`")]
-    NoReport { job: String, reason: String },
     #[error("{program} was found neither beside this program nor in PATH; build it with `cargo build -p {program}`")]
     NoProgram { program: String },
     #[error("failed to start {program}: {source}")]

@@ -120,6 +120,8 @@ labels! {
         StandsBy = "stands-by",
         NoJoined = "no-joined",
         BadName = "bad-name",
+        NameTaken = "name-taken",
+        OtherProtocol = "other-protocol",
     }
 
     /// State of a task of a job that makes histories.
