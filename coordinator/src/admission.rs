@@ -84,7 +84,10 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
             && let Method::Rewinding(rewinding) = &unlearn.method
         {
             let field = format!("step[{index}].unlearn.method.rewinding.predictor");
-            safetensors(&rewinding.predictor, &field, artifacts)?;
+            let bytes = safetensors(&rewinding.predictor, &field, artifacts)?;
+            if !rewind_artifacts::has_metadata(&bytes, "predictor").is_ok_and(|has| has) {
+                return Err(refuse(&field, "is a safetensors file, but no predictor"));
+            }
         }
     }
     Ok(specification)
@@ -126,10 +129,11 @@ fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
 }
 
 /// The header alone: whether the tensors fit the model is found by the workers, before anything is trained.
-fn safetensors(source: &Source, field: &str, artifacts: &dyn ArtifactStore) -> Result<(), SpecificationError> {
+fn safetensors(source: &Source, field: &str, artifacts: &dyn ArtifactStore) -> Result<Vec<u8>, SpecificationError> {
     let bytes = match source {
         Source::File(path) => fs::read(path).map_err(|error| refuse(field, format!("{}: {error}", path.display())))?,
         Source::Artifact(digest) => artifacts.get(digest).map_err(|error| refuse(field, error.to_string()))?,
     };
-    rewind_artifacts::check_header(&bytes).map_err(|error| refuse(field, error.to_string()))
+    rewind_artifacts::check_header(&bytes).map_err(|error| refuse(field, error.to_string()))?;
+    Ok(bytes)
 }

@@ -60,6 +60,13 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         )
         .into());
     }
+    if !config.etcd.is_empty() && config.listen.ip().is_unspecified() && config.advertise.is_none() {
+        return Err(format!(
+            "--listen {}: workers and the other coordinators cannot guess which address that is; give --advertise",
+            config.listen
+        )
+        .into());
+    }
     let security = Security::read(config)?;
     let roots = data_roots(config)?;
     let timeouts = config.timeouts()?;

@@ -1,6 +1,8 @@
 //! Several coordinators on etcd, everything over TLS: one leads, and its death or standstill costs no round.
 
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -66,16 +68,36 @@ fn another_coordinator_takes_over_and_the_gang_goes_on() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(bits(&cluster.report(&job)), expected);
 
-    // Roles.
+    // Roles, by certificate and by token.
     cluster.restart(&leader);
+    let job = cluster.submit(&small_job(2));
     let viewed = cluster.rewind_as(Some("viewer"), &["jobs"]);
     assert!(viewed.status.success(), "{}", complaint(&viewed));
-    let refused = cluster.rewind_as(Some("viewer"), &["cancel", "job-1"]);
+    let refused = cluster.rewind_as(Some("viewer"), &["cancel", &job]);
     assert!(!refused.status.success() && complaint(&refused).contains("viewer"), "{}", complaint(&refused));
     let refused = cluster.rewind_as(Some("worker"), &["jobs"]);
     assert!(!refused.status.success(), "a worker does not list jobs");
     let refused = cluster.rewind_as(None, &["jobs"]);
     assert!(!refused.status.success(), "nobody is not answered");
+    let viewed = cluster.rewind_with_token(&cluster.token_file("viewer"), &["jobs"]);
+    assert!(viewed.status.success(), "{}", complaint(&viewed));
+    let refused = cluster.rewind_with_token(&cluster.token_file("viewer"), &["cancel", &job]);
+    assert!(!refused.status.success() && complaint(&refused).contains("viewer"), "{}", complaint(&refused));
+    let refused = cluster.rewind_with_token(&cluster.token_file("worker"), &["jobs"]);
+    assert!(!refused.status.success(), "a worker does not list jobs");
+    let forged = cluster.folder.path().join("forged.token");
+    fs::write(&forged, "a".repeat(43)).expect("writes");
+    fs::set_permissions(&forged, fs::Permissions::from_mode(0o600)).expect("is ours");
+    let refused = cluster.rewind_with_token(&forged, &["jobs"]);
+    assert!(!refused.status.success(), "a token that nobody gave is worth nothing");
+    let cancelled = cluster.rewind_with_token(&cluster.token_file("operator"), &["cancel", &job]);
+    assert!(cancelled.status.success(), "{}", complaint(&cancelled));
+    for role in ["operator", "viewer", "worker"] {
+        let token = fs::read_to_string(cluster.token_file(role)).expect("reads");
+        for name in cluster.names() {
+            assert!(!cluster.log(&name).contains(token.trim()), "the log of {name} holds a token");
+        }
+    }
 }
 
 #[test]

@@ -83,6 +83,14 @@ pub fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
     Ok(())
 }
 
+/// Whether a safetensors file has metadata under this name.
+///
+/// # Errors
+/// It is no safetensors file.
+pub fn has_metadata(bytes: &[u8], name: &str) -> Result<bool, ArtifactError> {
+    Ok(metadata(bytes)?.contains_key(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use rewind_job::{
 
 use crate::{
     Change, Command, Count, Now, StoredGang,
+    admission::workers,
     fleet::{Duty, Fleet},
     job::{Gang, Job, Yield},
     post_mortem::PostMortem,
@@ -93,7 +94,8 @@ pub fn prepared(job: &mut Job, fleet: &mut Fleet, rank: Rank, layout: Layout, no
     gang.plan = Some(plan.clone());
     let members = gang.members.clone();
     job.head.gang = Some(StoredGang { members: members.clone(), plan: plan.clone() });
-    let reason = format!("runs on {} workers, {coordinates} parameters", members.len());
+    let workers = workers(members.len());
+    let reason = format!("runs on {} {workers}, {coordinates} parameters", members.len());
     let mut commands = vec![Command::Store(job.decide(JobState::Running, reason, now))];
     for member in members {
         let begin = WorkerCommand::Begin { job: job.id.clone(), generation: job.head.generation, plan: plan.clone() };
