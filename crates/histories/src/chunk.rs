@@ -174,8 +174,12 @@ pub(crate) fn read<T: Element>(
     let ChunkReference { sha256, part, .. } = chunk;
     let damaged =
         |problem: String| HistoryError::Chunk { record: record.clone(), chunk: sha256.clone(), part: *part, problem };
-    let unreadable =
-        |source| HistoryError::Unreadable { record: record.clone(), chunk: sha256.clone(), part: *part, source };
+    let unreadable = |source| HistoryError::Unreadable {
+        record: record.clone(),
+        chunk: sha256.clone(),
+        part: *part,
+        source: Box::new(source),
+    };
     let bytes = store.get(sha256).map_err(unreadable)?;
     debug_assert_eq!(digest_of(&bytes), *sha256, "a store checks what it gives");
     if bytes.len() as u64 != chunk.bytes {

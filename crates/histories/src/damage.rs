@@ -17,7 +17,7 @@ pub enum HistoryError {
     #[error("history {record}: chunk {chunk} ({part}): {problem}")]
     Chunk { record: Digest, chunk: Digest, part: Part, problem: String },
     #[error("history {record}: chunk {chunk} ({part}): {source}")]
-    Unreadable { record: Digest, chunk: Digest, part: Part, source: ArtifactError },
+    Unreadable { record: Digest, chunk: Digest, part: Part, source: Box<ArtifactError> },
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("`{0}` is not the beginning of a SHA-256 in hexadecimal, of at least four digits")]
@@ -32,7 +32,8 @@ impl HistoryError {
     /// Whether the same call may succeed later, with nobody doing anything about it.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreadable { source, .. } | Self::Artifact(source) => source.is_retryable(),
+            Self::Unreadable { source, .. } => source.is_retryable(),
+            Self::Artifact(error) => error.is_retryable(),
             _ => false,
         }
     }

@@ -43,7 +43,7 @@ fn verification_names_every_damaged_chunk_not_only_the_first() {
     let named: Vec<_> = damage
         .iter()
         .map(|error| match error {
-            HistoryError::Unreadable { chunk, source, .. } => (chunk, matches!(source, ArtifactError::Missing(_))),
+            HistoryError::Unreadable { chunk, source, .. } => (chunk, matches!(**source, ArtifactError::Missing(_))),
             other => panic!("{other}"),
         })
         .collect();
