@@ -1,8 +1,12 @@
 //! The words a user types.
 
+mod histories;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use histories::{ArtifactsAt, Histories};
 
 /// Removes what a trained model learned from some of its data, with that data alone.
 #[derive(Debug, Parser)]
@@ -50,6 +54,12 @@ pub enum Command {
         after_help = "Examples:\n  rewind pki create pki --host coordinator.example\n  rewind pki issue pki --role worker --name worker-7\n  rewind pki token --role operator"
     )]
     Pki(Pki),
+    /// List, show, export and verify the histories in an artifact store.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  rewind histories list --kind unlearning --learning-rate 1e-4..1e-2\n  rewind histories show 3f9a\n  rewind histories export 3f9a --out out/history\n  rewind histories verify --artifacts s3://bucket/prefix"
+    )]
+    Histories(Histories),
     /// Draw report.html again from a report.json.
     Page(Page),
 }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use rewind_histories::HistoryError;
+
 /// Exit code 1: something failed while running.
 const FAILED: u8 = 1;
 /// Exit code 2: wrong usage, or a specification that was refused.
@@ -41,6 +43,12 @@ pub enum Error {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is no report.json: {problem}", path.display())]
     NotAReport { path: PathBuf, problem: String },
+    #[error("{0}")]
+    Histories(#[from] HistoryError),
+    #[error("there are no artifacts in {}; name a store with --artifacts, or a fleet's folder with --dir", dir.display())]
+    NoArtifacts { dir: PathBuf },
+    #[error("{damaged} of {histories} histories are damaged")]
+    Damaged { damaged: usize, histories: usize },
     #[error("interrupted")]
     Interrupted,
     #[error("failed to {what}: {source}")]
@@ -51,6 +59,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Specification(_) | Self::Usage(_) | Self::Address { .. } => USAGE,
+            Self::Histories(HistoryError::BadPrefix(_) | HistoryError::Ambiguous { .. }) => USAGE,
             _ => FAILED,
         }
     }
