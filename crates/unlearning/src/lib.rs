@@ -18,6 +18,7 @@ mod samples;
 mod stop;
 mod task_vector;
 mod training;
+mod windows;
 
 pub use gang::Gang;
 pub use learner::{Descent, Learner, Pass, PassMode, load_weights};
@@ -28,6 +29,7 @@ pub use rounds::{Commit, Finished, StepRun, run_rounds};
 pub use samples::LabelledSamples;
 pub use stop::{select_round, stop_reason};
 pub use training::Training;
+pub use windows::add_windows;
 
 /// Why a step could not go on.
 #[derive(Debug, thiserror::Error)]
