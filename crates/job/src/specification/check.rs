@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Forget, Lambda, Method, Optimiser, RollBack, Schedule, Source, Specification, TaskVector,
-    Training, Unlearn,
+    Action, Collect, Forget, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source, Specification,
+    TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -102,6 +102,7 @@ impl Specification {
             "model.image",
             "height and width must be from 8 to 1024",
         )?;
+        Objective::Classification.check_architecture(self.model.architecture, "model.architecture")?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();
@@ -245,6 +246,9 @@ impl Specification {
         require((1..=1000).contains(&collect.horizon), at("horizon"), "must be from 1 to 1000")?;
         require((2..=1000).contains(&collect.snapshots), at("snapshots"), "must be from 2 to 1000")?;
         require(collect.kept > 0, at("kept"), "must be at least 1")?;
+        for &architecture in &collect.architectures {
+            Objective::Classification.check_architecture(architecture, &at("architectures"))?;
+        }
         check_optimiser(&collect.pretraining, &at("pretraining"))?;
         check_optimiser(&collect.forward, &at("forward"))
     }
@@ -255,7 +259,11 @@ impl Specification {
     }
 }
 
-fn require(holds: bool, field: impl Into<String>, problem: impl Into<String>) -> Result<(), SpecificationError> {
+pub(super) fn require(
+    holds: bool,
+    field: impl Into<String>,
+    problem: impl Into<String>,
+) -> Result<(), SpecificationError> {
     if holds { Ok(()) } else { Err(SpecificationError::new(field, problem)) }
 }
 
@@ -263,7 +271,7 @@ fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
     require(share > 0.0 && share < 1.0, field, "must be between 0 and 1, both excluded")
 }
 
-fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
+pub(super) fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
     require(value.is_finite() && value > 0.0, field, "must be greater than 0")
 }
 
