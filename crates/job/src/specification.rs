@@ -393,6 +393,8 @@ pub enum Schedule {
     Cosine,
     /// Multiplied by `factor` after each of these epochs.
     Milestones { epochs: Vec<u32>, factor: f64 },
+    /// `then`, times a line that rises to 1 over the first `epochs` (Goyal et al., 2017).
+    WarmUp { epochs: u32, then: Box<Schedule> },
 }
 
 /// What happens to BatchNorm's running statistics.

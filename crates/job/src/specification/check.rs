@@ -287,11 +287,30 @@ fn check_training(training: &Training, at: &str) -> Result<(), SpecificationErro
         format!("{at}.batch-norm"),
         "recompute and train-recompute are policies of unlearning",
     )?;
-    if let Schedule::Milestones { epochs, factor } = &training.schedule {
-        check_positive(*factor, format!("{at}.schedule.milestones.factor"))?;
-        require(epochs.is_sorted(), format!("{at}.schedule.milestones.epochs"), "must be in ascending order")?;
-    }
+    training.schedule.check(&format!("{at}.schedule"))?;
     check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
+}
+
+impl Schedule {
+    /// Refuses impossible values; `at` is the field's name.
+    ///
+    /// # Errors
+    /// The first one found.
+    pub fn check(&self, at: &str) -> Result<(), SpecificationError> {
+        match self {
+            Self::Constant | Self::Cosine => Ok(()),
+            Self::Milestones { epochs, factor } => {
+                check_positive(*factor, format!("{at}.milestones.factor"))?;
+                require(epochs.is_sorted(), format!("{at}.milestones.epochs"), "must be in ascending order")
+            }
+            Self::WarmUp { epochs, then } => {
+                require(*epochs > 0, format!("{at}.warm-up.epochs"), "must be at least 1")?;
+                let once = !matches!(**then, Self::WarmUp { .. });
+                require(once, format!("{at}.warm-up.then"), "must not be another warm-up")?;
+                then.check(&format!("{at}.warm-up.then"))
+            }
+        }
+    }
 }
 
 fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
