@@ -2,12 +2,16 @@
 //!
 //! Every table refuses unknown keys; every refusal names its field.
 
+mod beginning;
 mod check;
+mod synthetic;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use beginning::{Initialisation, Objective};
 pub use check::SpecificationError;
 use serde::{Deserialize, Serialize};
+pub use synthetic::{Synthetic, SyntheticTask};
 
 use crate::{Digest, WorldSize};
 
@@ -128,10 +132,30 @@ pub enum Architecture {
     VggSmall,
     /// Depthwise separable convolutions with BatchNorm (after MobileNet; Howard et al., 2017).
     DepthwiseSmall,
+    /// As `residual-small` without normalisation: its convolutions have biases.
+    ResidualPlainSmall,
+    /// Two blocks of attention over patches (after ViT; Dosovitskiy et al., 2021), about 70 thousand parameters.
+    TransformerSmall,
+    /// Convolutions down and up again with skip connections (after U-Net; Ronneberger et al., 2015); gives images.
+    UnetSmall,
 }
 
 impl Architecture {
-    pub const ALL: [Self; 5] = [Self::ResidualSmall, Self::Mlp, Self::Lenet, Self::VggSmall, Self::DepthwiseSmall];
+    pub const ALL: [Self; 8] = [
+        Self::ResidualSmall,
+        Self::Mlp,
+        Self::Lenet,
+        Self::VggSmall,
+        Self::DepthwiseSmall,
+        Self::ResidualPlainSmall,
+        Self::TransformerSmall,
+        Self::UnetSmall,
+    ];
+
+    /// Whether it answers an image with an image of the same size, rather than with one number a class.
+    pub fn gives_images(self) -> bool {
+        self == Self::UnetSmall
+    }
 }
 
 /// A file, or an artifact by its digest (`sha256:…`).
@@ -369,6 +393,8 @@ pub enum Schedule {
     Cosine,
     /// Multiplied by `factor` after each of these epochs.
     Milestones { epochs: Vec<u32>, factor: f64 },
+    /// `then`, times a line that rises to 1 over the first `epochs` (Goyal et al., 2017).
+    WarmUp { epochs: u32, then: Box<Schedule> },
 }
 
 /// What happens to BatchNorm's running statistics.

@@ -3,7 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use rewind_job::{
-    Architecture, Checkpoints, Collect, Digest, Fleet, Priority, Specification, SpecificationError, WorldSize,
+    Action, Architecture, Checkpoints, Collect, Digest, Fleet, Initialisation, Objective, Priority, Schedule,
+    Specification, SpecificationError, Synthetic, SyntheticTask, WorldSize,
 };
 
 const DATA: &str = r#"
@@ -188,4 +189,72 @@ fn the_artifacts_that_a_job_reads_are_known() {
     let files: Vec<String> = specification.files().into_iter().map(|(field, _)| field).collect();
     assert_eq!(files, ["data.pool.images", "data.pool.labels"], "an artifact is no file");
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
+
+#[test]
+fn networks_that_give_images_are_refused_where_classes_are_learned() {
+    let refusal = "gives images: it can denoise, and cannot classify";
+    let text = training("").replace("\"mlp\"", "\"unet-small\"");
+    assert_eq!(refused(&text), format!("model.architecture: {refusal}"));
+    let text = histories("", "tasks = 2\narchitectures = [\"mlp\", \"unet-small\"]");
+    assert_eq!(refused(&text), format!("step[0].collect.architectures: {refusal}"));
+    for architecture in ["residual-plain-small", "transformer-small"] {
+        parse(&training("").replace("\"mlp\"", &format!("\"{architecture}\""))).expect("is valid");
+    }
+    let denoising = Objective::Denoising { noise: 0.3 };
+    assert_eq!(denoising.check_architecture(Architecture::UnetSmall, "architecture"), Ok(()));
+    assert_eq!((denoising.outputs(10, [1, 8, 8]), Objective::Classification.outputs(10, [1, 8, 8])), (64, 10));
+}
+
+#[test]
+fn a_warm_up_is_read_comes_back_and_is_refused_by_its_field() {
+    let with = |schedule: &str| training("").replace("epochs = 2", &format!("epochs = 2, schedule = {schedule}"));
+    let specification = parse(&with("{ warm-up = { epochs = 2, then = \"cosine\" } }")).expect("is valid");
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+    let Action::Pretrain(pretrain) = &specification.steps[0].action else { panic!("pretrains") };
+    assert_eq!(pretrain.schedule, Schedule::WarmUp { epochs: 2, then: Box::new(Schedule::Cosine) });
+    for (schedule, expected) in [
+        ("{ warm-up = { epochs = 0, then = \"cosine\" } }", "warm-up.epochs: must be at least 1"),
+        (
+            "{ warm-up = { epochs = 1, then = { warm-up = { epochs = 1, then = \"constant\" } } } }",
+            "warm-up.then: must not be another warm-up",
+        ),
+        (
+            "{ warm-up = { epochs = 1, then = { milestones = { epochs = [2, 1], factor = 0.1 } } } }",
+            "warm-up.then.milestones.epochs: must be in ascending order",
+        ),
+        ("{ milestones = { epochs = [1], factor = 0.0 } }", "milestones.factor: must be greater than 0"),
+    ] {
+        assert_eq!(refused(&with(schedule)), format!("step[0].pretrain.schedule.{expected}"));
+    }
+}
+
+#[test]
+fn the_words_for_varied_histories_are_read_and_refused_by_their_field() {
+    #[derive(serde::Deserialize, serde::Serialize, PartialEq, Debug)]
+    struct Words {
+        initialisations: Vec<Initialisation>,
+        objectives: Vec<Objective>,
+        data: Synthetic,
+    }
+    let text = r#"
+        initialisations = ["torch", "kaiming-normal", "xavier-uniform", "orthogonal", { small = { gain = 0.1 } }]
+        objectives = ["classification", { denoising = { noise = 0.2 } }]
+        data = { task = "spirals", classes = 2, side = 16, samples = 500 }
+    "#;
+    let words: Words = toml::from_str(text).expect("is valid");
+    assert_eq!(words.initialisations[4], Initialisation::Small { gain: 0.1 });
+    assert_eq!(words.objectives, [Objective::Classification, Objective::Denoising { noise: 0.2 }]);
+    assert_eq!((words.data.task, words.data.seed), (SyntheticTask::Spirals, 0));
+    let again: Words = toml::from_str(&toml::to_string(&words).expect("is written")).expect("is read back");
+    assert_eq!(again, words);
+    assert_eq!(words.initialisations.iter().find_map(|initialisation| initialisation.check("at").err()), None);
+    assert_eq!(words.objectives.iter().find_map(|objective| objective.check("at").err()), None);
+    assert_eq!(words.data.check("at"), Ok(()));
+
+    let refused = |result: Result<(), SpecificationError>| result.expect_err("refused").to_string();
+    let gain = Initialisation::Small { gain: 0.0 };
+    assert_eq!(refused(gain.check("initialisations")), "initialisations.small.gain: must be greater than 0");
+    let noise = Objective::Denoising { noise: f64::NAN };
+    assert_eq!(refused(noise.check("objectives")), "objectives.denoising.noise: must be greater than 0");
 }
