@@ -1,6 +1,7 @@
 //! The compute thread: takes assignments one after another and runs each to its end.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
     thread::JoinHandle,
@@ -78,11 +79,14 @@ fn carry_out(work: Todo, bench: &Bench) {
 }
 
 fn guarded(work: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(RunError::Panicked(text.unwrap_or_else(|| "of an unknown reason".into())))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(RunError::Panicked(text_of(&*panic))))
+}
+
+/// What a panic says.
+pub fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "of an unknown reason".into())
 }
 
 /// Tells the coordinator how the work ended.

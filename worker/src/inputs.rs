@@ -24,30 +24,7 @@ pub struct JobData {
 
 impl JobData {
     pub fn read(specification: &Specification) -> Result<Self, SpecificationError> {
-        let data = &specification.data;
-        let read = |files: &IdxFiles, field: &str| {
-            idx::read(&files.images, &files.labels).map_err(|error| SpecificationError::new(field, error.to_string()))
-        };
-        let pool = data.pool.as_ref().map(|files| read(files, "data.pool")).transpose()?;
-        let own = match &data.forget {
-            Forget::Files(files) => Some(read(files, "data.forget.files")?),
-            _ => None,
-        };
-        let expected = specification.model.image.map(|side| side as usize);
-        for (field, samples) in [("data.pool", &pool), ("data.forget.files", &own)] {
-            if let Some(samples) = samples
-                && samples.shape != expected
-            {
-                return Err(SpecificationError::new(
-                    field,
-                    format!("images are {:?}, but model.image is {expected:?}", samples.shape),
-                ));
-            }
-        }
-        let partition = Partition::new(data, specification.model.classes, pool, own).map_err(|error| match error {
-            DataError::Specification { field, problem } => SpecificationError { field, problem },
-            other => SpecificationError::new("data", other.to_string()),
-        })?;
+        let partition = partition_of(specification)?;
         let tensors = |subset: Option<&Subset>| subset.map(|subset| labelled(&partition, subset));
         let summary = DataSummary {
             forget: partition.forget().len() as u64,
@@ -67,6 +44,34 @@ impl JobData {
             summary,
         })
     }
+}
+
+/// Reads a job's samples and says which are which.
+pub fn partition_of(specification: &Specification) -> Result<Partition, SpecificationError> {
+    let data = &specification.data;
+    let read = |files: &IdxFiles, field: &str| {
+        idx::read(&files.images, &files.labels).map_err(|error| SpecificationError::new(field, error.to_string()))
+    };
+    let pool = data.pool.as_ref().map(|files| read(files, "data.pool")).transpose()?;
+    let own = match &data.forget {
+        Forget::Files(files) => Some(read(files, "data.forget.files")?),
+        _ => None,
+    };
+    let expected = specification.model.image.map(|side| side as usize);
+    for (field, samples) in [("data.pool", &pool), ("data.forget.files", &own)] {
+        if let Some(samples) = samples
+            && samples.shape != expected
+        {
+            return Err(SpecificationError::new(
+                field,
+                format!("images are {:?}, but model.image is {expected:?}", samples.shape),
+            ));
+        }
+    }
+    Partition::new(data, specification.model.classes, pool, own).map_err(|error| match error {
+        DataError::Specification { field, problem } => SpecificationError { field, problem },
+        other => SpecificationError::new("data", other.to_string()),
+    })
 }
 
 fn labelled(partition: &Partition, subset: &Subset) -> LabelledSamples {

@@ -241,7 +241,7 @@ impl Job {
     }
 
     fn task_count(&self) -> Option<TaskCount> {
-        let total = self.specification.collect()?.tasks;
+        let total = self.specification.collect()?.tasks();
         let done = self.tasks.values().filter(|record| record.output.is_some()).count() as u32;
         let running = self.tasks.values().filter(|record| record.worker.is_some()).count() as u32;
         let left = self.pace.left(total - done, running);

@@ -1,6 +1,6 @@
 //! The tasks of jobs that make histories: each on one worker, committed exactly once, giving way to gangs.
 
-use rewind_job::{Digest, Failure, Generation, JobState, TaskAssignment, TaskIndex, WorkerCommand, WorkerId};
+use rewind_job::{Collect, Digest, Failure, Generation, JobState, TaskAssignment, TaskIndex, WorkerCommand, WorkerId};
 
 use crate::{
     Change, Command, Count, Now,
@@ -39,7 +39,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, now: Now) -> 
 }
 
 fn next_open(job: &Job) -> Option<TaskIndex> {
-    let total = job.specification.collect()?.tasks;
+    let total = job.specification.collect()?.tasks();
     let is_open = |record: Option<&TaskRecord>| record.is_none_or(|r| r.worker.is_none() && r.output.is_none());
     (0..total).map(TaskIndex).find(|task| is_open(job.tasks.get(task)))
 }
@@ -59,7 +59,7 @@ pub fn done(
     job.pace.done(task, now);
     let mut changes = vec![Change::Task(job.id.clone(), record.clone())];
     fleet.set(worker, Duty::Leaving(job.id.clone(), generation, now));
-    let total = job.specification.collect().map_or(0, |collect| collect.tasks);
+    let total = job.specification.collect().map_or(0, Collect::tasks);
     if job.tasks.values().filter(|record| record.output.is_some()).count() as u32 == total {
         changes.extend(job.decide(JobState::Finished, format!("all {total} histories are made"), now));
     }

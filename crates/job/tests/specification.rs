@@ -3,8 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use rewind_job::{
-    Action, Architecture, Checkpoints, Collect, Digest, Fleet, Initialisation, Objective, Priority, Schedule,
-    Specification, SpecificationError, Synthetic, SyntheticTask, WorldSize,
+    Action, Architecture, Checkpoints, Digest, Fleet, HistoryData, Initialisation, NetworkRecipe, Objective, Priority,
+    Schedule, Specification, SpecificationError, Synthetic, SyntheticTask, TaskIndex, WorldSize,
 };
 
 const DATA: &str = r#"
@@ -40,9 +40,7 @@ fn histories(head: &str, extra: &str) -> String {
         [[step]]
         name = "histories"
         [step.collect]
-        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
-        epochs-before = 3
-        forward = {{ adam = {{ learning-rate = 0.01 }} }}
+        optimisers = [{{ sgd = {{ learning-rate = 0.1 }} }}]
         {extra}
         "#
     )
@@ -100,25 +98,58 @@ fn priorities_are_in_order() {
 
 #[test]
 fn a_job_that_makes_histories_is_read_with_its_defaults_and_comes_back() {
-    let specification = parse(&histories("", "tasks = 20")).expect("is valid");
+    let specification = parse(&histories("", "epochs = [3]")).expect("is valid");
     let collect = specification.collect().expect("collects").clone();
-    assert_eq!((collect.tasks, collect.batch_size, collect.snapshots, collect.kept), (20, 32, 5, 2048));
-    assert!(collect.architectures.is_empty());
+    assert_eq!((collect.networks(), collect.tasks(), collect.kept), (1, 1, 2048));
+    let recipe = collect.recipe(0, Architecture::Lenet, 7);
+    assert_eq!((recipe.architecture, &recipe.data, recipe.batch_size), (Architecture::Lenet, &HistoryData::Pool, 32));
+    assert!(recipe.unlearning.is_none());
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
 
-    let all = r#"
-        tasks = 20
-        architectures = ["mlp", "lenet"]
-        batch-size = 16
-        horizon = 4
-        snapshots = 7
-        kept = 100
-    "#;
-    let specification = parse(&histories("", all)).expect("is valid");
-    let collect: &Collect = specification.collect().expect("collects");
-    assert_eq!(collect.architectures, [Architecture::Mlp, Architecture::Lenet]);
-    assert_eq!((collect.batch_size, collect.horizon, collect.snapshots, collect.kept), (16, 4, 7, 100));
+const GRID: &str = r#"
+    pack = 4
+    architectures = ["mlp", "unet-small", "lenet"]
+    data = ["pool", { synthetic = { task = "stripes", classes = 4, side = 16, samples = 900 } }]
+    batch-sizes = [16, 32]
+    epochs = [3]
+    kept = 100
+    [step.collect.unlearning]
+    horizons = [4, 8]
+    forward = [{ adam = { learning-rate = 0.01 } }]
+    snapshots = 7
+"#;
+
+#[test]
+fn a_grid_has_every_combination_once() {
+    let specification = parse(&histories("", GRID)).expect("is valid");
+    let collect = specification.collect().expect("collects");
+    assert_eq!((collect.networks(), collect.tasks()), (24, 6));
+    assert_eq!(collect.networks_of(TaskIndex(5)), 20..24);
+    let recipes: Vec<_> = (0..24).map(|network| collect.recipe(network, Architecture::Mlp, 7)).collect();
+    for (network, recipe) in recipes.iter().enumerate() {
+        assert_eq!(recipe.seed, 7 * 1_000_003 + network as u64);
+        let others = recipes.iter().map(|other| NetworkRecipe { seed: recipe.seed, ..other.clone() });
+        assert_eq!(others.filter(|other| other == recipe).count(), 1, "{recipe:?}");
+        let denoises = matches!(recipe.objective, Objective::Denoising { .. });
+        assert_eq!(denoises, recipe.architecture == Architecture::UnetSmall);
+    }
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
+
+#[test]
+fn a_random_search_draws_each_network_by_its_number() {
+    let text = GRID.replacen("pack = 4", "networks = 90\n    pack = 4", 1);
+    let specification = parse(&histories("", &text)).expect("is valid");
+    let collect = specification.collect().expect("collects");
+    assert_eq!((collect.networks(), collect.tasks(), collect.networks_of(TaskIndex(22))), (90, 23, 88..90));
+    let architectures: Vec<_> = (0..90).map(|n| collect.recipe(n, Architecture::Mlp, 1).architecture).collect();
+    for wanted in &collect.architectures {
+        let drawn = architectures.iter().filter(|drawn| *drawn == wanted).count();
+        assert!((15..=45).contains(&drawn), "{wanted:?} {drawn} times of 90");
+    }
+    assert_eq!(collect.recipe(17, Architecture::Mlp, 1), collect.recipe(17, Architecture::Mlp, 1));
+    assert_ne!(collect.recipe(17, Architecture::Mlp, 1), collect.recipe(17, Architecture::Mlp, 2));
 }
 
 #[test]
@@ -158,27 +189,36 @@ fn what_cannot_be_read_is_refused_by_its_field() {
 #[test]
 fn impossible_histories_are_refused_by_their_field() {
     for (head, extra, expected) in [
-        ("", "tasks = 0", "step[0].collect.tasks: must be from 1 to 1000000"),
-        ("", "tasks = 1000001", "step[0].collect.tasks: must be from 1 to 1000000"),
-        ("", "tasks = 2\nbatch-size = 0", "step[0].collect.batch-size: must be at least 1"),
-        ("", "tasks = 2\nhorizon = 0", "step[0].collect.horizon: must be from 1 to 1000"),
-        ("", "tasks = 2\nsnapshots = 1", "step[0].collect.snapshots: must be from 2 to 1000"),
-        ("", "tasks = 2\nkept = 0", "step[0].collect.kept: must be at least 1"),
-        ("fleet = { world-size = 2 }", "tasks = 2", "fleet.world-size: must be 1: each task runs on one worker"),
+        ("", "networks = 0\nepochs = [1]", "networks: must be at least 1"),
+        ("", "networks = 1000001\nepochs = [1]", "networks: 1000001 are more than 1000000"),
+        ("", "pack = 0\nepochs = [1]", "pack: must be from 1 to 1024"),
+        ("", "epochs = []", "epochs: must not be empty"),
+        ("", "epochs = [1, 0]", "epochs: must be at least 1 each"),
+        ("", "epochs = [1]\nbatch-sizes = [0]", "batch-sizes: must be at least 1 each"),
+        ("", "epochs = [1]\nkept = 0", "kept: must be at least 1"),
+        ("", &GRID.replace("snapshots = 7", "snapshots = 1"), "unlearning.snapshots: must be from 2 to 1000"),
+        ("", &GRID.replace("[4, 8]", "[]"), "unlearning.horizons: must not be empty"),
+        (
+            "",
+            &GRID.replace("classes = 4", "classes = 1"),
+            "data[1].synthetic.classes: must be from 2 to 10 for this task",
+        ),
     ] {
-        assert_eq!(refused(&histories(head, extra)), expected);
+        assert_eq!(refused(&histories(head, extra)), format!("step[0].collect.{expected}"));
     }
-    let two_steps = histories("", "tasks = 2") + PRETRAIN;
+    let two_workers = histories("fleet = { world-size = 2 }", "epochs = [1]");
+    assert_eq!(refused(&two_workers), "fleet.world-size: must be 1: each task runs on one worker");
+    let two_steps = histories("", "epochs = [2]") + PRETRAIN;
     assert_eq!(refused(&two_steps), "step[0].collect: must be the job's only step");
-    let two_actions = histories("", "tasks = 2").replace("[step.collect]", "evaluate = {}\n[step.collect]");
+    let two_actions = histories("", "epochs = [2]").replace("[step.collect]", "evaluate = {}\n[step.collect]");
     assert!(refused(&two_actions).contains("needs exactly one of the tables"), "{}", refused(&two_actions));
-    let rate = histories("", "tasks = 2").replace("learning-rate = 0.01", "learning-rate = 0.0");
-    assert_eq!(refused(&rate), "step[0].collect.forward.adam.learning-rate: must be greater than 0");
-    let without_pool = histories("", "tasks = 2")
+    let rate = histories("", GRID).replace("learning-rate = 0.01", "learning-rate = 0.0");
+    assert_eq!(refused(&rate), "step[0].collect.unlearning.forward[0].adam.learning-rate: must be greater than 0");
+    let without_pool = histories("", "epochs = [2]")
         .replace("pool = { images = \"i\", labels = \"l\" }", "")
         .replace("split = { train = 80, test = 10, validation = 10, attack = 0 }", "")
         .replace("class = { label = 1 }", "files = { images = \"i\", labels = \"l\" }");
-    assert_eq!(refused(&without_pool), "step[0].collect.tasks: needs data.pool");
+    assert_eq!(refused(&without_pool), "data.pool: is needed: histories are made of its training part");
 }
 
 #[test]
@@ -196,8 +236,6 @@ fn networks_that_give_images_are_refused_where_classes_are_learned() {
     let refusal = "gives images: it can denoise, and cannot classify";
     let text = training("").replace("\"mlp\"", "\"unet-small\"");
     assert_eq!(refused(&text), format!("model.architecture: {refusal}"));
-    let text = histories("", "tasks = 2\narchitectures = [\"mlp\", \"unet-small\"]");
-    assert_eq!(refused(&text), format!("step[0].collect.architectures: {refusal}"));
     for architecture in ["residual-plain-small", "transformer-small"] {
         parse(&training("").replace("\"mlp\"", &format!("\"{architecture}\""))).expect("is valid");
     }

@@ -18,6 +18,9 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.contiguous().view([-1])).expect("float32")
 }
 
+/// A tensor's name, shape and operation type.
+type Named<'a> = (&'a str, &'a [i64], OperationType);
+
 #[test]
 fn every_architecture_answers_for_every_image_size() {
     for architecture in Architecture::ALL {
@@ -66,7 +69,7 @@ fn networks_have_the_size_and_the_names_they_are_known_by() {
 #[test]
 fn tensors_have_the_names_and_operation_types_they_are_known_by() {
     use OperationType::{Bias, Convolution, FullyConnected};
-    let expected: [(Architecture, usize, &[(&str, &[i64], OperationType)]); 3] = [
+    let expected: [(Architecture, usize, &[Named]); 3] = [
         (
             Architecture::ResidualPlainSmall,
             24,

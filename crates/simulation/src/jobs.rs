@@ -66,7 +66,7 @@ pub fn histories() -> Specification {
         parse(
             "name = \"histories\"\npriority = \"low\"",
             &format!(
-                "[[step]]\nname = \"histories\"\n[step.collect]\ntasks = {TASKS}\npretraining = {sgd}\nforward = {sgd}\nepochs-before = 1"
+                "[[step]]\nname = \"histories\"\n[step.collect]\nnetworks = {TASKS}\noptimisers = [{sgd}]\nepochs = [1]"
             ),
         )
     });

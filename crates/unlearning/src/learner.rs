@@ -82,6 +82,12 @@ impl Learner {
         Self { network, gang, optimiser, objective, purpose, seed, epochs: 0, gradient, cancel }
     }
 
+    /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
+    pub fn begin_anew(&mut self, optimiser: Optimiser) {
+        self.optimiser = ShardOptimiser::new(optimiser, self.gang.range().len());
+        self.epochs = 0;
+    }
+
     /// Trains for another objective than classification.
     pub fn with_objective(self, objective: Objective) -> Self {
         Self { objective, ..self }

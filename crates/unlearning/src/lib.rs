@@ -48,6 +48,11 @@ pub enum UnlearningError {
     Commit(String),
     #[error("told to stop: {0}")]
     Stopped(String),
+    #[error("{0}")]
+    TooFewSamples(String),
+    /// A training that came to nothing: its weights or its losses are not finite.
+    #[error("the training diverged: {0}")]
+    Diverged(String),
 }
 
 impl UnlearningError {

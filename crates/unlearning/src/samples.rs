@@ -29,6 +29,14 @@ impl LabelledSamples {
         Self::of(&everyone, |id| samples.image(id as usize), samples.shape)
     }
 
+    /// These samples and then the others.
+    pub fn with(&self, others: &Self) -> Self {
+        Self {
+            images: Tensor::cat(&[&self.images, &others.images], 0),
+            labels: Tensor::cat(&[&self.labels, &others.labels], 0),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.labels.size()[0] as usize
     }

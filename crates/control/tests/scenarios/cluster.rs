@@ -99,10 +99,9 @@ pub fn histories(tasks: u32) -> Specification {
         [[step]]
         name = "histories"
         [step.collect]
-        tasks = {tasks}
-        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
-        epochs-before = 1
-        forward = {{ sgd = {{ learning-rate = 0.1 }} }}
+        networks = {tasks}
+        optimisers = [{{ sgd = {{ learning-rate = 0.1 }} }}]
+        epochs = [1]
         "#
     );
     Specification::parse(&text, Path::new("/data")).expect("is valid")

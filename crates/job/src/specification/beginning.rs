@@ -26,6 +26,17 @@ pub enum Initialisation {
 }
 
 impl Initialisation {
+    /// As specifications spell it, with its number.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Torch => "torch".into(),
+            Self::KaimingNormal => "kaiming-normal".into(),
+            Self::XavierUniform => "xavier-uniform".into(),
+            Self::Orthogonal => "orthogonal".into(),
+            Self::Small { gain } => format!("small {gain}"),
+        }
+    }
+
     /// Refuses impossible values; `at` is the field's name.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Forget, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source, Specification,
-    TaskVector, Training, Unlearn,
+    Action, Collect, Forget, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
+    Specification, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -69,6 +69,15 @@ impl Specification {
             visit("data.forget.files.labels", &mut files.labels);
         }
         for (index, step) in self.steps.iter_mut().enumerate() {
+            if let Action::Collect(collect) = &mut step.action {
+                for (place, data) in collect.data.iter_mut().enumerate() {
+                    if let HistoryData::Files(files) = data {
+                        let field = format!("step[{index}].collect.data[{place}].files");
+                        visit(&format!("{field}.images"), &mut files.images);
+                        visit(&format!("{field}.labels"), &mut files.labels);
+                    }
+                }
+            }
             if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action
                 && let Source::File(path) = &mut rewinding.predictor
             {
@@ -233,24 +242,11 @@ impl Specification {
     }
 
     fn check_collect(&self, collect: &Collect, at: &str) -> Result<(), SpecificationError> {
-        let at = |field: &str| format!("{at}.{field}");
-        require(self.data.pool.is_some(), at("tasks"), "needs data.pool")?;
-        require(
-            !matches!(self.data.forget, Forget::Files(_)),
-            at("tasks"),
-            "needs forget data that is part of data.pool",
-        )?;
+        require(self.data.pool.is_some(), "data.pool", "is needed: histories are made of its training part")?;
+        let field = "data.forget";
+        require(!matches!(self.data.forget, Forget::Files(_)), field, "must be a part of data.pool")?;
         require(self.fleet.world_size.0 == 1, "fleet.world-size", "must be 1: each task runs on one worker")?;
-        require((1..=1_000_000).contains(&collect.tasks), at("tasks"), "must be from 1 to 1000000")?;
-        require(collect.batch_size > 0, at("batch-size"), "must be at least 1")?;
-        require((1..=1000).contains(&collect.horizon), at("horizon"), "must be from 1 to 1000")?;
-        require((2..=1000).contains(&collect.snapshots), at("snapshots"), "must be from 2 to 1000")?;
-        require(collect.kept > 0, at("kept"), "must be at least 1")?;
-        for &architecture in &collect.architectures {
-            Objective::Classification.check_architecture(architecture, &at("architectures"))?;
-        }
-        check_optimiser(&collect.pretraining, &at("pretraining"))?;
-        check_optimiser(&collect.forward, &at("forward"))
+        collect.check(at)
     }
 
     /// The index of the step with this name.
@@ -313,7 +309,7 @@ impl Schedule {
     }
 }
 
-fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
+pub(super) fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
     let unit =
         |value: f64, field: String| require((0.0..1.0).contains(&value), field, "must be at least 0 and less than 1");
     let (name, weight_decay) = match optimiser {

@@ -165,15 +165,20 @@ fn provenance(header: &Header) -> Vec<(&'static str, String)> {
 }
 
 fn descent(descent: &histories::Descent) -> String {
-    let schedule = match &descent.schedule {
-        Schedule::Constant => "constant".to_owned(),
-        Schedule::Cosine => "cosine".to_owned(),
-        Schedule::Milestones { epochs, factor } => format!("×{factor} after epochs {epochs:?}"),
-    };
+    let schedule = schedule(&descent.schedule);
     let rule = serde_json::to_value(&descent.optimiser).unwrap_or_default();
     let settings = rule.get(descent.rule()).and_then(Value::as_object).cloned().unwrap_or_default();
     let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
     format!("{} ({}), {schedule}, batches of {}", descent.rule(), settings.join(", "), descent.batch_size)
+}
+
+fn schedule(of: &Schedule) -> String {
+    match of {
+        Schedule::Constant => "constant".to_owned(),
+        Schedule::Cosine => "cosine".to_owned(),
+        Schedule::Milestones { epochs, factor } => format!("×{factor} after epochs {epochs:?}"),
+        Schedule::WarmUp { epochs, then } => format!("{epochs} epochs of warm-up, then {}", schedule(then)),
+    }
 }
 
 fn tensors(header: &Header) -> String {
