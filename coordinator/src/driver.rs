@@ -307,7 +307,7 @@ impl Actor {
             Output::OpenMeeting(job, generation) => self.meetings.open(&job, generation),
             Output::CloseMeeting(job, generation) => self.meetings.close(&job, generation),
             Output::CloseAllMeetings => self.meetings.close_all(),
-            Output::Delete { artifact, decided } => self.delete(artifact, decided),
+            Output::Delete(artifacts) => self.delete(artifacts),
             Output::Count(count) => add(count),
             Output::Leads(term) => {
                 shown::ELECTIONS.add(1);
@@ -317,28 +317,36 @@ impl Actor {
         }
     }
 
-    /// Beside the driver's thread: a store may be slow.
-    fn delete(&self, artifact: Digest, decided: Now) {
+    /// Beside the driver's thread: a store may be slow. Control asks for one deletion at a time.
+    fn delete(&self, doomed: Vec<(Digest, Now)>) {
         let (artifacts, messages) = (self.artifacts.clone(), self.messages.clone());
         let delete = move || {
-            let decided = UNIX_EPOCH + Duration::from_millis(decided.0);
-            match artifacts.delete_if_older(&artifact, decided) {
-                Ok(true) => {
-                    shown::CHECKPOINTS_COLLECTED.add(1);
-                    tracing::debug!(%artifact, "deleted");
-                }
-                Ok(false) => tracing::debug!(%artifact, "was written again, or is gone: it is left alone"),
-                // It stays, and costs its space.
-                Err(error) => tracing::warn!("{error}"),
-            }
+            let gone = doomed.into_iter().filter(|(artifact, decided)| delete(&*artifacts, artifact, *decided));
+            let gone = Input::Deleted(gone.map(|(artifact, _)| artifact).collect());
             if let Some(messages) = messages.upgrade() {
-                let _ = messages.blocking_send(Message::Replica(Input::Deleted(artifact)));
+                let _ = messages.blocking_send(Message::Replica(gone));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("delete".into()).spawn(delete) {
-            tracing::warn!("failed to start a thread: {error}");
+            tracing::warn!("failed to start a thread: {error}: nothing is deleted until another coordinator leads");
         }
     }
+}
+
+/// Returns whether there is no more to do about it.
+fn delete(artifacts: &dyn ArtifactStore, artifact: &Digest, decided: Now) -> bool {
+    match artifacts.delete_if_older(artifact, UNIX_EPOCH + Duration::from_millis(decided.0)) {
+        Ok(true) => {
+            shown::CHECKPOINTS_COLLECTED.add(1);
+            tracing::debug!(%artifact, "deleted");
+        }
+        Ok(false) => tracing::debug!(%artifact, "was written again, or is gone: it is left alone"),
+        Err(error) => {
+            tracing::warn!("{error}; it is tried again later");
+            return false;
+        }
+    }
+    true
 }
 
 /// Counts a decision in its metric.

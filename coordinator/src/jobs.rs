@@ -24,6 +24,9 @@ pub struct JobsService {
     pub admission: Arc<Admission>,
 }
 
+/// Bytes of what a client calls its submission.
+const LONGEST_SUBMISSION: usize = 64;
+
 type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -33,13 +36,17 @@ impl Jobs for JobsService {
     type ListTasksStream = Updates<TaskStatus>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<JobName>, Status> {
-        let text = request.into_inner().specification;
+        let SubmitRequest { specification: text, submission } = request.into_inner();
+        if submission.len() > LONGEST_SUBMISSION {
+            let problem = format!("the name of a submission has at most {LONGEST_SUBMISSION} bytes");
+            return Err(Status::invalid_argument(problem));
+        }
         let admission = self.admission.clone();
         let specification = tokio::task::spawn_blocking(move || admission.check(&text))
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let job = self.driver.ask(Event::Submitted(Box::new(specification))).await;
+        let job = self.driver.ask(Event::Submitted { submission, specification: Box::new(specification) }).await;
         Ok(Response::new(JobName { job: job.ok_or_else(|| standing_by(&self.driver))?.0 }))
     }
 

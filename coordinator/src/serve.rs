@@ -67,6 +67,13 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         )
         .into());
     }
+    if let Some(url) = config.etcd.iter().find(|url| is_plain_and_remote(url)).filter(|_| !config.insecure) {
+        return Err(format!(
+            "--etcd {url}: whoever reads or alters this traffic controls the fleet; give https and --etcd-ca, or \
+             --insecure to do it anyway"
+        )
+        .into());
+    }
     let security = Security::read(config)?;
     let roots = data_roots(config)?;
     let timeouts = config.timeouts()?;
@@ -83,6 +90,14 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let admission = Admission { artifacts, roots };
     runtime.block_on(run(config, timeouts, store, (admission, shared), security))
+}
+
+/// Whether etcd is on another machine, and spoken to without encryption.
+fn is_plain_and_remote(url: &str) -> bool {
+    let address = url.strip_prefix("http://").unwrap_or(url);
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !url.starts_with("https://") && !is_local
 }
 
 /// Who may call, and how they prove it.

@@ -136,6 +136,7 @@ impl Cluster {
         let mut arguments: Vec<String> = vec!["rewind-worker".into(), "--name".into(), name.into()];
         arguments.extend(["--coordinator".into(), urls.into()]);
         arguments.extend(["--artifacts".into(), self.artifacts.clone()]);
+        arguments.extend(["--data-root".into(), repository().display().to_string()]);
         arguments.extend(["--flight-records".into(), self.path("flights").display().to_string()]);
         arguments.extend(self.identity("worker"));
         arguments

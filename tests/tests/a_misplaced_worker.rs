@@ -28,4 +28,8 @@ fn a_worker_that_cannot_belong_to_the_fleet_ends_and_says_why() {
         &["--artifacts", &artifacts, "--bind", "203.0.113.7"],
         "--bind 203.0.113.7: is no address of this machine",
     );
+    ends_with(
+        &["--artifacts", &artifacts, "--data-root", "/nowhere"],
+        "--data-root /nowhere: No such file or directory",
+    );
 }

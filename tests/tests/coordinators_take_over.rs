@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     process::Stdio,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -112,6 +113,14 @@ fn an_outage_of_etcd_stops_commits_and_nothing_else() {
     cluster.eventually("the leader notices", |cluster| {
         cluster.log(&leader).contains("the state store is away").then_some(())
     });
+    // Longer than two leases of 3 s. The gang goes one round ahead, and waits.
+    let committed = cluster.log(&leader).matches("the state store is back").count();
+    thread::sleep(Duration::from_secs(7));
+    assert_eq!(cluster.log(&leader).matches("the state store is back").count(), committed);
+    for name in ["worker-1", "worker-2"] {
+        let log = cluster.log(name);
+        assert!(!log.contains("failed:") && !log.contains("left:"), "{name} goes on computing, and waits:\n{log}");
+    }
     cluster.etcd.start_member(0);
     let report = cluster.report(&job);
     assert_eq!(bits(&report), expected);

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Manifest, Optimiser, RollBack, SpecificationError, Step, StepIndex, Stop, Timeouts,
-    Unlearn, WorkerEvent,
+    Action, Assignment, Digest, Manifest, Optimiser, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -17,7 +16,7 @@ use rewind_unlearning::{
 
 use crate::{
     commit::RoundCommitter,
-    inputs::{self, JobData},
+    inputs::{self, InputError, JobData},
     link::{Ended, Link},
     report,
     watched::Watched,
@@ -30,7 +29,7 @@ const RECOMPUTE_BATCH: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
-    Specification(#[from] SpecificationError),
+    Input(#[from] InputError),
     #[error("{0}")]
     Ended(#[from] Ended),
     #[error("{0}")]
@@ -50,8 +49,8 @@ impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Specification(_) | Self::Panicked(_) | Self::History(_) => false,
-            Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
+            Self::Input(InputError::Bad(_)) | Self::Panicked(_) | Self::History(_) => false,
+            Self::Input(InputError::Away(_)) | Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
             Self::Unlearning(error) => error.is_retryable(),
         }
     }
@@ -81,6 +80,8 @@ pub struct Bench {
     /// Where flight recorders are dumped.
     pub flight_records: Option<PathBuf>,
     pub timeouts: Timeouts,
+    /// Folders that files of a specification may lie in, resolved; none: anywhere.
+    pub data_roots: Vec<PathBuf>,
 }
 
 /// A job as one rank sees it.
@@ -100,6 +101,7 @@ pub struct Run {
 pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
     let specification = &assignment.specification;
     tch::set_num_threads(specification.fleet.threads as i32);
+    inputs::require_inside(&bench.data_roots, specification)?;
     let data = JobData::read(specification)?;
     let network = build(&assignment);
     let layout = network.layout().clone();

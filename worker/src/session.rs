@@ -43,6 +43,8 @@ pub enum WorkerError {
     #[error("{0}")]
     Timeouts(String),
     #[error("{0}")]
+    DataRoot(String),
+    #[error("{0}")]
     Metrics(String),
     #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
@@ -79,6 +81,7 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
         bind_address: config.bind.clone(),
         flight_records: config.flight_records.clone(),
         timeouts,
+        data_roots: config.resolved_data_roots().map_err(WorkerError::DataRoot)?,
     };
     compute::start(assignments, bench)?;
 

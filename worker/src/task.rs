@@ -21,7 +21,7 @@ use rewind_unlearning::{
 
 use crate::{
     compute::text_of,
-    inputs::partition_of,
+    inputs::{InputError, partition_of, require_inside},
     link::Link,
     run::{Bench, RunError},
 };
@@ -30,6 +30,7 @@ use crate::{
 /// number, however they are packed.
 pub fn run(assignment: &TaskAssignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
     let TaskAssignment { job, generation, task, specification } = assignment;
+    require_inside(&bench.data_roots, specification)?;
     let wanted = specification.collect().expect("the specification was checked: it collects");
     let recipes: Vec<(u64, NetworkRecipe)> = wanted
         .networks_of(*task)
@@ -101,7 +102,7 @@ fn one(
 struct Sources(Vec<(HistoryData, Source)>);
 
 impl Sources {
-    fn read(specification: &Specification, recipes: &[(u64, NetworkRecipe)]) -> Result<Self, SpecificationError> {
+    fn read(specification: &Specification, recipes: &[(u64, NetworkRecipe)]) -> Result<Self, InputError> {
         let mut sources: Vec<(HistoryData, Source)> = Vec::new();
         for (_, recipe) in recipes {
             if sources.iter().all(|(data, _)| *data != recipe.data) {
@@ -117,7 +118,7 @@ impl Sources {
     }
 }
 
-fn read(specification: &Specification, data: &HistoryData) -> Result<Source, SpecificationError> {
+fn read(specification: &Specification, data: &HistoryData) -> Result<Source, InputError> {
     match data {
         HistoryData::Pool => pool(specification),
         HistoryData::Synthetic(synthetic) => {
@@ -133,23 +134,22 @@ fn read(specification: &Specification, data: &HistoryData) -> Result<Source, Spe
         }
         HistoryData::Files(files) => {
             let samples = idx::read(&files.images, &files.labels)
-                .map_err(|error| SpecificationError::new("data.files", error.to_string()))?;
-            source(folder_of(files), samples)
+                .map_err(|error| InputError::of_data("step[0].collect.data", error))?;
+            Ok(source(folder_of(files), samples)?)
         }
     }
 }
 
 /// The training part of the job's pool, with the labels that its files give: histories have wrong labels of their own.
-fn pool(specification: &Specification) -> Result<Source, SpecificationError> {
+fn pool(specification: &Specification) -> Result<Source, InputError> {
     let partition = partition_of(specification)?;
     let files = specification.data.pool.as_ref().expect("the specification was checked: it has a pool");
-    let labels = idx::read(&files.images, &files.labels)
-        .map_err(|error| SpecificationError::new("data.pool", error.to_string()))?
-        .labels;
+    let labels =
+        idx::read(&files.images, &files.labels).map_err(|error| InputError::of_data("data.pool", error))?.labels;
     let train = partition.train().expect("a pool has a training part");
     let images = train.ids.iter().flat_map(|&id| partition.image(id)).copied().collect();
     let labels = train.ids.iter().map(|&id| labels[id as usize]).collect();
-    source(folder_of(files), Samples { shape: partition.shape(), images, labels })
+    Ok(source(folder_of(files), Samples { shape: partition.shape(), images, labels })?)
 }
 
 fn source(name: String, samples: Samples) -> Result<Source, SpecificationError> {

@@ -94,7 +94,7 @@ impl Coordinator {
     }
 
     pub async fn try_submit(&self, specification: String) -> Result<JobId, Status> {
-        let submitted = self.jobs().await.submit(SubmitRequest { specification }).await?;
+        let submitted = self.jobs().await.submit(SubmitRequest { specification, submission: String::new() }).await?;
         Ok(JobId(submitted.into_inner().job))
     }
 

@@ -21,6 +21,8 @@ use crate::{
 const FAILURES: u32 = 5;
 /// After so many generations that lost a worker, without a commit between them, a job fails.
 const LOSSES: u32 = 30;
+/// After so many checkpoints that were altered or gone, and no new round between them, a job fails.
+const DISCARDS: u32 = 5;
 /// Rounds of a gang that may be on their way at once: the one being committed, and the next.
 const ROUNDS_UNDER_WAY: usize = 2;
 /// Coordinates of the largest model that is planned for.
@@ -180,6 +182,10 @@ fn commit(job: &mut Job, doomed: &mut Doomed, shards: Vec<RoundDone>, now: Now) 
     job.manifests.push(manifest.clone());
     job.head.failures = 0;
     job.head.losses = 0;
+    if job.head.furthest < job.committed() {
+        job.head.furthest = job.committed();
+        job.head.discards = 0;
+    }
     let mut changes = vec![Change::Manifest(job.id.clone(), Box::new(manifest.clone())), job.head_change()];
     if let Some(outcome) = &manifest.outcome {
         let name = job.step_name(manifest.step);
@@ -205,9 +211,11 @@ fn commit(job: &mut Job, doomed: &mut Doomed, shards: Vec<RoundDone>, now: Now) 
 
 /// Checkpoints that the job needs no more are to be deleted.
 pub fn release(job: &mut Job, doomed: &mut Doomed, now: Now) -> Vec<Command> {
-    let (mut changes, released) = retention::release(job);
-    let unneeded = released.into_iter().filter(|digest| !retention::needs(job, digest)).collect();
-    changes.extend(doomed.add(unneeded, now));
+    let (released, shards) = retention::release(job);
+    let unneeded = shards.into_iter().filter(|digest| !retention::needs(job, digest)).collect();
+    // In this order: what is doomed and needed all the same is spared, what is released and not doomed stays for ever.
+    let mut changes = doomed.add(unneeded, now);
+    changes.extend(released);
     store_in_pieces(changes)
 }
 
@@ -240,6 +248,7 @@ pub fn finished(
 pub fn failed(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, failure: Failure, now: Now) -> Vec<Command> {
     let reason = format!("{worker}: {}", failure.reason);
     if !failure.bad_checkpoints.is_empty() {
+        fleet.suspect(worker);
         return discard(job, fleet, &failure.bad_checkpoints, reason, now);
     }
     if !failure.retryable {
@@ -263,6 +272,12 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
     let Some(first) = job.manifests.iter().position(|manifest| manifest.shards.iter().any(|s| bad.contains(s))) else {
         return fail(job, fleet, reason, now);
     };
+    job.head.discards += 1;
+    if job.head.discards >= DISCARDS {
+        let reason =
+            format!("{DISCARDS} checkpoints could not be used, and no new round between them; the last one: {reason}");
+        return fail(job, fleet, reason, now);
+    }
     let bad = (job.manifests[first].step, job.manifests[first].round);
     // What was released before cannot be gone back to.
     let usable = job.manifests[..first].iter().rposition(|manifest| !manifest.shards.is_empty());
@@ -275,6 +290,7 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
     job.warn(format!("{text}: {reason}."));
     let changes = vec![job.head_change(), job.note(text, now)];
     let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
+    job.leftovers.extend(discarded.iter().flat_map(|manifest| manifest.shards.iter().cloned()));
     // The last one first: what is left at any time is a beginning.
     let discarded = discarded.into_iter().rev();
     let discarded = discarded.map(|manifest| Change::Discarded(job.id.clone(), manifest.step, manifest.round));
@@ -381,6 +397,8 @@ fn dissolve(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: &
     let Some(gang) = job.gang.take() else {
         return Vec::new();
     };
+    let durable = gang.durable.values().flatten().flatten();
+    job.leftovers.extend(durable.map(|done| done.shard.clone()));
     let (id, generation) = (job.id.clone(), job.head.generation);
     let mut commands = Vec::new();
     for member in gang.present().filter(|member| Some(*member) != gone) {

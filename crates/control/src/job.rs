@@ -41,10 +41,18 @@ pub struct JobHead {
     pub reason: String,
     pub generation: Generation,
     pub submitted_at: u64,
+    /// What the client calls its submission, so that it can be repeated; may be empty.
+    #[serde(default)]
+    pub submission: String,
     /// Generations that failed since the last commit, because a worker said so.
     pub failures: u32,
     /// Generations that ended since the last commit, because a worker was lost.
     pub losses: u32,
+    /// The furthest round that was ever committed, and how often a checkpoint was discarded since.
+    #[serde(default)]
+    pub furthest: Option<(StepIndex, Round)>,
+    #[serde(default)]
+    pub discards: u32,
     /// The user wants it paused after the round under way.
     pub pausing: bool,
     /// The gang that runs the job; a coordinator that takes over finds its members by it.
@@ -70,6 +78,9 @@ pub struct TaskRecord {
     /// Who works on it now.
     pub worker: Option<WorkerId>,
     pub failures: u32,
+    /// Attempts that ended because their worker was lost.
+    #[serde(default)]
+    pub losses: u32,
     /// The history; set once.
     pub output: Option<Digest>,
 }
@@ -102,6 +113,8 @@ pub struct Job {
     pub progress: Option<Progress>,
     /// What it waits for, as its status says it; depends on the fleet and is not stored.
     pub waiting: String,
+    /// What of that the events say already.
+    pub waits_noted: BTreeSet<Wait>,
     pub waiting_since: Now,
     /// The next generation begins no earlier.
     pub not_before: Now,
@@ -109,6 +122,17 @@ pub struct Job {
     pub felt: bool,
     /// What the members of the last gang say about their last collective call.
     pub post_mortem: Option<PostMortem>,
+    /// Shards that no manifest names any more, or never will: to be doomed.
+    pub leftovers: Vec<Digest>,
+}
+
+/// What a job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    Pause,
+    Queue,
+    Grace,
+    Workers,
 }
 
 /// The workers of a generation, by rank, and what they have reported.
@@ -174,10 +198,12 @@ impl Job {
             pace: Pace::default(),
             progress: None,
             waiting: String::new(),
+            waits_noted: BTreeSet::new(),
             waiting_since: now,
             not_before: now,
             felt: false,
             post_mortem: None,
+            leftovers: Vec::new(),
         }
     }
 
@@ -284,6 +310,7 @@ impl Job {
     pub fn wait(&mut self, reason: String, now: Now) -> Vec<Change> {
         self.progress = None;
         self.waiting.clear();
+        self.waits_noted.clear();
         self.waiting_since = now;
         self.head.gang = None;
         self.decide(JobState::Waiting, reason, now)

@@ -11,14 +11,16 @@ use crate::{
 
 /// A task that fails so often fails its job.
 const FAILURES: u32 = 3;
+/// A task that loses so many workers fails its job: it may be what ends them.
+const LOSSES: u32 = 8;
 
 /// Gives the job's next open task to an idle worker, if there is one.
 pub fn assign(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, now: Now) -> Option<Vec<Command>> {
     let task = next_open(job)?;
     job.head.generation.0 += 1;
     let generation = job.head.generation;
-    let failures = job.tasks.get(&task).map_or(0, |record| record.failures);
-    let record = TaskRecord { task, generation, worker: Some(worker.clone()), failures, output: None };
+    let (failures, losses) = job.tasks.get(&task).map_or((0, 0), |record| (record.failures, record.losses));
+    let record = TaskRecord { task, generation, worker: Some(worker.clone()), failures, losses, output: None };
     job.tasks.insert(task, record.clone());
     job.pace.begins(task, now);
     fleet.set(worker, Duty::Task(job.id.clone(), generation, task));
@@ -90,7 +92,20 @@ pub fn failed(
     commands
 }
 
-/// The task's worker is gone, or was taken away: the task is open again.
+/// The task's worker is gone: another try, or the end of the job.
+pub fn lost(job: &mut Job, fleet: &mut Fleet, task: TaskIndex, why: &str, now: Now) -> Vec<Command> {
+    let Some(record) = job.tasks.get_mut(&task) else { return Vec::new() };
+    record.losses += 1;
+    if record.losses < LOSSES {
+        return reopen(job, task, why, now);
+    }
+    let mut commands = release(job, task);
+    let reason = format!("task {task} lost {LOSSES} workers; the last one: {why}");
+    commands.extend(end(job, fleet, JobState::Failed, reason, now));
+    commands
+}
+
+/// The task's worker is taken away: the task is open again.
 pub fn reopen(job: &mut Job, task: TaskIndex, why: &str, now: Now) -> Vec<Command> {
     let mut commands = release(job, task);
     let text = format!("task {task} is open again: {why}");

@@ -172,7 +172,9 @@ impl Client {
     }
 
     pub async fn submit(&mut self, specification: &Specification) -> Result<JobId, Error> {
-        let request = SubmitRequest { specification: specification.to_toml() };
+        // The same in every attempt: an answer may have been lost.
+        let submission = format!("{:032x}", rand::random::<u128>());
+        let request = SubmitRequest { specification: specification.to_toml(), submission };
         let name = self
             .call(None, |mut jobs| {
                 let request = request.clone();

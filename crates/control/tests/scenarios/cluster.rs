@@ -221,9 +221,11 @@ impl Cluster {
                     }
                 }
                 Command::CloseSession(worker) => self.forget(&worker),
-                Command::Delete { artifact, .. } => {
-                    assert!(!self.stored.needs(&artifact), "{artifact} is needed, and to be deleted");
-                    self.deleted.push(artifact);
+                Command::Delete(artifacts) => {
+                    for (artifact, _) in artifacts {
+                        assert!(!self.stored.needs(&artifact), "{artifact} is needed, and to be deleted");
+                        self.deleted.push(artifact);
+                    }
                 }
                 Command::Count(_) => {}
                 Command::Publish(job) => assert!(self.control.status(&job).is_some()),
@@ -321,14 +323,14 @@ impl Cluster {
     }
 
     pub fn submit(&mut self, world: u32) -> JobId {
-        let job = self.control.next_job();
-        self.handle(Event::Submitted(Box::new(specification(world))));
+        let job = self.control.job_of("");
+        self.handle(Event::submitted(specification(world)));
         job
     }
 
     pub fn submit_histories(&mut self, tasks: u32) -> JobId {
-        let job = self.control.next_job();
-        self.handle(Event::Submitted(Box::new(histories(tasks))));
+        let job = self.control.job_of("");
+        self.handle(Event::submitted(histories(tasks)));
         job
     }
 

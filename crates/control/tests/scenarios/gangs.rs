@@ -3,7 +3,7 @@
 use rewind_control::Event;
 use rewind_job::{Failure, JobState, Layout, Rank, Segment, WorkerEvent};
 
-use crate::cluster::{Cluster, layout, worker};
+use crate::cluster::{Cluster, layout, specification, worker};
 
 #[test]
 fn a_job_runs_to_its_report() {
@@ -161,4 +161,40 @@ fn a_message_that_cannot_be_read_fails_the_job_and_ends_the_session() {
     assert_eq!(cluster.reason(&job), "worker-2 sent a message that cannot be read: `record_json` is not valid");
     assert_eq!(cluster.aborted().len(), 1);
     assert_eq!(cluster.control.workers(), [worker(1)]);
+}
+
+#[test]
+fn what_a_job_waits_for_is_shown_as_it_changes_and_recorded_once() {
+    let mut cluster = Cluster::new();
+    let job = cluster.submit(3);
+    for number in 1..=2 {
+        cluster.join(number);
+        assert_eq!(cluster.reason(&job), format!("needs 3 workers, {number} idle"));
+    }
+    for _ in 0..20 {
+        cluster.lose(2);
+        cluster.join(2);
+    }
+    let events = cluster.control.events_after(&job, 0);
+    let waits = events.iter().filter(|event| event.text.starts_with("needs 3 workers")).count();
+    assert_eq!(waits, 1, "{events:?}");
+}
+
+#[test]
+fn what_is_submitted_again_under_the_same_name_is_one_job() {
+    let mut cluster = Cluster::of(1);
+    let submitted =
+        |name: &str| Event::Submitted { submission: name.into(), specification: Box::new(specification(1)) };
+    cluster.handle(submitted("mine"));
+    cluster.all_work();
+    cluster.restart();
+    cluster.handle(submitted("mine"));
+    assert!(cluster.changed_nothing());
+    assert_eq!(
+        (cluster.control.job_of("mine").0.as_str(), cluster.control.job_of("other").0.as_str()),
+        ("job-1", "job-2")
+    );
+    cluster.handle(submitted(""));
+    cluster.handle(submitted(""));
+    assert_eq!(cluster.control.jobs().len(), 3, "without a name each is a job");
 }

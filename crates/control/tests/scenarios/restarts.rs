@@ -106,7 +106,7 @@ fn waiting_and_finished_jobs_stay_as_they_are() {
     assert_eq!(cluster.state(&finished), JobState::Finished);
     assert_eq!(cluster.state(&cancelled), JobState::Cancelled);
     assert_eq!(cluster.reason(&waiting), "needs 2 workers, 0 idle");
-    assert_eq!(cluster.control.next_job().0, "job-4");
+    assert_eq!(cluster.control.job_of("").0, "job-4");
 }
 
 #[test]

@@ -293,3 +293,34 @@ fn many_tasks_are_called_off_some_at_a_time() {
     assert_eq!((cluster.state(&job), cluster.aborted().len()), (JobState::Cancelled, 100));
     assert!(cluster.on_tasks(&job).is_empty());
 }
+
+#[test]
+fn a_task_that_ends_its_workers_fails_its_job_and_may_be_resumed() {
+    let mut cluster = Cluster::new();
+    let job = cluster.submit_histories(1);
+    for number in 1..=8 {
+        assert_eq!(cluster.state(&job), JobState::Waiting, "before worker {number}");
+        cluster.join(number);
+        cluster.lose(number);
+    }
+    assert_eq!(cluster.reason(&job), "task 0 lost 8 workers; the last one: worker-8 was lost");
+    assert_eq!(cluster.state(&job), JobState::Failed);
+    cluster.resume(&job);
+    cluster.join(1);
+    cluster.all_work();
+    assert_eq!(cluster.state(&job), JobState::Finished);
+}
+
+#[test]
+fn a_task_that_gives_way_often_is_no_danger() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit_histories(1);
+    for _ in 0..12 {
+        let gang = cluster.submit(1);
+        cluster.all_obey();
+        cluster.cancel(&gang);
+        cluster.all_obey();
+    }
+    cluster.all_work();
+    assert_eq!(cluster.state(&job), JobState::Finished);
+}

@@ -8,10 +8,10 @@ use rewind_job::{JobState, Priority, Specification, WorldSize};
 use crate::cluster::{Cluster, specification};
 
 fn submit(cluster: &mut Cluster, world: u32, change: impl FnOnce(&mut Specification)) -> rewind_job::JobId {
-    let job = cluster.control.next_job();
+    let job = cluster.control.job_of("");
     let mut wanted = specification(world);
     change(&mut wanted);
-    cluster.handle(Event::Submitted(Box::new(wanted)));
+    cluster.handle(Event::submitted(wanted));
     job
 }
 
