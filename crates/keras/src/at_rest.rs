@@ -31,7 +31,8 @@ struct Card {
 pub fn to_bytes<'n>(network: impl Fn(OperationType) -> &'n Network, horizon: u32) -> Result<Vec<u8>, KerasError> {
     let snapshots = network(OperationType::Convolution).snapshots();
     if OperationType::ALL.into_iter().any(|operation| network(operation).snapshots() != snapshots) {
-        let found = OperationType::ALL.map(|operation| format!("{} {}", operation.name(), network(operation).snapshots()));
+        let found =
+            OperationType::ALL.map(|operation| format!("{} {}", operation.name(), network(operation).snapshots()));
         return Err(KerasError::MixedSnapshots { found: found.to_vec() });
     }
     let mut tensors = Vec::new();

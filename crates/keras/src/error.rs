@@ -7,7 +7,9 @@ pub enum KerasError {
     TooLarge { bytes: usize, limit: usize },
     #[error("failed to read {place}: {reason}")]
     Damaged { place: String, reason: String },
-    #[error("neither the weights nor the whole of a Keras model: there is no attribute `layer_names` and no group `layers`")]
+    #[error(
+        "neither the weights nor the whole of a Keras model: there is no attribute `layer_names` and no group `layers`"
+    )]
     NotKeras,
     #[error("`{dataset}` holds {found}, expected float32 or float64")]
     ElementType { dataset: String, found: String },

@@ -135,9 +135,9 @@ impl Network {
     /// Every layer with its name in a predictor at rest.
     pub(crate) fn layers(&self) -> Vec<(String, &Dense)> {
         let streams = [("weights_stream", &self.weights_stream), ("differences_stream", &self.differences_stream)];
-        let named = streams.into_iter().flat_map(|(name, stream)| {
-            stream.layers().map(|(layer, dense)| (format!("{name}.{layer}"), dense))
-        });
+        let named = streams
+            .into_iter()
+            .flat_map(|(name, stream)| stream.layers().map(|(layer, dense)| (format!("{name}.{layer}"), dense)));
         named.chain([("out".to_owned(), &self.out)]).collect()
     }
 
