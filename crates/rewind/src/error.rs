@@ -41,6 +41,8 @@ pub enum Error {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is no report.json: {problem}", path.display())]
     NotAReport { path: PathBuf, problem: String },
+    #[error("failed to {what} {}: {problem}", path.display())]
+    Predictor { what: &'static str, path: PathBuf, problem: String },
     #[error("interrupted")]
     Interrupted,
     #[error("failed to {what}: {source}")]

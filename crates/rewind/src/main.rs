@@ -36,6 +36,7 @@ async fn main() -> ExitCode {
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Pki(pki) => commands::pki::run(pki),
         Command::Page(page) => commands::report::page(&page),
+        Command::Predictor(predictor) => commands::predictor::run(predictor),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

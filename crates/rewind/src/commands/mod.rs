@@ -5,6 +5,7 @@ pub mod doctor;
 mod follow;
 pub mod jobs;
 pub mod pki;
+pub mod predictor;
 pub mod report;
 mod search;
 pub mod submit;
