@@ -1,9 +1,14 @@
 //! What a coordinator is told at its start.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Parser;
 use rewind_job::Timeouts;
+use rewind_state::{EtcdOptions, EtcdTls};
 
 /// Decides which workers run which jobs, commits their rounds, and answers `rewind`.
 #[derive(Clone, Debug, Parser)]
@@ -37,6 +42,26 @@ pub struct Config {
     /// What the keys in etcd begin with: one prefix a fleet.
     #[arg(long, value_name = "TEXT", default_value = "rewind/", requires = "etcd")]
     pub etcd_prefix: String,
+
+    /// Certificate of the authority that signed etcd's certificates, for https.
+    #[arg(long, value_name = "FILE", requires = "etcd")]
+    pub etcd_ca: Option<PathBuf>,
+
+    /// This coordinator's certificate, where etcd asks for one.
+    #[arg(long, value_name = "FILE", requires = "etcd_ca", requires = "etcd_key")]
+    pub etcd_certificate: Option<PathBuf>,
+
+    /// That certificate's key.
+    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    pub etcd_key: Option<PathBuf>,
+
+    /// A user of etcd, where it has users.
+    #[arg(long, value_name = "NAME", requires = "etcd", requires = "etcd_password_file")]
+    pub etcd_user: Option<String>,
+
+    /// The file that holds that user's password.
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub etcd_password_file: Option<PathBuf>,
 
     /// Folders that specifications may name files in; without it any, which only an address of this machine allows.
     #[arg(long = "data-root", value_name = "DIR")]
@@ -87,11 +112,37 @@ impl Config {
         Some(rewind_security::Files { ca, certificate, key })
     }
 
+    /// How etcd is reached.
+    ///
+    /// # Errors
+    /// Names the option and the file that cannot be read.
+    pub fn etcd_options(&self) -> Result<EtcdOptions, String> {
+        let mut options = EtcdOptions::new(self.etcd.clone(), self.etcd_prefix.clone());
+        if let Some(ca) = &self.etcd_ca {
+            let client = match (&self.etcd_certificate, &self.etcd_key) {
+                (Some(certificate), Some(key)) => {
+                    Some((read("--etcd-certificate", certificate)?, read("--etcd-key", key)?))
+                }
+                _ => None,
+            };
+            options.tls = Some(EtcdTls { ca: read("--etcd-ca", ca)?, client });
+        }
+        if let (Some(user), Some(file)) = (&self.etcd_user, &self.etcd_password_file) {
+            let password = read("--etcd-password-file", file)?;
+            options.user = Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        Ok(options)
+    }
+
     /// # Errors
     /// Names the file, or the timeout that is out of order.
     pub fn timeouts(&self) -> Result<Timeouts, String> {
         let Some(path) = &self.timeouts else { return Ok(Timeouts::default()) };
-        let text = std::fs::read_to_string(path).map_err(|error| format!("--timeouts {}: {error}", path.display()))?;
+        let text = read("--timeouts", path)?;
         Timeouts::parse(&text).map_err(|error| format!("--timeouts {}: {error}", path.display()))
     }
+}
+
+fn read(option: &str, path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{option} {}: {error}", path.display()))
 }

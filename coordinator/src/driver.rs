@@ -7,11 +7,11 @@ use std::{
 };
 
 use rewind_artifacts::ArtifactStore;
-use rewind_control::{Control, Duty, Event, Now};
-use rewind_job::{JobId, JobState, Report, StepWeights, Term, WorkerEvent, WorkerId};
+use rewind_control::{Control, Count, Duty, Event, LossReason, Now};
+use rewind_job::{Digest, JobId, JobState, StepWeights, TaskCount, Term, WorkerEvent, WorkerId};
 use rewind_proto::v1::CoordinatorMessage;
 use rewind_state::StoreError;
-use rewind_telemetry::metrics;
+use rewind_telemetry::metrics::{self, coordinator as shown};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
     replica::{Input, Output, Replica, SessionNumber},
 };
 
-/// A job's report and the weights of its steps, if it has finished.
-pub type StoredReport = Option<(Report, Vec<StepWeights>)>;
+/// The artifact that is a job's report, and the weights of its steps, if it has finished.
+pub type StoredReport = Option<(Digest, Vec<StepWeights>)>;
 
 /// Inputs that may wait for the driver; who gives more waits too.
 const INPUTS: usize = 1024;
@@ -247,29 +247,36 @@ impl Actor {
 
     /// What is, for the metrics.
     fn show(&self) {
-        let label = |name: &'static str, value: &str| Some((name, value.to_owned()));
-        metrics::LEADS.set(f64::from(u8::from(self.replica.term().is_some())), None);
-        metrics::TERM.set(self.replica.term().map_or(0.0, |term| term.0 as f64), None);
-        metrics::STORE_AWAY.set(f64::from(u8::from(self.replica.waits_for_store())), None);
-        let Some(control) = self.replica.control() else { return };
-        let jobs = control.jobs();
-        for state in JobState::ALL {
-            let count = jobs.iter().filter(|status| status.state == state).count();
-            metrics::JOBS.set(count as f64, label("state", state.name()));
-        }
-        let mut duties = [("idle", 0), ("gang", 0), ("task", 0), ("leaving", 0)];
-        for (_, duty) in control.duties() {
-            let place = match duty {
-                Duty::Idle => 0,
-                Duty::Assigned(..) => 1,
-                Duty::Task(..) => 2,
-                Duty::Leaving(..) => 3,
-            };
-            duties[place].1 += 1;
-        }
-        for (duty, count) in duties {
-            metrics::WORKERS.set(f64::from(count), label("duty", duty));
-        }
+        shown::IS_LEADER.set(self.replica.term().is_some());
+        shown::FENCING_TERM.set(self.replica.term().map_or(0, |term| term.0));
+        shown::WAITS_FOR_STORE.set(self.replica.waits_for_store());
+        // Who stands by knows of no jobs, workers and tasks, and shows none.
+        let control = self.replica.control();
+        let jobs = control.map_or_else(Vec::new, Control::jobs);
+        shown::JOBS.count(jobs.iter().map(|status| match status.state {
+            JobState::Waiting => metrics::JobState::Waiting,
+            JobState::Preparing => metrics::JobState::Preparing,
+            JobState::Running => metrics::JobState::Running,
+            JobState::Paused => metrics::JobState::Paused,
+            JobState::Finished => metrics::JobState::Finished,
+            JobState::Failed => metrics::JobState::Failed,
+            JobState::Cancelled => metrics::JobState::Cancelled,
+        }));
+        shown::WORKERS.count(control.into_iter().flat_map(Control::duties).map(|(_, duty)| match duty {
+            Duty::Idle => metrics::Duty::Idle,
+            Duty::Assigned(..) => metrics::Duty::Gang,
+            Duty::Task(..) => metrics::Duty::Task,
+            Duty::Leaving(..) => metrics::Duty::Leaving,
+        }));
+        let tasks = || jobs.iter().filter_map(|status| Some((status.state, status.tasks?)));
+        let sum = |of: fn((JobState, TaskCount)) -> u32| tasks().map(of).map(u64::from).sum();
+        let open = |(state, tasks): (JobState, TaskCount)| match state {
+            JobState::Finished | JobState::Failed | JobState::Cancelled => 0,
+            _ => tasks.total.saturating_sub(tasks.running + tasks.done),
+        };
+        shown::HISTORY_TASKS.set(metrics::TaskState::Open, sum(open));
+        shown::HISTORY_TASKS.set(metrics::TaskState::Running, sum(|(_, tasks)| tasks.running));
+        shown::HISTORY_TASKS.set(metrics::TaskState::Done, sum(|(_, tasks)| tasks.done));
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -300,30 +307,67 @@ impl Actor {
             Output::OpenMeeting(job, generation) => self.meetings.open(&job, generation),
             Output::CloseMeeting(job, generation) => self.meetings.close(&job, generation),
             Output::CloseAllMeetings => self.meetings.close_all(),
-            Output::Delete { artifact, decided } => self.delete(artifact, decided),
-            Output::Count(count) => metrics::DECISIONS.add(1, Some(("decision", format!("{count:?}")))),
-            Output::Leads(term) => tracing::info!(term = term.0, "leads"),
+            Output::Delete(artifacts) => self.delete(artifacts),
+            Output::Count(count) => add(count),
+            Output::Leads(term) => {
+                shown::ELECTIONS.add(1);
+                tracing::info!(term = term.0, "leads");
+            }
             Output::StandsBy(why) => tracing::warn!("stands by: {why}"),
         }
     }
 
-    /// Beside the driver's thread: a store may be slow.
-    fn delete(&self, artifact: rewind_job::Digest, decided: Now) {
+    /// Beside the driver's thread: a store may be slow. Control asks for one deletion at a time.
+    fn delete(&self, doomed: Vec<(Digest, Now)>) {
         let (artifacts, messages) = (self.artifacts.clone(), self.messages.clone());
         let delete = move || {
-            let decided = UNIX_EPOCH + Duration::from_millis(decided.0);
-            match artifacts.delete_if_older(&artifact, decided) {
-                Ok(true) => tracing::debug!(%artifact, "deleted"),
-                Ok(false) => tracing::debug!(%artifact, "was written again, or is gone: it is left alone"),
-                // It stays, and costs its space.
-                Err(error) => tracing::warn!("{error}"),
-            }
+            let gone = doomed.into_iter().filter(|(artifact, decided)| delete(&*artifacts, artifact, *decided));
+            let gone = Input::Deleted(gone.map(|(artifact, _)| artifact).collect());
             if let Some(messages) = messages.upgrade() {
-                let _ = messages.blocking_send(Message::Replica(Input::Deleted(artifact)));
+                let _ = messages.blocking_send(Message::Replica(gone));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("delete".into()).spawn(delete) {
-            tracing::warn!("failed to start a thread: {error}");
+            tracing::warn!("failed to start a thread: {error}: nothing is deleted until another coordinator leads");
         }
+    }
+}
+
+/// Returns whether there is no more to do about it.
+fn delete(artifacts: &dyn ArtifactStore, artifact: &Digest, decided: Now) -> bool {
+    match artifacts.delete_if_older(artifact, UNIX_EPOCH + Duration::from_millis(decided.0)) {
+        Ok(true) => {
+            shown::CHECKPOINTS_COLLECTED.add(1);
+            tracing::debug!(%artifact, "deleted");
+        }
+        Ok(false) => tracing::debug!(%artifact, "was written again, or is gone: it is left alone"),
+        Err(error) => {
+            tracing::warn!("{error}; it is tried again later");
+            return false;
+        }
+    }
+    true
+}
+
+/// Counts a decision in its metric.
+fn add(count: Count) {
+    let lost = |reason| shown::WORKERS_LOST.add(reason, 1);
+    match count {
+        Count::Committed => shown::COMMITS.add(1),
+        Count::GenerationStarted => shown::GENERATIONS_STARTED.add(1),
+        Count::FewerWorkers => shown::GENERATIONS_WITH_FEWER_WORKERS.add(1),
+        Count::Lost(LossReason::Silent) => lost(metrics::LossReason::Silent),
+        Count::Lost(LossReason::SessionEnded) => lost(metrics::LossReason::SessionEnded),
+        Count::Lost(LossReason::NewSession) => lost(metrics::LossReason::NewSession),
+        Count::Lost(LossReason::DidNotLeave) => lost(metrics::LossReason::DidNotLeave),
+        Count::Lost(LossReason::Unreadable) => lost(metrics::LossReason::Unreadable),
+        Count::Reattached => shown::WORKERS_REATTACHED.add(1),
+        Count::Drained => shown::WORKERS_DRAINED.add(1),
+        Count::StaleMessage => shown::STALE_MESSAGES.add(1),
+        Count::TaskStarted => shown::TASKS_STARTED.add(1),
+        Count::TaskDone => shown::TASKS_DONE.add(1),
+        Count::TaskPreempted => shown::TASKS_PREEMPTED.add(1),
+        Count::CheckpointDiscarded => shown::CHECKPOINTS_DISCARDED.add(1),
+        Count::DeadlinePassed => shown::DEADLINES_PASSED.add(1),
     }
 }

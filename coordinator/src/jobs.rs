@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
-use rewind_job::{Digest, JobId, JobStatus};
+use rewind_job::{Digest, JobId, JobStatus, Report};
 use rewind_proto::{
     PIECE, not_leader, to_json,
     v1::{
@@ -24,6 +24,9 @@ pub struct JobsService {
     pub admission: Arc<Admission>,
 }
 
+/// Bytes of what a client calls its submission.
+const LONGEST_SUBMISSION: usize = 64;
+
 type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -33,13 +36,17 @@ impl Jobs for JobsService {
     type ListTasksStream = Updates<TaskStatus>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<JobName>, Status> {
-        let text = request.into_inner().specification;
+        let SubmitRequest { specification: text, submission } = request.into_inner();
+        if submission.len() > LONGEST_SUBMISSION {
+            let problem = format!("the name of a submission has at most {LONGEST_SUBMISSION} bytes");
+            return Err(Status::invalid_argument(problem));
+        }
         let admission = self.admission.clone();
         let specification = tokio::task::spawn_blocking(move || admission.check(&text))
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let job = self.driver.ask(Event::Submitted(Box::new(specification))).await;
+        let job = self.driver.ask(Event::Submitted { submission, specification: Box::new(specification) }).await;
         Ok(Response::new(JobName { job: job.ok_or_else(|| standing_by(&self.driver))?.0 }))
     }
 
@@ -125,10 +132,14 @@ impl Jobs for JobsService {
             StoreError::Unavailable(_) => Status::unavailable(error.to_string()),
             _ => Status::internal(error.to_string()),
         })?;
-        let Some((mut report, weights)) = found else {
-            let why = format!("{job} has no report: it is {:?} ({})", status.state, status.reason);
+        let Some((digest, weights)) = found else {
+            let why = match status.state.is_final() {
+                true => format!("{job} has no report: {} ({})", status.state.name(), status.reason),
+                false => format!("{job} has no report yet: {} ({})", status.state.name(), status.reason),
+            };
             return Err(Status::failed_precondition(why));
         };
+        let mut report = self.report(&digest).await?;
         let id = job.clone();
         report.events = self
             .driver
@@ -139,17 +150,7 @@ impl Jobs for JobsService {
     }
 
     async fn get_artifact(&self, request: Request<ArtifactName>) -> Result<Response<Self::GetArtifactStream>, Status> {
-        let digest = Digest(request.into_inner().digest);
-        let artifacts = self.admission.artifacts.clone();
-        let bytes = tokio::task::spawn_blocking(move || artifacts.get(&digest))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| match error {
-                ArtifactError::Missing(_) => Status::not_found(error.to_string()),
-                ArtifactError::BadDigest(_) => Status::invalid_argument(error.to_string()),
-                error if error.is_retryable() => Status::unavailable(error.to_string()),
-                _ => Status::data_loss(error.to_string()),
-            })?;
+        let bytes = self.artifact(Digest(request.into_inner().digest)).await?;
         let pieces: Vec<_> = bytes.chunks(PIECE).map(|piece| Ok(Piece { bytes: piece.to_vec() })).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
@@ -161,6 +162,24 @@ impl Jobs for JobsService {
 }
 
 impl JobsService {
+    async fn artifact(&self, digest: Digest) -> Result<Vec<u8>, Status> {
+        let artifacts = self.admission.artifacts.clone();
+        tokio::task::spawn_blocking(move || artifacts.get(&digest))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| match error {
+                ArtifactError::Missing(_) => Status::not_found(error.to_string()),
+                ArtifactError::BadDigest(_) => Status::invalid_argument(error.to_string()),
+                error if error.is_retryable() => Status::unavailable(error.to_string()),
+                _ => Status::data_loss(error.to_string()),
+            })
+    }
+
+    async fn report(&self, digest: &Digest) -> Result<Report, Status> {
+        let bytes = self.artifact(digest.clone()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Status::data_loss(format!("{digest} is not a report: {error}")))
+    }
+
     /// Asks for a change, and answers with what became of the job.
     async fn change(&self, event: Event, job: JobId) -> Result<Response<JobUpdate>, Status> {
         look(&self.driver, &job, 0).await?;

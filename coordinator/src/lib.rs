@@ -8,5 +8,6 @@ pub mod serve;
 mod admission;
 mod driver;
 mod jobs;
+mod rates;
 mod rendezvous;
 mod session;

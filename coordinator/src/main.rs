@@ -23,7 +23,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            eprintln!("rewind-coordinator: {error}");
+            if config.log_file.is_some() {
+                eprintln!("rewind-coordinator: {error}");
+            }
             ExitCode::FAILURE
         }
     }

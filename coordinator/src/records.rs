@@ -1,11 +1,18 @@
 //! Jobs in the state store: one key a head, one a manifest, one an event; never a list of everything.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rewind_control::{Change, StoredJob, TaskRecord};
-use rewind_job::{Digest, JobEvent, JobId, Manifest, Report, Round, StepIndex, StepWeights, Term};
+use rewind_control::{Change, JobHead, StoredJob, TaskRecord};
+use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term};
 use rewind_state::{StateStore, StoreError, Version, Write};
-use rewind_telemetry::{fail_point, metrics};
+use rewind_telemetry::{
+    fail_point,
+    metrics::coordinator::{STORE_WRITE_FAILURES, STORE_WRITE_SECONDS},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
@@ -14,6 +21,9 @@ pub struct Records {
     term: Term,
     versions: BTreeMap<String, Version>,
 }
+
+/// Between two renewals of the lead while everything is read.
+const RENEWAL: Duration = Duration::from_millis(200);
 
 /// All that a new leader takes up.
 pub struct Stored {
@@ -24,32 +34,28 @@ pub struct Stored {
 }
 
 impl Records {
-    /// Reads everything.
+    /// Reads everything, and keeps the lead meanwhile.
     pub fn open(store: Arc<dyn StateStore>, term: Term) -> Result<(Self, Stored), StoreError> {
         let mut records = Self { store, term, versions: BTreeMap::new() };
-        let mut jobs = Vec::new();
-        for (key, value, _) in records.store.list("specification/")? {
-            let job = JobId(key.trim_start_matches("specification/").to_owned());
-            let head_key = format!("head/{job}");
-            let Some((head, version)) = records.store.read(&head_key)? else {
-                continue;
-            };
-            let head = decode(&head_key, &head)?;
-            records.versions.insert(head_key, version);
-            jobs.push(StoredJob {
-                specification: decode(&key, &value)?,
-                head,
-                manifests: records.all::<Manifest>(&format!("manifest/{job}/"))?,
-                events: records.all::<JobEvent>(&format!("event/{job}/"))?,
-                tasks: records.all::<TaskRecord>(&format!("task/{job}/"))?,
-                job,
-            });
-        }
-        let mut doomed = Vec::new();
-        for (key, value, version) in records.store.list("doomed/")? {
-            doomed.push((Digest(key.trim_start_matches("doomed/").to_owned()), decode(&key, &value)?));
-            records.versions.insert(key, version);
-        }
+        let mut heads: BTreeMap<String, JobHead> =
+            records.all("head/")?.into_iter().map(|(key, head)| (job_in(&key).to_owned(), head)).collect();
+        let mut manifests = by_job(records.all::<Manifest>("manifest/")?);
+        let mut events = by_job(records.all::<JobEvent>("event/")?);
+        let mut tasks = by_job(records.all::<TaskRecord>("task/")?);
+        let jobs = records.all::<Specification>("specification/")?.into_iter().filter_map(|(key, specification)| {
+            let job = job_in(&key);
+            Some(StoredJob {
+                head: heads.remove(job)?,
+                manifests: manifests.remove(job).unwrap_or_default(),
+                events: events.remove(job).unwrap_or_default(),
+                tasks: tasks.remove(job).unwrap_or_default(),
+                job: JobId(job.to_owned()),
+                specification,
+            })
+        });
+        let jobs = jobs.collect();
+        let doomed = records.all("doomed/")?.into_iter().map(|(key, since)| (Digest(job_in(&key).to_owned()), since));
+        let doomed = doomed.collect();
         Ok((records, Stored { jobs, doomed }))
     }
 
@@ -70,8 +76,8 @@ impl Records {
             fail_point("before-commit");
         }
         let begun = Instant::now();
-        self.store.write(self.term, &writes).inspect_err(|_| metrics::STORE_FAILURES.add(1, None))?;
-        metrics::STORE_WRITE.observe(begun.elapsed());
+        self.store.write(self.term, &writes).inspect_err(|_| STORE_WRITE_FAILURES.add(1))?;
+        STORE_WRITE_SECONDS.observe(begun.elapsed());
         if commits {
             fail_point("after-commit");
         }
@@ -85,21 +91,46 @@ impl Records {
         Ok(())
     }
 
-    pub fn report(&self, job: &JobId) -> Result<Option<(Report, Vec<StepWeights>)>, StoreError> {
+    pub fn report(&self, job: &JobId) -> Result<Option<(Digest, Vec<StepWeights>)>, StoreError> {
         let key = format!("report/{job}");
         self.store.read(&key)?.map(|(value, _)| decode(&key, &value)).transpose()
     }
 
-    fn all<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, StoreError> {
-        let mut values = Vec::new();
-        for (key, value, version) in self.store.list(prefix)? {
-            values.push(decode(&key, &value)?);
-            if !is_written_once(&key) {
-                self.versions.insert(key, version);
+    /// Everything of a kind, in the order of its keys. Reading may take longer than a lease.
+    fn all<T: DeserializeOwned>(&mut self, kind: &str) -> Result<Vec<(String, T)>, StoreError> {
+        let mut values: Vec<(String, T)> = Vec::new();
+        let mut renewed = Instant::now();
+        loop {
+            let page = self.store.page(kind, values.last().map_or("", |(key, _)| key))?;
+            if renewed.elapsed() > RENEWAL {
+                self.store.renew(self.term)?;
+                renewed = Instant::now();
+            }
+            if page.is_empty() {
+                return Ok(values);
+            }
+            for (key, value, version) in page {
+                let value = decode(&key, &value)?;
+                if !is_written_once(&key) {
+                    self.versions.insert(key.clone(), version);
+                }
+                values.push((key, value));
             }
         }
-        Ok(values)
     }
+}
+
+/// `job-7` of `event/job-7/00000003`.
+fn job_in(key: &str) -> &str {
+    key.split('/').nth(1).unwrap_or_default()
+}
+
+fn by_job<T>(values: Vec<(String, T)>) -> BTreeMap<String, Vec<T>> {
+    let mut of_jobs: BTreeMap<String, Vec<T>> = BTreeMap::new();
+    for (key, value) in values {
+        of_jobs.entry(job_in(&key).to_owned()).or_default().push(value);
+    }
+    of_jobs
 }
 
 /// Values that never change: that their keys are new is all there is to know of their versions.
@@ -137,7 +168,7 @@ fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError>
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
+    use std::path::Path;
 
     use rewind_control::{Control, Event, JobHead, Now};
     use rewind_job::{Generation, JobState, Round, Specification, StepIndex, Timeouts};
@@ -171,7 +202,7 @@ mod tests {
         "#;
         let specification = Specification::parse(text, Path::new("/")).expect("is valid");
         let (mut control, _) = Control::restore(Timeouts::default(), Vec::new(), Vec::new(), Now(5000));
-        let commands = control.handle(Event::Submitted(Box::new(specification)), Now(5000));
+        let commands = control.handle(Event::submitted(specification), Now(5000));
         let changes = commands.into_iter().filter_map(|command| match command {
             rewind_control::Command::Store(changes) => Some(changes),
             _ => None,
@@ -201,8 +232,11 @@ mod tests {
             reason: "so".into(),
             generation: Generation(1),
             submitted_at: 5000,
+            submission: String::new(),
             failures: 2,
             losses: 0,
+            furthest: None,
+            discards: 0,
             pausing: false,
             gang: None,
             warnings: Vec::new(),
@@ -259,5 +293,62 @@ mod tests {
         store.write(term, &[write("specification/job-1", b"{}"), write("head/job-1", b"{}")]).expect("writes");
         let error = Records::open(store, term).err().expect("refused").to_string();
         assert!(error.starts_with("`head/job-1` in the state store is not readable: "), "{error}");
+    }
+
+    /// A store that is slow to read.
+    struct Slow(EmbeddedStore);
+
+    impl StateStore for Slow {
+        fn write(&self, term: Term, writes: &[Write]) -> Result<(), StoreError> {
+            self.0.write(term, writes)
+        }
+
+        fn read(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, StoreError> {
+            self.0.read(key)
+        }
+
+        fn page(&self, prefix: &str, after: &str) -> Result<Vec<rewind_state::Entry>, StoreError> {
+            std::thread::sleep(RENEWAL + Duration::from_millis(50));
+            self.0.page(prefix, after)
+        }
+
+        fn campaign(&self, address: &str, lease: Duration) -> Result<rewind_state::Leader, StoreError> {
+            self.0.campaign(address, lease)
+        }
+
+        fn leader(&self) -> Result<Option<rewind_state::Leader>, StoreError> {
+            self.0.leader()
+        }
+
+        fn renew(&self, term: Term) -> Result<(), StoreError> {
+            self.0.renew(term)
+        }
+
+        fn resign(&self, term: Term) -> Result<(), StoreError> {
+            self.0.resign(term)
+        }
+
+        fn watch_leader(&self) -> Result<std::sync::mpsc::Receiver<()>, StoreError> {
+            self.0.watch_leader()
+        }
+    }
+
+    #[test]
+    fn reading_longer_than_a_lease_does_not_cost_the_lead() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut records, _) = open(folder.path());
+        records.store(&submitted()).expect("stores");
+        for round in 1..=300 {
+            records.store(&[manifest(round), head(JobState::Running)]).expect("stores");
+        }
+        records.store.resign(records.term).expect("resigns");
+        drop(records);
+        let store = Slow(EmbeddedStore::open(&folder.path().join("state.redb")).expect("opens"));
+        let term = store.campaign("slow", Duration::from_millis(800)).expect("campaigns").term;
+        let begun = Instant::now();
+        let (mut records, stored) = Records::open(Arc::new(store), term).expect("reads");
+        assert!(begun.elapsed() > Duration::from_millis(1600), "as long as two leases");
+        assert_eq!(stored.jobs[0].manifests.len(), 300);
+        records.store(&[head(JobState::Failed)]).expect("still leads");
     }
 }

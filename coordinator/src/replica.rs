@@ -51,7 +51,7 @@ pub enum Input {
         session: SessionNumber,
     },
     /// [`Output::Delete`] is done.
-    Deleted(Digest),
+    Deleted(Vec<Digest>),
     /// Time passed, or the leader may have changed.
     Tick,
 }
@@ -84,16 +84,17 @@ pub enum Output {
     CloseMeeting(JobId, Generation),
     /// No generation meets any more.
     CloseAllMeetings,
-    Delete {
-        artifact: Digest,
-        decided: Now,
-    },
+    /// Each artifact, and since when it is to be deleted.
+    Delete(Vec<(Digest, Now)>),
     Count(Count),
     /// This coordinator leads from now on.
     Leads(Term),
     /// It leads no more, and why.
     StandsBy(String),
 }
+
+/// Inputs that are kept while the store is away; ends of sessions and deletions are kept beyond that.
+const HELD: usize = 10_000;
 
 /// What waits for the store, in order.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ impl Replica {
         };
         let (records, stored) = match Records::open(self.store.clone(), leader.term) {
             Ok(opened) => opened,
-            Err(StoreError::Unavailable(_)) => {
+            Err(StoreError::Unavailable(_) | StoreError::Deposed(_)) => {
                 // What cannot be read cannot be led: another may.
                 let _ = self.store.resign(leader.term);
                 return Ok(());
@@ -260,15 +261,22 @@ impl Replica {
             // Heartbeats and progress are worth nothing later.
             let passes =
                 matches!(&input, Input::Said { event: WorkerEvent::Heartbeat | WorkerEvent::Progress { .. }, .. });
-            if !passes {
-                leading.held.push_back(input);
+            let is_full = leading.held.len() >= HELD;
+            match input {
+                _ if passes => {}
+                Input::Ask { ticket, .. } if is_full => outputs.push(Output::Refuse { ticket }),
+                // It comes again, with all that it had to say.
+                Input::SessionBegan { worker, session, .. } | Input::Said { worker, session, .. } if is_full => {
+                    outputs.push(Output::CloseSession { worker, session });
+                }
+                input => leading.held.push_back(input),
             }
             return Ok(());
         }
         let (event, after) = match input {
             Input::Ask { ticket, event } => {
                 let job = match &event {
-                    Event::Submitted(_) => leading.control.next_job(),
+                    Event::Submitted { submission, .. } => leading.control.job_of(submission),
                     Event::CancelWanted(job) | Event::PauseWanted(job) | Event::ResumeWanted(job) => job.clone(),
                     _ => JobId(String::new()),
                 };
@@ -301,7 +309,7 @@ impl Replica {
                 self.sessions.remove(&worker);
                 (Event::SessionEnded(worker), None)
             }
-            Input::Deleted(artifact) => (Event::Deleted(artifact), None),
+            Input::Deleted(artifacts) => (Event::Deleted(artifacts), None),
             Input::Tick => return Ok(()),
         };
         let commands = leading.control.handle(event, now);
@@ -384,7 +392,7 @@ impl Replica {
             }
             Command::Publish(job) => outputs.push(Output::Publish(job)),
             Command::DropRendezvous(job, generation) => outputs.push(Output::CloseMeeting(job, generation)),
-            Command::Delete { artifact, decided } => outputs.push(Output::Delete { artifact, decided }),
+            Command::Delete(artifacts) => outputs.push(Output::Delete(artifacts)),
             Command::Count(count) => outputs.push(Output::Count(count)),
         }
     }

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use rewind_job::Timeouts;
+use rewind_job::{Digest, Timeouts};
 use rewind_proto::{
     MESSAGE_LIMIT,
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
 };
 use rewind_security::{Authorize, tokens::Tokens};
-use rewind_state::{EmbeddedStore, EtcdOptions, EtcdStore, StateStore};
+use rewind_state::{EmbeddedStore, EtcdStore, StateStore};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -23,7 +23,10 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Server, ServerTlsConfig};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, ServerTlsConfig},
+};
 use tonic_health::ServingStatus;
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     config::Config,
     driver::{self, Driver, Lead},
     jobs::JobsService,
+    rates::Rates,
     rendezvous::{Meetings, RendezvousService},
     replica::{self, Input, Replica},
     session::FleetService,
@@ -56,6 +60,20 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         )
         .into());
     }
+    if !config.etcd.is_empty() && config.listen.ip().is_unspecified() && config.advertise.is_none() {
+        return Err(format!(
+            "--listen {}: workers and the other coordinators cannot guess which address that is; give --advertise",
+            config.listen
+        )
+        .into());
+    }
+    if let Some(url) = config.etcd.iter().find(|url| is_plain_and_remote(url)).filter(|_| !config.insecure) {
+        return Err(format!(
+            "--etcd {url}: whoever reads or alters this traffic controls the fleet; give https and --etcd-ca, or \
+             --insecure to do it anyway"
+        )
+        .into());
+    }
     let security = Security::read(config)?;
     let roots = data_roots(config)?;
     let timeouts = config.timeouts()?;
@@ -63,13 +81,23 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let store: Arc<dyn StateStore> = if config.etcd.is_empty() {
         Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?)
     } else {
-        Arc::new(EtcdStore::connect(EtcdOptions::new(config.etcd.clone(), config.etcd_prefix.clone()))?)
+        Arc::new(EtcdStore::connect(config.etcd_options()?)?)
     };
     let beside = config.dir.join("artifacts").display().to_string();
     let artifacts = rewind_artifacts::open(config.artifacts.as_deref().unwrap_or(&beside))?;
+    let shared = format!("All workers of the fleet whose state is in {} can read this.", place(config));
+    let shared = artifacts.put(shared.as_bytes())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let admission = Admission { artifacts, roots };
-    runtime.block_on(run(config, timeouts, store, admission, security))
+    runtime.block_on(run(config, timeouts, store, (admission, shared), security))
+}
+
+/// Whether etcd is on another machine, and spoken to without encryption.
+fn is_plain_and_remote(url: &str) -> bool {
+    let address = url.strip_prefix("http://").unwrap_or(url);
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !url.starts_with("https://") && !is_local
 }
 
 /// Who may call, and how they prove it.
@@ -101,11 +129,14 @@ async fn run(
     config: &Config,
     timeouts: Timeouts,
     store: Arc<dyn StateStore>,
-    admission: Admission,
+    (admission, shared): (Admission, Digest),
     security: Security,
 ) -> Result<(), Failure> {
+    // From now on it ends in order.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     if let Some(address) = config.metrics {
-        rewind_telemetry::metrics::serve(address)?;
+        rewind_telemetry::metrics::coordinator::serve(address)
+            .map_err(|error| format!("--metrics {address}: {error}"))?;
     }
     let listener = TcpListener::bind(config.listen)
         .await
@@ -133,8 +164,9 @@ async fn run(
     tracing::info!(%address, "listening");
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let fleet = FleetServer::new(FleetService::new(driver.clone(), admission.artifacts.clone(), &shared)?);
     let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission) });
-    let fleet = FleetServer::new(FleetService::new(driver.clone()));
+    let jobs = jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let rendezvous = RendezvousServer::new(RendezvousService(meetings));
     let mut server = Server::builder();
     if let Some(tls) = security.tls {
@@ -147,7 +179,7 @@ async fn run(
         .http2_keepalive_interval(Some(timeouts.detection))
         .http2_keepalive_timeout(Some(timeouts.detection))
         .add_service(health_service)
-        .add_service(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+        .add_service(InterceptedService::new(jobs, Rates::new()))
         .add_service(fleet.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
         .add_service(rendezvous)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
@@ -155,7 +187,6 @@ async fn run(
         });
     let server = tokio::spawn(server);
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let outcome = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -226,6 +257,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
         _ => address,
+    }
+}
+
+/// Where the state is: what tells this fleet from others.
+fn place(config: &Config) -> String {
+    match config.etcd.is_empty() {
+        true => config.dir.display().to_string(),
+        false => format!("{} under {}", config.etcd.join(","), config.etcd_prefix),
     }
 }
 

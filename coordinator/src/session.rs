@@ -1,32 +1,83 @@
 //! A worker's session: its events go to the driver, the driver's commands come back.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use rewind_job::{Failure, Rank, WorkerEvent, WorkerId};
+use rewind_artifacts::ArtifactStore;
+use rewind_job::{Digest, Failure, Rank, WorkerEvent, WorkerId};
 use rewind_proto::{
-    not_leader,
-    v1::{CoordinatorMessage, WorkerMessage, fleet_server::Fleet},
+    PROTOCOL, SHARED_ARTIFACT, not_leader,
+    v1::{CoordinatorMessage, Joined, WorkerMessage, fleet_server::Fleet, worker_message::Event},
 };
-use rewind_state::LARGEST_VALUE;
-use rewind_telemetry::metrics;
+use rewind_telemetry::metrics::{RefusalReason, coordinator::SESSIONS_REFUSED};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    metadata::{Ascii, MetadataValue, errors::InvalidMetadataValue},
+};
 
-use crate::{driver::Driver, replica::Input};
+use crate::{
+    driver::Driver,
+    replica::{Input, SessionNumber},
+};
 
 pub struct FleetService {
     driver: Driver,
+    artifacts: Arc<dyn ArtifactStore>,
+    /// An artifact that a worker of this fleet can read.
+    shared: MetadataValue<Ascii>,
     sessions: AtomicU64,
+    names: Names,
 }
 
 impl FleetService {
-    pub fn new(driver: Driver) -> Self {
-        Self { driver, sessions: AtomicU64::new(0) }
+    /// # Errors
+    /// `shared` is no digest.
+    pub fn new(
+        driver: Driver,
+        artifacts: Arc<dyn ArtifactStore>,
+        shared: &Digest,
+    ) -> Result<Self, InvalidMetadataValue> {
+        let shared = shared.0.parse()?;
+        Ok(Self { driver, artifacts, shared, sessions: AtomicU64::new(0), names: Names::default() })
+    }
+}
+
+/// Which process speaks under each name, in which session.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<HashMap<WorkerId, (u32, SessionNumber)>>>);
+
+impl Names {
+    fn inside(&self) -> MutexGuard<'_, HashMap<WorkerId, (u32, SessionNumber)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses a second process under a name whose session lives.
+    fn take(&self, worker: &WorkerId, process: u32, session: SessionNumber) -> Result<(), Status> {
+        let mut names = self.inside();
+        if names.get(worker).is_some_and(|(known, _)| *known != process) {
+            SESSIONS_REFUSED.add(RefusalReason::NameTaken, 1);
+            let problem = format!("another worker is called {worker}: give each a --name of its own");
+            return Err(Status::already_exists(problem));
+        }
+        names.insert(worker.clone(), (process, session));
+        Ok(())
+    }
+
+    /// A younger session of the same process keeps the name.
+    fn leave(&self, worker: &WorkerId, session: SessionNumber) {
+        let mut names = self.inside();
+        if names.get(worker).is_some_and(|(_, present)| *present == session) {
+            names.remove(worker);
+        }
     }
 }
 
@@ -46,35 +97,53 @@ impl Fleet for FleetService {
         let mut messages = request.into_inner();
         let lead = self.driver.lead().borrow().clone();
         if lead.term.is_none() {
-            metrics::SESSIONS_REFUSED.add(1, Some(("reason", "stands-by".into())));
+            SESSIONS_REFUSED.add(RefusalReason::StandsBy, 1);
             return Err(not_leader(lead.leader.as_deref()));
         }
-        let (worker, joined) = join(&mut messages).await?;
+        let (worker, process, joined) = join(&mut messages).await?;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.names.take(&worker, process, session)?;
         tracing::info!(%worker, session, "session began");
         let (to_send, over) = self.driver.begin_session(&worker, session, joined).await;
-        tokio::spawn(listen(self.driver.clone(), messages, worker, session, over));
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(to_send).map(Ok))))
+        let (driver, artifacts, names) = (self.driver.clone(), self.artifacts.clone(), self.names.clone());
+        tokio::spawn(async move {
+            listen(driver, artifacts, messages, worker.clone(), session, over).await;
+            names.leave(&worker, session);
+        });
+        let mut response: Response<Self::SessionStream> =
+            Response::new(Box::pin(UnboundedReceiverStream::new(to_send).map(Ok)));
+        response.metadata_mut().insert(SHARED_ARTIFACT, self.shared.clone());
+        Ok(response)
     }
 }
 
 /// The first message says who the worker is.
-async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, WorkerEvent), Status> {
-    let refuse = || Status::invalid_argument("a session begins with Joined");
+async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, u32, WorkerEvent), Status> {
+    let refuse = || {
+        SESSIONS_REFUSED.add(RefusalReason::NoJoined, 1);
+        Status::invalid_argument("a session begins with Joined")
+    };
     let first = tokio::time::timeout(FIRST_MESSAGE, messages.message());
     let first = first.await.map_err(|_| refuse())??.ok_or_else(refuse)?;
+    let Some(Event::Joined(Joined { protocol, .. })) = first.event else { return Err(refuse()) };
+    if protocol != PROTOCOL {
+        SESSIONS_REFUSED.add(RefusalReason::OtherProtocol, 1);
+        let problem = format!("the worker speaks form {protocol} of the protocol, this coordinator form {PROTOCOL}");
+        return Err(Status::failed_precondition(format!("{problem}: they are of different versions")));
+    }
     let joined = WorkerEvent::try_from(first)?;
-    let WorkerEvent::Joined { worker, version, .. } = &joined else {
+    let WorkerEvent::Joined { worker, process, version, .. } = &joined else {
         return Err(refuse());
     };
     if worker.0.is_empty() || worker.0.len() > LONGEST_NAME || worker.0.chars().any(char::is_control) {
+        SESSIONS_REFUSED.add(RefusalReason::BadName, 1);
         let problem = format!("the name of a worker has 1 to {LONGEST_NAME} bytes and no control characters");
         return Err(Status::invalid_argument(problem));
     }
     if version != env!("CARGO_PKG_VERSION") {
         tracing::warn!(%worker, "is of version {version}, this coordinator of {}", env!("CARGO_PKG_VERSION"));
     }
-    Ok((worker.clone(), joined))
+    Ok((worker.clone(), *process, joined))
 }
 
 /// Messages of one worker that are taken in a second, on average; twice as many at once. A worker sends some two
@@ -105,13 +174,15 @@ impl Allowance {
 /// stay small.
 const LONGEST_DIGEST: usize = 128;
 const LARGEST_ROUND: usize = 64 << 10;
+const LARGEST_FINISH: usize = 64 << 10;
 
 /// What no state store takes is a failure of its job, not of the coordinator.
 fn storable(event: WorkerEvent) -> WorkerEvent {
     let bytes_of = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
     let (bytes, limit, what) = match &event {
         WorkerEvent::Finished { report, weights, .. } => {
-            (bytes_of(serde_json::to_vec(&(report, weights))), LARGEST_VALUE, "the report")
+            let bytes = bytes_of(serde_json::to_vec(&(report, weights)));
+            (bytes, LARGEST_FINISH, "what a finished job leaves")
         }
         WorkerEvent::ShardDurable { round, .. } if round.shard.0.len() > LONGEST_DIGEST => {
             (round.shard.0.len(), LONGEST_DIGEST, "the digest of a shard")
@@ -123,15 +194,32 @@ fn storable(event: WorkerEvent) -> WorkerEvent {
         _ => return event,
     };
     let Some((job, generation)) = event.work().filter(|_| bytes > limit) else { return event };
-    let hint = if limit == LARGEST_VALUE { "; a smaller search-log may help" } else { "" };
-    let reason = format!("{what} has {bytes} bytes, and at most {limit} can be stored{hint}");
+    let reason = format!("{what} has {bytes} bytes, and at most {limit} can be stored");
     let failure = Failure { reason, retryable: false, bad_checkpoints: Vec::new() };
     WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure }
+}
+
+/// A checkpoint that the coordinator itself reads is not bad: a worker that cannot read it costs no committed round.
+async fn verified(event: WorkerEvent, artifacts: &Arc<dyn ArtifactStore>) -> WorkerEvent {
+    let WorkerEvent::Failed { job, generation, rank, mut failure } = event else { return event };
+    let claimed = std::mem::take(&mut failure.bad_checkpoints);
+    if !claimed.is_empty() {
+        let artifacts = artifacts.clone();
+        let is_bad = move |digest: &Digest| artifacts.get(digest).is_err_and(|error| !error.is_retryable());
+        let look = move || claimed.into_iter().filter(is_bad).collect();
+        failure.bad_checkpoints = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        if failure.bad_checkpoints.is_empty() {
+            failure.retryable = true;
+            failure.reason.push_str("; the coordinator has it: does the worker see the same artifacts?");
+        }
+    }
+    WorkerEvent::Failed { job, generation, rank, failure }
 }
 
 /// Passes a worker's events on until the session breaks, or the driver ends it.
 async fn listen(
     driver: Driver,
+    artifacts: Arc<dyn ArtifactStore>,
     mut messages: Streaming<WorkerMessage>,
     worker: WorkerId,
     session: u64,
@@ -163,7 +251,7 @@ async fn listen(
                 return driver.give(Input::Garbled { worker, session, problem }).await;
             }
             Ok(event) => {
-                let event = storable(event);
+                let event = storable(verified(event, &artifacts).await);
                 driver.give(Input::Said { worker, session, sequence, event }).await;
             }
             Err(problem) => return driver.give(Input::Garbled { worker, session, problem }).await,

@@ -84,7 +84,7 @@ fn submit(ticket: u64) -> Input {
         pretrain = { epochs = 3, batch-size = 8, optimiser = { sgd = { learning-rate = 0.1 } } }
     "#;
     let specification = Specification::parse(text, Path::new("/data")).expect("is valid");
-    Input::Ask { ticket, event: Event::Submitted(Box::new(specification)) }
+    Input::Ask { ticket, event: Event::submitted(specification) }
 }
 
 fn joins(session: u64, working: Option<Working>) -> Input {

@@ -3,7 +3,7 @@
 use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId};
 
 use crate::{
-    WireError, from_json, to_json,
+    PROTOCOL, WireError, from_json, to_json,
     v1::{self, worker_message::Event},
     work, work_of,
 };
@@ -13,7 +13,14 @@ impl From<WorkerEvent> for v1::WorkerMessage {
         let event = match event {
             WorkerEvent::Joined { worker, process, version, cores, working } => {
                 let working_json = working.as_ref().map(to_json);
-                Event::Joined(v1::Joined { worker: worker.0, process, version, cores, working_json })
+                Event::Joined(v1::Joined {
+                    worker: worker.0,
+                    process,
+                    version,
+                    cores,
+                    working_json,
+                    protocol: PROTOCOL,
+                })
             }
             WorkerEvent::Heartbeat => Event::Heartbeat(v1::Empty {}),
             WorkerEvent::Draining => Event::Draining(v1::Empty {}),
@@ -43,7 +50,7 @@ impl From<WorkerEvent> for v1::WorkerMessage {
             }),
             WorkerEvent::Finished { job, generation, report, weights } => Event::Finished(v1::Finished {
                 work: work(&job, generation),
-                report_json: to_json(&report),
+                report: report.0,
                 weights_json: to_json(&weights),
             }),
             WorkerEvent::Failed { job, generation, rank, failure } => Event::Failed(v1::Failed {
@@ -102,7 +109,7 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Finished(m) => {
                 let (job, generation) = work_of(m.work)?;
-                let report = from_json("report_json", &m.report_json)?;
+                let report = Digest(m.report);
                 Self::Finished { job, generation, report, weights: from_json("weights_json", &m.weights_json)? }
             }
             Event::Failed(m) => {

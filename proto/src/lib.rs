@@ -18,6 +18,13 @@ pub use leader::{is_not_leader, leader_in, not_leader};
 /// Largest message in bytes: reports and lists of manifests are the largest.
 pub const MESSAGE_LIMIT: usize = 64 << 20;
 
+/// Which form of the messages between coordinators and workers this is. It grows whenever an older program would
+/// misread a newer one; programs of two forms do not work together.
+pub const PROTOCOL: u32 = 1;
+
+/// Header of a session's answer: the digest of an artifact that whoever shares the fleet's artifacts can read.
+pub const SHARED_ARTIFACT: &str = "rewind-shared-artifact";
+
 /// Bytes of an artifact in one piece.
 pub const PIECE: usize = 1 << 20;
 

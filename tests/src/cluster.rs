@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -22,6 +23,9 @@ pub struct Cluster {
     pub folder: TempDir,
     pub etcd: Etcd,
     coordinators: Vec<String>,
+    /// Where artifacts are, as programs take it.
+    artifacts: String,
+    environment: Vec<(String, String)>,
     programs: BTreeMap<String, Running>,
 }
 
@@ -39,12 +43,30 @@ fn free_port() -> u16 {
 impl Cluster {
     /// Starts everything and waits until all workers have joined.
     pub fn start(etcd_members: usize, coordinators: usize, workers: usize) -> Self {
+        Self::start_with(etcd_members, coordinators, workers, None, Vec::new())
+    }
+
+    /// The same with artifacts elsewhere than in a folder of its own, and with these variables for its programs.
+    pub fn start_with(
+        etcd_members: usize,
+        coordinators: usize,
+        workers: usize,
+        artifacts: Option<String>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let artifacts = artifacts.unwrap_or_else(|| folder.path().join("artifacts").display().to_string());
         let etcd = Etcd::start(etcd_members);
         let urls = (0..coordinators).map(|_| format!("https://127.0.0.1:{}", free_port())).collect();
-        let mut cluster = Self { folder, etcd, coordinators: urls, programs: BTreeMap::new() };
+        let programs = BTreeMap::new();
+        let mut cluster = Self { folder, etcd, coordinators: urls, artifacts, environment, programs };
         let made = cluster.rewind(&["pki", "create", cluster.path("pki").to_str().expect("printable")]);
         assert!(made.status.success(), "{}", complaint(&made));
+        let lines = ["operator", "viewer", "worker"].map(|role| cluster.make_token(role));
+        fs::write(cluster.path("tokens"), lines.join("\n")).expect("writes");
+        fs::set_permissions(cluster.path("tokens"), fs::Permissions::from_mode(0o600)).expect("is ours");
+        // As by default, but for what a test would have to wait for.
+        fs::write(cluster.path("timeouts.toml"), "retention = \"8s\"").expect("writes");
         for index in 0..coordinators {
             let arguments = cluster.coordinator_arguments(index);
             cluster.launch(&format!("coordinator-{}", index + 1), arguments);
@@ -65,6 +87,20 @@ impl Cluster {
         self.folder.path().join(name)
     }
 
+    /// Writes `ROLE.token`, and returns its line for the coordinators.
+    fn make_token(&self, role: &str) -> String {
+        let made = String::from_utf8(self.rewind(&["pki", "token", "--role", role]).stdout).expect("text");
+        let behind = |start: &str| made.lines().find_map(|line| line.strip_prefix(start)).expect("is printed").trim();
+        let file = self.token_file(role);
+        fs::write(&file, behind("token (shown once):")).expect("writes");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("is ours");
+        behind("line for the tokens file:").to_owned()
+    }
+
+    pub fn token_file(&self, role: &str) -> PathBuf {
+        self.path(&format!("{role}.token"))
+    }
+
     fn identity(&self, role: &str) -> Vec<String> {
         let file = |name: String| self.path("pki").join(name).display().to_string();
         vec![
@@ -81,7 +117,9 @@ impl Cluster {
         let address = self.coordinators[index].trim_start_matches("https://").to_owned();
         let dir = self.path(&format!("coordinator-{}", index + 1)).display().to_string();
         let mut arguments: Vec<String> = vec!["rewind-coordinator".into(), "--listen".into(), address];
-        arguments.extend(["--dir".into(), dir, "--artifacts".into(), self.path("artifacts").display().to_string()]);
+        arguments.extend(["--dir".into(), dir, "--artifacts".into(), self.artifacts.clone()]);
+        arguments.extend(["--tokens".into(), self.path("tokens").display().to_string()]);
+        arguments.extend(["--timeouts".into(), self.path("timeouts.toml").display().to_string()]);
         arguments.extend(["--etcd".into(), self.etcd.endpoints().join(",")]);
         arguments.extend(["--data-root".into(), repository().display().to_string()]);
         arguments.extend(self.identity("coordinator"));
@@ -97,7 +135,8 @@ impl Cluster {
     fn worker_arguments(&self, name: &str, urls: &str) -> Vec<String> {
         let mut arguments: Vec<String> = vec!["rewind-worker".into(), "--name".into(), name.into()];
         arguments.extend(["--coordinator".into(), urls.into()]);
-        arguments.extend(["--artifacts".into(), self.path("artifacts").display().to_string()]);
+        arguments.extend(["--artifacts".into(), self.artifacts.clone()]);
+        arguments.extend(["--data-root".into(), repository().display().to_string()]);
         arguments.extend(["--flight-records".into(), self.path("flights").display().to_string()]);
         arguments.extend(self.identity("worker"));
         arguments
@@ -118,6 +157,7 @@ impl Cluster {
         let child = Command::new(program(&running.command[0]))
             .args(&running.command[1..])
             .env("REWIND_FAIL_POINTS", fail_points)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -217,12 +257,16 @@ impl Cluster {
 
     /// `rewind` as an operator.
     pub fn rewind(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("rewind runs")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("rewind"));
         command.args(arguments).current_dir(repository()).stdin(Stdio::null());
         if arguments[0] != "pki" {
             command.arg("--coordinator").arg(self.coordinators.join(",")).args(self.identity("operator"));
         }
-        command.output().expect("rewind runs")
+        command
     }
 
     /// `rewind` with these files instead of an operator's.
@@ -233,6 +277,14 @@ impl Cluster {
             Some(role) => command.args(self.identity(role)),
             None => command.arg("--ca").arg(self.path("pki").join("ca.pem")),
         };
+        command.output().expect("rewind runs")
+    }
+
+    /// `rewind` with a token, or with what this file holds.
+    pub fn rewind_with_token(&self, file: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program("rewind"));
+        command.args(arguments).arg("--coordinator").arg(self.coordinators.join(",")).stdin(Stdio::null());
+        command.arg("--ca").arg(self.path("pki").join("ca.pem")).arg("--token-file").arg(file);
         command.output().expect("rewind runs")
     }
 

@@ -13,6 +13,8 @@ use rewind_tests::{
 };
 
 const FAULTS: usize = 24;
+/// No fault begins later.
+const LONGEST: Duration = Duration::from_secs(420);
 
 /// A small generator, so that a seed is a sequence on any machine (xorshift; Marsaglia, 2003).
 struct Draw(u64);
@@ -60,10 +62,10 @@ fn killed_and_frozen_programs_change_no_bit() {
         ("training", 1),
         ("before-commit", 9),
     ];
-    while faults < FAULTS {
+    while faults < FAULTS && begun.elapsed() < LONGEST {
         let job = cluster.submit(&small_job(2));
         jobs += 1;
-        while faults < FAULTS && begun.elapsed() < Duration::from_secs(420) {
+        while faults < FAULTS && begun.elapsed() < LONGEST {
             if cluster.status(&job).is_some_and(|status| status.state.is_final()) {
                 break;
             }

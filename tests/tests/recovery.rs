@@ -139,11 +139,16 @@ forget = {{ random = {{ share = 0.2, seed = 3 }} }}
 [[step]]
 name = "histories"
 [step.collect]
-tasks = 12
+networks = 12
 architectures = ["lenet", "depthwise-small"]
-pretraining = {{ adam = {{ learning-rate = 1e-3 }} }}
-forward = {{ adam = {{ learning-rate = 1e-3 }} }}
-epochs-before = 6
+optimisers = [{{ adam = {{ learning-rate = 1e-3 }} }}]
+epochs = [6]
+samples = [300]
+[step.collect.unlearning]
+horizons = [8]
+forget = [100]
+forward = [{{ adam = {{ learning-rate = 1e-3 }} }}]
+snapshots = 5
 "#,
         root = root.display()
     );

@@ -10,7 +10,10 @@ use rewind_artifacts::{ArtifactStore, Shard};
 use rewind_job::{
     Assignment, Generation, JobId, Progress, Round, RoundDone, RoundRecord, StepIndex, StepOutcome, WorkerEvent,
 };
-use rewind_telemetry::{fail_point, metrics};
+use rewind_telemetry::{
+    fail_point,
+    metrics::worker::{CHECKPOINT_BYTES_STORED, CHECKPOINT_SECONDS, ROUND_SECONDS, ROUNDS_DONE},
+};
 use rewind_unlearning::{Commit, UnlearningError};
 
 use crate::link::{EndedBy, Link};
@@ -27,6 +30,8 @@ pub struct RoundCommitter {
     writes: Option<mpsc::Sender<(Shard, RoundDone)>>,
     writer: Option<JoinHandle<()>>,
     previous: Option<Round>,
+    /// The round under way.
+    begun: Instant,
 }
 
 impl RoundCommitter {
@@ -50,9 +55,8 @@ impl RoundCommitter {
                     match shard.to_bytes().and_then(|bytes| Ok((artifacts.put(&bytes)?, bytes.len()))) {
                         Ok((digest, bytes)) => {
                             done.shard = digest;
-                            metrics::CHECKPOINT.observe(begun.elapsed());
-                            metrics::CHECKPOINT_BYTES.add(bytes as u64, None);
-                            metrics::ROUNDS.add(1, None);
+                            CHECKPOINT_SECONDS.observe(begun.elapsed());
+                            CHECKPOINT_BYTES_STORED.add(bytes as u64);
                             tracing::debug!(round = done.round.0, bytes, "a shard is durable");
                         }
                         Err(error) => {
@@ -79,6 +83,7 @@ impl RoundCommitter {
             writes: Some(writes),
             writer: Some(writer),
             previous: None,
+            begun: Instant::now(),
         }
     }
 
@@ -125,6 +130,8 @@ impl Commit for RoundCommitter {
         let writes = self.writes.as_ref().expect("finish() consumes the committer");
         writes.send((shard, done)).map_err(|_| UnlearningError::Commit("the writer thread ended".into()))?;
         self.previous = Some(record.round);
+        ROUND_SECONDS.observe(std::mem::replace(&mut self.begun, Instant::now()).elapsed());
+        ROUNDS_DONE.add(1);
         Ok(())
     }
 

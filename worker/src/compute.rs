@@ -1,6 +1,7 @@
 //! The compute thread: takes assignments one after another and runs each to its end.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
     thread::JoinHandle,
@@ -8,7 +9,10 @@ use std::{
 
 use rewind_collective::unfinished_abandoned_groups;
 use rewind_job::{Assignment, Failure, Generation, JobId, Rank, TaskAssignment, WorkerEvent};
-use rewind_telemetry::metrics::ASSIGNMENTS;
+use rewind_telemetry::metrics::{
+    Activity, Outcome,
+    worker::{ACTIVITY, ASSIGNMENTS_ENDED},
+};
 
 use crate::{
     flight,
@@ -33,8 +37,10 @@ pub const RESTART: i32 = 75;
 /// Starts the compute thread. It ends when `todo` is closed.
 pub fn start(todo: mpsc::Receiver<Todo>, bench: Bench) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("compute".into()).spawn(move || {
+        ACTIVITY.is(Activity::Idle);
         for work in todo {
             carry_out(work, &bench);
+            ACTIVITY.is(Activity::Idle);
             if unfinished_abandoned_groups() >= ABANDONED_GROUPS {
                 tracing::warn!("{ABANDONED_GROUPS} abandoned collectives do not end: starting anew");
                 std::process::exit(RESTART);
@@ -47,17 +53,25 @@ fn carry_out(work: Todo, bench: &Bench) {
     match work {
         Todo::Gang(assignment, link) => {
             let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
-            let span = tracing::info_span!("assignment", %job, %generation, %rank, round = tracing::field::Empty);
+            let span = tracing::info_span!(
+                "assignment",
+                %job,
+                generation = generation.0,
+                rank = rank.0,
+                round = tracing::field::Empty
+            );
             let _inside = span.enter();
             tracing::info!("began");
+            ACTIVITY.is(Activity::Preparing);
             let outcome = guarded(|| run(*assignment, &link, bench));
             settle((&job, generation, rank), &link, bench, outcome);
         }
         Todo::Task(assignment, link) => {
             let (job, generation) = (assignment.job.clone(), assignment.generation);
-            let span = tracing::info_span!("task", %job, %generation, task = %assignment.task);
+            let span = tracing::info_span!("task", %job, generation = generation.0, task = assignment.task.0);
             let _inside = span.enter();
             tracing::info!("began");
+            ACTIVITY.is(Activity::Task);
             let outcome = guarded(|| task::run(&assignment, &link, bench));
             settle((&job, generation, Rank(0)), &link, bench, outcome);
         }
@@ -65,11 +79,14 @@ fn carry_out(work: Todo, bench: &Bench) {
 }
 
 fn guarded(work: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(RunError::Panicked(text.unwrap_or_else(|| "of an unknown reason".into())))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(RunError::Panicked(text_of(&*panic))))
+}
+
+/// What a panic says.
+pub fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "of an unknown reason".into())
 }
 
 /// Tells the coordinator how the work ended.
@@ -83,7 +100,7 @@ fn settle(
     match outcome {
         Ok(()) => {
             tracing::info!("finished");
-            ASSIGNMENTS.add(1, Some(("outcome", "finished".into())));
+            ASSIGNMENTS_ENDED.add(Outcome::Finished, 1);
         }
         Err(error) => {
             last = flight::last(&link.recorder);
@@ -91,12 +108,12 @@ fn settle(
             match link.ended() {
                 Some(ended) if ended.by == EndedBy::Coordinator => {
                     tracing::info!("left: {ended}");
-                    ASSIGNMENTS.add(1, Some(("outcome", "left".into())));
+                    ASSIGNMENTS_ENDED.add(Outcome::Left, 1);
                 }
                 ended => {
                     let reason = ended.map_or_else(|| error.to_string(), |ended| ended.reason);
                     tracing::error!("failed: {reason}");
-                    ASSIGNMENTS.add(1, Some(("outcome", "failed".into())));
+                    ASSIGNMENTS_ENDED.add(Outcome::Failed, 1);
                     let bad_checkpoints = error.bad_checkpoints();
                     let failure = Failure { reason, retryable: error.is_retryable(), bad_checkpoints };
                     link.tell(WorkerEvent::Failed { job: job.clone(), generation, rank, failure });

@@ -25,6 +25,10 @@ pub struct Config {
     #[arg(long, value_name = "DIR|URL")]
     pub artifacts: String,
 
+    /// Refuse specifications that name files outside this folder; may be given several times.
+    #[arg(long = "data-root", value_name = "DIR")]
+    pub data_roots: Vec<PathBuf>,
+
     /// Name of this worker, unique in its fleet.
     #[arg(long, value_name = "NAME")]
     pub name: String,
@@ -71,6 +75,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Data roots, links followed.
+    ///
+    /// # Errors
+    /// Names the folder that is not there.
+    pub fn resolved_data_roots(&self) -> Result<Vec<PathBuf>, String> {
+        let resolve = |root: &PathBuf| {
+            std::fs::canonicalize(root).map_err(|error| format!("--data-root {}: {error}", root.display()))
+        };
+        self.data_roots.iter().map(resolve).collect()
+    }
+
     /// # Errors
     /// Names the file that cannot be used.
     pub fn tls(&self) -> Result<Option<ClientTls>, SecurityError> {

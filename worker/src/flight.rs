@@ -2,12 +2,37 @@
 
 use std::{path::Path, time::UNIX_EPOCH};
 
-use rewind_collective::{FlightRecorder, Outcome};
+use rewind_collective::{FlightRecorder, Operation, OperationRecord, Outcome};
 use rewind_job::{Generation, JobId, LastCollective, Rank};
+use rewind_telemetry::metrics::{
+    self,
+    worker::{COLLECTIVE_CALLS, COLLECTIVE_FAILURES, COLLECTIVE_SECONDS},
+};
 use serde_json::json;
 
 /// Latest calls that the log shows.
 const SHOWN: usize = 3;
+
+/// A recorder that also counts in the metrics.
+pub fn recorder() -> FlightRecorder {
+    FlightRecorder::observed_by(|record: &OperationRecord| {
+        let operation = match record.operation {
+            Operation::Form => metrics::Operation::Form,
+            Operation::AllReduce => metrics::Operation::AllReduce,
+            Operation::ReduceScatter => metrics::Operation::ReduceScatter,
+            Operation::AllGather => metrics::Operation::AllGather,
+            Operation::Broadcast => metrics::Operation::Broadcast,
+            Operation::Barrier => metrics::Operation::Barrier,
+        };
+        COLLECTIVE_CALLS.add(operation, 1);
+        if let Some(took) = record.took {
+            COLLECTIVE_SECONDS.observe(operation, took);
+        }
+        if matches!(record.outcome, Outcome::Failed(_)) {
+            COLLECTIVE_FAILURES.add(operation, 1);
+        }
+    })
+}
 
 /// The youngest call, for the coordinator to compare.
 pub fn last(recorder: &FlightRecorder) -> Option<LastCollective> {

@@ -1,8 +1,12 @@
 //! What a job reads: samples, trained weights, predictors. Every error names the field it came from.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
-use rewind_artifacts::{ArtifactStore, Shard, digest_of, read_weights};
+use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
 use rewind_job::{
     Action, DataSummary, Digest, Forget, IdxFiles, Method, Source, Specification, SpecificationError, Unlearn,
@@ -10,6 +14,54 @@ use rewind_job::{
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
+
+/// Why an input cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// What is there is wrong, or it is not there.
+    #[error("{0}")]
+    Bad(#[from] SpecificationError),
+    /// It could not be read this time: a disk or a store was away.
+    #[error("{0}")]
+    Away(SpecificationError),
+}
+
+impl InputError {
+    fn of_file(field: &str, text: String, error: &io::Error) -> Self {
+        let is_final = matches!(
+            error.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::IsADirectory
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidData
+                | ErrorKind::InvalidInput
+                | ErrorKind::UnexpectedEof
+        );
+        let error = SpecificationError::new(field, text);
+        if is_final { Self::Bad(error) } else { Self::Away(error) }
+    }
+
+    pub fn of_data(field: &str, error: DataError) -> Self {
+        match error {
+            DataError::Io { ref source, .. } => Self::of_file(field, error.to_string(), source),
+            DataError::Specification { field, problem } => Self::Bad(SpecificationError { field, problem }),
+            DataError::Format { .. } => Self::Bad(SpecificationError::new(field, error.to_string())),
+        }
+    }
+}
+
+/// Refuses what does not lie in one of the data roots; none: anywhere. Links are followed first.
+pub fn require_inside(roots: &[PathBuf], specification: &Specification) -> Result<(), InputError> {
+    for (field, path) in specification.files() {
+        let lies_in = |resolved: PathBuf| roots.iter().any(|root| resolved.starts_with(root));
+        if !roots.is_empty() && !std::fs::canonicalize(&path).is_ok_and(lies_in) {
+            let problem = format!("{} does not lie in a data root of this worker", path.display());
+            return Err(SpecificationError::new(field, problem).into());
+        }
+    }
+    Ok(())
+}
 
 /// A job's data as tensors. What the specification has no data for is absent.
 pub struct JobData {
@@ -23,31 +75,8 @@ pub struct JobData {
 }
 
 impl JobData {
-    pub fn read(specification: &Specification) -> Result<Self, SpecificationError> {
-        let data = &specification.data;
-        let read = |files: &IdxFiles, field: &str| {
-            idx::read(&files.images, &files.labels).map_err(|error| SpecificationError::new(field, error.to_string()))
-        };
-        let pool = data.pool.as_ref().map(|files| read(files, "data.pool")).transpose()?;
-        let own = match &data.forget {
-            Forget::Files(files) => Some(read(files, "data.forget.files")?),
-            _ => None,
-        };
-        let expected = specification.model.image.map(|side| side as usize);
-        for (field, samples) in [("data.pool", &pool), ("data.forget.files", &own)] {
-            if let Some(samples) = samples
-                && samples.shape != expected
-            {
-                return Err(SpecificationError::new(
-                    field,
-                    format!("images are {:?}, but model.image is {expected:?}", samples.shape),
-                ));
-            }
-        }
-        let partition = Partition::new(data, specification.model.classes, pool, own).map_err(|error| match error {
-            DataError::Specification { field, problem } => SpecificationError { field, problem },
-            other => SpecificationError::new("data", other.to_string()),
-        })?;
+    pub fn read(specification: &Specification) -> Result<Self, InputError> {
+        let partition = partition_of(specification)?;
         let tensors = |subset: Option<&Subset>| subset.map(|subset| labelled(&partition, subset));
         let summary = DataSummary {
             forget: partition.forget().len() as u64,
@@ -69,11 +98,34 @@ impl JobData {
     }
 }
 
+/// Reads a job's samples and says which are which.
+pub fn partition_of(specification: &Specification) -> Result<Partition, InputError> {
+    let data = &specification.data;
+    let read = |files: &IdxFiles, field: &str| {
+        idx::read(&files.images, &files.labels).map_err(|error| InputError::of_data(field, error))
+    };
+    let pool = data.pool.as_ref().map(|files| read(files, "data.pool")).transpose()?;
+    let own = match &data.forget {
+        Forget::Files(files) => Some(read(files, "data.forget.files")?),
+        _ => None,
+    };
+    let expected = specification.model.image.map(|side| side as usize);
+    for (field, samples) in [("data.pool", &pool), ("data.forget.files", &own)] {
+        if let Some(samples) = samples
+            && samples.shape != expected
+        {
+            let problem = format!("images are {:?}, but model.image is {expected:?}", samples.shape);
+            return Err(SpecificationError::new(field, problem).into());
+        }
+    }
+    Partition::new(data, specification.model.classes, pool, own).map_err(|error| InputError::of_data("data", error))
+}
+
 fn labelled(partition: &Partition, subset: &Subset) -> LabelledSamples {
     LabelledSamples::of(subset, |id| partition.image(id), partition.shape())
 }
 
-fn file_digests(specification: &Specification) -> Result<Vec<(String, Digest)>, SpecificationError> {
+fn file_digests(specification: &Specification) -> Result<Vec<(String, Digest)>, InputError> {
     specification
         .files()
         .into_iter()
@@ -84,17 +136,22 @@ fn file_digests(specification: &Specification) -> Result<Vec<(String, Digest)>, 
         .collect()
 }
 
-fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, SpecificationError> {
-    std::fs::read(path)
-        .map_err(|error| SpecificationError::new(field, format!("failed to read {}: {error}", path.display())))
+fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, InputError> {
+    let text = |error: &io::Error| format!("failed to read {}: {error}", path.display());
+    std::fs::read(path).map_err(|error| InputError::of_file(field, text(&error), &error))
 }
 
-fn read_source(field: &str, source: &Source, artifacts: &dyn ArtifactStore) -> Result<Vec<u8>, SpecificationError> {
+fn read_source(field: &str, source: &Source, artifacts: &dyn ArtifactStore) -> Result<Vec<u8>, InputError> {
     match source {
         Source::File(path) => read_file(field, path),
-        Source::Artifact(digest) => {
-            artifacts.get(digest).map_err(|error| SpecificationError::new(field, error.to_string()))
-        }
+        Source::Artifact(digest) => artifacts.get(digest).map_err(|error| {
+            let text = error.to_string();
+            match error {
+                ArtifactError::Io { source, .. } => InputError::of_file(field, text, &source),
+                error if error.is_retryable() => InputError::Away(SpecificationError::new(field, text)),
+                _ => InputError::Bad(SpecificationError::new(field, text)),
+            }
+        }),
     }
 }
 
@@ -103,7 +160,7 @@ pub fn given_weights(
     specification: &Specification,
     network: &Network,
     artifacts: &dyn ArtifactStore,
-) -> Result<Option<Shard>, SpecificationError> {
+) -> Result<Option<Shard>, InputError> {
     let Some(source) = &specification.model.weights else {
         return Ok(None);
     };
@@ -117,7 +174,7 @@ pub fn given_weights(
         })?;
         if *shape != buffer.size() {
             let problem = format!("tensor `{name}` has shape {shape:?}, but the model's is {:?}", buffer.size());
-            return Err(SpecificationError::new(field, problem));
+            return Err(SpecificationError::new(field, problem).into());
         }
         require_finite(field, &name, values)?;
     }
@@ -136,7 +193,7 @@ fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), Specifi
 pub fn predictors(
     specification: &Specification,
     artifacts: &dyn ArtifactStore,
-) -> Result<BTreeMap<String, Predictor>, SpecificationError> {
+) -> Result<BTreeMap<String, Predictor>, InputError> {
     let mut predictors = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
         if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &step.action {
@@ -154,12 +211,58 @@ pub fn predictors(
 }
 
 /// The JSON of `search-log`.
-pub fn search_log(specification: &Specification) -> Result<Option<serde_json::Value>, SpecificationError> {
+pub fn search_log(specification: &Specification) -> Result<Option<serde_json::Value>, InputError> {
     let Some(path) = &specification.search_log else {
         return Ok(None);
     };
     let bytes = read_file("search-log", path)?;
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| SpecificationError::new("search-log", format!("{} is not JSON: {error}", path.display())))
+    let refuse = |error| SpecificationError::new("search-log", format!("{} is not JSON: {error}", path.display()));
+    Ok(serde_json::from_slice(&bytes).map(Some).map_err(refuse)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_outside_the_data_roots_are_refused_wherever_links_lead() {
+        let (inside, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        for folder in [&inside, &outside] {
+            std::fs::write(folder.path().join("images"), "").expect("writes");
+            std::fs::write(folder.path().join("labels"), "").expect("writes");
+        }
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("link")).expect("links");
+        let root = std::fs::canonicalize(inside.path()).expect("is there");
+        let outcome = |folder: PathBuf| {
+            let specification = format!(
+                r#"
+                name = "roots"
+                model = {{ architecture = "mlp", weights = "{0}/images" }}
+                data = {{ forget = {{ files = {{ images = "{0}/images", labels = "{0}/labels" }} }} }}
+                [[step]]
+                name = "unlearned"
+                [step.unlearn]
+                method = {{ neg-grad = {{}} }}
+                forward = {{ optimiser = {{ sgd = {{ learning-rate = 0.1 }} }}, batch-size = 8 }}
+                stop = {{ rounds = 2 }}
+                "#,
+                folder.display()
+            );
+            let specification = Specification::parse(&specification, Path::new("/")).expect("is valid");
+            require_inside(std::slice::from_ref(&root), &specification).map_err(|error| error.to_string())
+        };
+        assert_eq!(outcome(root.clone()), Ok(()));
+        for folder in [outside.path().to_path_buf(), root.join("link"), root.join("absent")] {
+            let error = outcome(folder).expect_err("refused");
+            assert!(error.ends_with("does not lie in a data root of this worker"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_this_time_is_worth_another_try() {
+        let of = |error: io::Error| InputError::of_file("data.pool", "failed".into(), &error);
+        assert!(matches!(of(ErrorKind::NotFound.into()), InputError::Bad(_)));
+        assert!(matches!(of(io::Error::from_raw_os_error(5)), InputError::Away(_)), "EIO");
+        assert!(matches!(of(io::Error::from_raw_os_error(116)), InputError::Away(_)), "ESTALE");
+    }
 }

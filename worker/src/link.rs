@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rewind_collective::{CancelSignal, FlightRecorder};
 use rewind_job::{Manifest, Round, ShardPlan, StepIndex, WorkerEvent};
 
-use crate::outbox::Outbox;
+use crate::{flight, outbox::Outbox};
 
 /// What the coordinator has said about this generation, and a way to answer.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub enum EndedBy {
 impl Link {
     pub fn new(outbox: Outbox) -> Self {
         let heard = Arc::new((Mutex::default(), Condvar::new()));
-        Self { cancel: CancelSignal::default(), recorder: FlightRecorder::default(), outbox, heard }
+        Self { cancel: CancelSignal::default(), recorder: flight::recorder(), outbox, heard }
     }
 
     /// What was committed before this generation.

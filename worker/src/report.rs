@@ -48,7 +48,9 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         }
     }
     if run.assignment.rank.0 == 0 {
-        let report = Box::new(assemble_report(run, all, stops)?);
+        let report = serde_json::to_vec(&assemble_report(run, all, stops)?)
+            .expect("a report is made of structures, strings and finite numbers");
+        let report = run.artifacts.put(&report)?;
         let Assignment { job, generation, .. } = &run.assignment;
         run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });
     }

@@ -5,18 +5,18 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Manifest, Optimiser, RollBack, SpecificationError, Step, StepIndex, Stop, Timeouts,
-    Unlearn, WorkerEvent,
+    Action, Assignment, Digest, Manifest, Optimiser, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
+use rewind_telemetry::metrics::{Activity, worker::ACTIVITY};
 use rewind_unlearning::{
     Gang, LabelledSamples, Learner, RoundMethod, StepRun, Training, UnlearningError, method_for, run_rounds,
 };
 
 use crate::{
     commit::RoundCommitter,
-    inputs::{self, JobData},
+    inputs::{self, InputError, JobData},
     link::{Ended, Link},
     report,
     watched::Watched,
@@ -29,7 +29,7 @@ const RECOMPUTE_BATCH: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
-    Specification(#[from] SpecificationError),
+    Input(#[from] InputError),
     #[error("{0}")]
     Ended(#[from] Ended),
     #[error("{0}")]
@@ -49,8 +49,8 @@ impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Specification(_) | Self::Panicked(_) | Self::History(_) => false,
-            Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
+            Self::Input(InputError::Bad(_)) | Self::Panicked(_) | Self::History(_) => false,
+            Self::Input(InputError::Away(_)) | Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
             Self::Unlearning(error) => error.is_retryable(),
         }
     }
@@ -80,6 +80,8 @@ pub struct Bench {
     /// Where flight recorders are dumped.
     pub flight_records: Option<PathBuf>,
     pub timeouts: Timeouts,
+    /// Folders that files of a specification may lie in, resolved; none: anywhere.
+    pub data_roots: Vec<PathBuf>,
 }
 
 /// A job as one rank sees it.
@@ -99,6 +101,7 @@ pub struct Run {
 pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
     let specification = &assignment.specification;
     tch::set_num_threads(specification.fleet.threads as i32);
+    inputs::require_inside(&bench.data_roots, specification)?;
     let data = JobData::read(specification)?;
     let network = build(&assignment);
     let layout = network.layout().clone();
@@ -112,6 +115,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     });
     let plan = link.wait_for_plan()?;
     let coordinates = layout.coordinates();
+    ACTIVITY.is(Activity::Rounds);
     let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
     let (link, artifacts) = (link.clone(), bench.artifacts.clone());
     let run = Run { assignment, link, artifacts, data, given, predictors, coordinates };

@@ -1,19 +1,24 @@
 //! The session with the coordinator: heartbeats and events go up, commands come down. Work outlives sessions.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{Arc, mpsc},
     time::Duration,
 };
 
+use rewind_artifacts::{ArtifactError, ArtifactStore};
 use rewind_collective::RendezvousStore;
-use rewind_job::{Assignment, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working};
-use rewind_proto::{MESSAGE_LIMIT, v1::fleet_client::FleetClient};
+use rewind_job::{
+    Assignment, Digest, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
+};
+use rewind_proto::{MESSAGE_LIMIT, SHARED_ARTIFACT, v1::fleet_client::FleetClient};
+use rewind_telemetry::metrics::worker as metrics;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc as async_mpsc, watch},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
     compute::{self, Todo},
@@ -38,9 +43,16 @@ pub enum WorkerError {
     #[error("{0}")]
     Timeouts(String),
     #[error("{0}")]
+    DataRoot(String),
+    #[error("{0}")]
     Metrics(String),
     #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
+    /// What this worker stores nobody would find, and the other way round.
+    #[error("--artifacts {0}: this is not the fleet's artifact store: what the coordinator put there is missing")]
+    OtherArtifacts(String),
+    #[error("--bind {address}: is no address of this machine: {source}")]
+    Bind { address: String, source: std::io::Error },
     #[error("failed to start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -49,14 +61,17 @@ pub enum WorkerError {
 /// is after the round under way, and ends after `drain` at the latest.
 pub async fn serve(config: Config) -> Result<(), WorkerError> {
     if let Some(address) = config.metrics {
-        rewind_telemetry::metrics::serve(address).map_err(WorkerError::Metrics)?;
+        metrics::serve(address).map_err(|error| WorkerError::Metrics(format!("--metrics {address}: {error}")))?;
     }
     let timeouts = config.timeouts().map_err(WorkerError::Timeouts)?;
     let coordinators = Coordinators::new(config.coordinators.clone(), config.tls()?, timeouts)?;
     let artifacts = rewind_artifacts::open(&config.artifacts)?;
+    // Found now, and not when a gang forms.
+    std::net::TcpListener::bind((config.bind.as_str(), 0))
+        .map_err(|source| WorkerError::Bind { address: config.bind.clone(), source })?;
     let (todo, assignments) = mpsc::channel();
     let bench = Bench {
-        artifacts,
+        artifacts: artifacts.clone(),
         rendezvous: Box::new({
             let (coordinators, runtime) = (coordinators.clone(), tokio::runtime::Handle::current());
             move |assignment: &Assignment| -> Arc<dyn RendezvousStore> {
@@ -66,13 +81,25 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
         bind_address: config.bind.clone(),
         flight_records: config.flight_records.clone(),
         timeouts,
+        data_roots: config.resolved_data_roots().map_err(WorkerError::DataRoot)?,
     };
     compute::start(assignments, bench)?;
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (drain, draining) = watch::channel(false);
     let outbox = Outbox::default();
-    let mut worker = Worker { config, timeouts, todo, outbox: outbox.clone(), draining, present: None, term: Term(0) };
+    let mut worker = Worker {
+        config,
+        timeouts,
+        todo,
+        outbox: outbox.clone(),
+        artifacts,
+        process: RandomState::new().hash_one(()) as u32,
+        draining,
+        present: None,
+        term: Term(0),
+        had_session: false,
+    };
     let drained = async {
         terminate.recv().await;
         tracing::info!("SIGTERM: leaves after the round under way, within {:?}", timeouts.drain);
@@ -81,7 +108,10 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
         tokio::time::sleep(timeouts.drain).await;
     };
     tokio::select! {
-        () = worker.sessions(coordinators) => tracing::info!("ends"),
+        ended = worker.sessions(coordinators) => {
+            tracing::info!("ends");
+            return ended;
+        }
         () = drained => tracing::warn!("was not let go within {:?}", timeouts.drain),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
@@ -105,10 +135,14 @@ fn whole(status: &Status) -> String {
 enum End {
     Shutdown,
     Lost,
+    OtherArtifacts,
 }
 
 struct Worker {
     config: Config,
+    artifacts: Arc<dyn ArtifactStore>,
+    /// Tells this process from others of its name.
+    process: u32,
     timeouts: Timeouts,
     todo: mpsc::Sender<Todo>,
     outbox: Outbox,
@@ -117,15 +151,19 @@ struct Worker {
     present: Option<(JobId, Generation, Link)>,
     /// The youngest leader's; older ones are not obeyed.
     term: Term,
+    had_session: bool,
 }
 
 impl Worker {
     /// One session after the other, until the worker is to end. The work goes on between them.
-    async fn sessions(&mut self, coordinators: Coordinators) {
+    async fn sessions(&mut self, coordinators: Coordinators) -> Result<(), WorkerError> {
         let mut reached = true;
         loop {
             let answer = match self.session(&coordinators).await {
-                Ok(End::Shutdown) => return,
+                Ok(End::Shutdown) => return Ok(()),
+                Ok(End::OtherArtifacts) => {
+                    return Err(WorkerError::OtherArtifacts(self.config.artifacts.clone()));
+                }
                 Ok(End::Lost) => {
                     tracing::warn!("the session with the coordinator ended; beginning a new one");
                     reached = true;
@@ -134,7 +172,8 @@ impl Worker {
                 Err(status) => {
                     // Once is enough: the coordinator may be away for long.
                     if reached {
-                        tracing::warn!("failed to reach the coordinator: {}; trying on", whole(&status));
+                        let (url, _) = coordinators.present();
+                        tracing::warn!("failed to reach the coordinator at {url}: {}; trying on", whole(&status));
                     }
                     reached = false;
                     Some(status)
@@ -142,7 +181,7 @@ impl Worker {
             };
             self.outbox.disconnect();
             if *self.draining.borrow() && self.present.is_none() {
-                return;
+                return Ok(());
             }
             coordinators.turn_to_another(answer.as_ref());
             tokio::time::sleep(RETRY).await;
@@ -158,7 +197,7 @@ impl Worker {
         });
         let joined = WorkerEvent::Joined {
             worker: WorkerId(self.config.name.clone()),
-            process: std::process::id(),
+            process: self.process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             working,
@@ -174,9 +213,16 @@ impl Worker {
         // A coordinator that stands still accepts connections all the same.
         let answer = tokio::time::timeout(self.timeouts.lease, client.session(UnboundedReceiverStream::new(to_send)));
         let answer = answer.await.map_err(|_| Status::deadline_exceeded(format!("{url} does not answer")))?;
-        let mut commands = answer?.into_inner();
+        let answer = answer?;
+        if !self.shares_artifacts(answer.metadata()).await {
+            return Ok(End::OtherArtifacts);
+        }
+        let mut commands = answer.into_inner();
         tracing::info!(coordinator = %url, "session began");
-        rewind_telemetry::metrics::SESSIONS.add(1, None);
+        metrics::SESSIONS_BEGUN.add(1);
+        if std::mem::replace(&mut self.had_session, true) {
+            metrics::RECONNECTS.add(1);
+        }
         let mut heartbeat = tokio::time::interval(self.timeouts.heartbeat);
         loop {
             tokio::select! {
@@ -197,6 +243,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether what the coordinator put into its artifact store is in this worker's too. A store that is away says
+    /// nothing.
+    async fn shares_artifacts(&self, header: &MetadataMap) -> bool {
+        let Some(shared) = header.get(SHARED_ARTIFACT).and_then(|digest| digest.to_str().ok()) else { return true };
+        let (artifacts, digest) = (self.artifacts.clone(), Digest(shared.to_owned()));
+        let read = tokio::task::spawn_blocking(move || artifacts.get(&digest));
+        let read = tokio::time::timeout(self.timeouts.lease, read).await;
+        !matches!(read, Ok(Ok(Err(ArtifactError::Missing(_)))))
     }
 
     fn obey(&mut self, command: WorkerCommand) {

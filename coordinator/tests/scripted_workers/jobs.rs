@@ -14,7 +14,7 @@ async fn a_job_of_scripted_workers_runs_from_submission_to_report() {
     let job = coordinator.submit(2).await;
     let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
     let waiting = coordinator.eventually_is(&job, JobState::Waiting).await;
-    assert!(waiting.reason.starts_with("waiting for workers: "), "{}", waiting.reason);
+    assert!(waiting.reason.starts_with("needs 2 workers, "), "{}", waiting.reason);
     let mut two = ScriptedWorker::join(&coordinator, "worker-2").await;
     let watching = coordinator.watch(&job);
     let working = async {

@@ -5,6 +5,7 @@ mod artifacts;
 mod jobs;
 mod losses;
 mod observed;
+mod on_etcd;
 mod program;
 mod refusals;
 mod sessions;

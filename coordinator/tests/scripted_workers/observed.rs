@@ -47,10 +47,7 @@ async fn health_metrics_and_logs_say_what_is() {
     all_commit(&mut gang, &assignments, &ROUNDS[..2]).await;
     let text = eventually("the metrics tell it", async || {
         let text = metrics(&address)?;
-        let told = [
-            "rewind_coordinator_decisions_total{decision=\"Committed\"} 2",
-            "rewind_coordinator_jobs{state=\"running\"} 1",
-        ];
+        let told = ["rewind_coordinator_commits_total 2", "rewind_coordinator_jobs{state=\"running\"} 1"];
         told.iter().all(|line| text.contains(line)).then_some(text)
     })
     .await;

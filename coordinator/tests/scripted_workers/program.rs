@@ -94,7 +94,7 @@ impl Coordinator {
     }
 
     pub async fn try_submit(&self, specification: String) -> Result<JobId, Status> {
-        let submitted = self.jobs().await.submit(SubmitRequest { specification }).await?;
+        let submitted = self.jobs().await.submit(SubmitRequest { specification, submission: String::new() }).await?;
         Ok(JobId(submitted.into_inner().job))
     }
 
@@ -106,6 +106,13 @@ impl Coordinator {
         let list = self.jobs().await.list(ListRequest {}).await.expect("lists").into_inner();
         let jobs = list.status_json.iter().map(|json| from_json::<JobStatus>("status", json).expect("is a status"));
         jobs.into_iter().find(|status| &status.job == job).expect("is listed")
+    }
+
+    /// All that was decided about a job so far.
+    pub async fn events(&self, job: &JobId) -> Vec<JobEvent> {
+        let stream = self.jobs().await.watch(JobName { job: job.0.clone() }).await;
+        let first = stream.expect("watches").into_inner().message().await.expect("answers").expect("is there");
+        read(&first).1
     }
 
     pub async fn eventually_is(&self, job: &JobId, state: JobState) -> JobStatus {

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::{
     program::{Coordinator, eventually},
-    worker::{ScriptedWorker, all_begin, round_done},
+    worker::{ScriptedWorker, all_begin, joined, round_done},
 };
 
 #[tokio::test]
@@ -28,6 +28,30 @@ async fn a_new_session_of_the_same_name_ends_the_old_one() {
     assert_eq!(old.hears().await, None);
     let job = coordinator.submit(1).await;
     assert_eq!(new.is_assigned().await.job, job);
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_process_at_a_time() {
+    let coordinator = Coordinator::start().await;
+    let first = ScriptedWorker::join(&coordinator, "worker-1").await;
+    let WorkerEvent::Joined { worker, version, cores, working, .. } = joined("worker-1", None) else { panic!() };
+    let other = WorkerEvent::Joined { worker, process: 2, version, cores, working };
+    let refused = ScriptedWorker::begin(&coordinator, other.clone()).await.err().expect("refused");
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().starts_with("another worker is called worker-1"), "{refused}");
+    drop(first);
+    eventually("the name is free", async || ScriptedWorker::begin(&coordinator, other.clone()).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_worker_of_another_protocol_is_refused_before_it_says_anything() {
+    let coordinator = Coordinator::start().await;
+    let mut first: v1::WorkerMessage = joined("worker-1", None).into();
+    let Some(Event::Joined(message)) = &mut first.event else { panic!("it joins") };
+    message.protocol += 1;
+    let refused = ScriptedWorker::begin_with(&coordinator, first).await.err().expect("refused");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("different versions"), "{refused}");
 }
 
 #[tokio::test]

@@ -29,10 +29,9 @@ fn histories(coordinator: &Coordinator, tasks: u32) -> String {
         [[step]]
         name = "histories"
         [step.collect]
-        tasks = {tasks}
-        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
-        epochs-before = 1
-        forward = {{ sgd = {{ learning-rate = 0.1 }} }}
+        networks = {tasks}
+        optimisers = [{{ sgd = {{ learning-rate = 0.1 }} }}]
+        epochs = [1]
         "#
     )
 }

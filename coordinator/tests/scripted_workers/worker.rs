@@ -1,5 +1,8 @@
 //! A scripted worker: it says what the test wants, over a real session, and beats as a worker must.
 
+use std::sync::Arc;
+
+use rewind_artifacts::ArtifactStore;
 use rewind_job::{
     Assignment, Digest, Layout, Manifest, Rank, Report, Round, RoundDone, ShardPlan, StepIndex, StepOutcome,
     StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
@@ -15,6 +18,7 @@ use crate::program::{Coordinator, PATIENCE};
 pub struct ScriptedWorker {
     messages: mpsc::UnboundedSender<WorkerMessage>,
     commands: Streaming<CoordinatorMessage>,
+    artifacts: Arc<dyn ArtifactStore>,
 }
 
 /// The steps that have rounds, and how many each.
@@ -31,8 +35,12 @@ impl ScriptedWorker {
 
     /// A session whose first message is any event.
     pub async fn begin(coordinator: &Coordinator, first: WorkerEvent) -> Result<Self, Status> {
+        Self::begin_with(coordinator, first.into()).await
+    }
+
+    pub async fn begin_with(coordinator: &Coordinator, first: WorkerMessage) -> Result<Self, Status> {
         let (messages, to_send) = mpsc::unbounded_channel();
-        messages.send(first.into()).expect("is open");
+        messages.send(first).expect("is open");
         let mut client = FleetClient::connect(coordinator.address.clone()).await.expect("connects");
         let commands = client.session(UnboundedReceiverStream::new(to_send)).await?.into_inner();
         let heart = messages.downgrade();
@@ -47,7 +55,9 @@ impl ScriptedWorker {
                 }
             }
         });
-        Ok(Self { messages, commands })
+        let artifacts = coordinator.dir().join("artifacts").display().to_string();
+        let artifacts = rewind_artifacts::open(&artifacts).expect("opens");
+        Ok(Self { messages, commands, artifacts })
     }
 
     pub fn says(&self, event: WorkerEvent) {
@@ -143,15 +153,17 @@ impl ScriptedWorker {
         let (job, generation) = (to.job.clone(), to.generation);
         if to.rank == Rank(0) {
             let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
-            let mut report = Box::new(report(to));
+            let mut report = report(to);
             report.warnings.push(warning.to_owned());
+            let report = serde_json::to_vec(&report).expect("is JSON");
+            let report = self.artifacts.put(&report).expect("is stored");
             self.says(WorkerEvent::Finished { job: job.clone(), generation, report, weights });
         }
         self.says(WorkerEvent::Left { job, generation, last: None });
     }
 }
 
-fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
+pub fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
     WorkerEvent::Joined { worker: WorkerId(name.into()), process: 1, version: "0.1.0".into(), cores: 1, working }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    io::{self, Read},
 };
 
 use safetensors::{Dtype, SafeTensors, View};
@@ -51,6 +52,8 @@ pub fn serialize(
 
 /// A file starts with the length of its header, little-endian.
 const HEADER_LENGTH: usize = 8;
+/// As the library has it.
+const LARGEST_HEADER: u64 = 100_000_000;
 const METADATA: &[u8] = br#"{"__metadata__":"#;
 
 /// A tensor's shape and values.
@@ -83,6 +86,37 @@ pub fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
     Ok(())
 }
 
+/// The beginning of a safetensors file with its header, without its tensors: they may be larger than memory.
+///
+/// # Errors
+/// It cannot be read, or is no safetensors file of this length.
+pub fn read_header(file: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+    let refuse = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
+    let mut beginning = vec![0; HEADER_LENGTH];
+    file.read_exact(&mut beginning).map_err(|_| refuse("not a valid safetensors file: it is too short".into()))?;
+    let header = u64::from_le_bytes(beginning[..].try_into().expect("eight bytes"));
+    if header > LARGEST_HEADER || header + HEADER_LENGTH as u64 > bytes {
+        return Err(refuse(format!("not a valid safetensors file: its header would have {header} bytes")));
+    }
+    beginning.resize(HEADER_LENGTH + header as usize, 0);
+    file.read_exact(&mut beginning[HEADER_LENGTH..])?;
+    let (_, metadata) = SafeTensors::read_metadata(&beginning)
+        .map_err(|error| refuse(format!("not a valid safetensors file: {error}")))?;
+    let expected = beginning.len() as u64 + metadata.data_len() as u64;
+    if expected != bytes {
+        return Err(refuse(format!("not a valid safetensors file: it has {bytes} bytes, and should have {expected}")));
+    }
+    Ok(beginning)
+}
+
+/// Whether a safetensors file has metadata under this name.
+///
+/// # Errors
+/// It is no safetensors file.
+pub fn has_metadata(bytes: &[u8], name: &str) -> Result<bool, ArtifactError> {
+    Ok(metadata(bytes)?.contains_key(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +139,14 @@ mod tests {
         let tensors = vec![("weights".to_owned(), Float32 { shape: vec![2], values: &[1.0, 2.0] })];
         let bytes = serialize(tensors, &BTreeMap::new()).expect("writes");
         check_header(&bytes).expect("whole");
+        let header = read_header(&mut &bytes[..], bytes.len() as u64).expect("whole");
+        assert_eq!((&bytes[..header.len()], bytes.len() - header.len()), (&header[..], 8));
+        for cut in [0, 7, 20, bytes.len() - 1] {
+            assert!(read_header(&mut &bytes[..cut], cut as u64).is_err(), "{cut} bytes");
+        }
+        let mut vast = bytes.clone();
+        vast[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(read_header(&mut &vast[..], vast.len() as u64).is_err());
         for cut in [0, 7, 20, bytes.len() - 1] {
             assert!(check_header(&bytes[..cut]).is_err(), "{cut} bytes");
         }

@@ -92,8 +92,9 @@ impl Gloo {
         let started = Instant::now();
         let recorder = options.recorder.clone();
         recorder.begin(Operation::Form, 0);
-        let group = form(options, started)?;
-        recorder.end(&Ok(()), 0);
+        let formed = form(options, started);
+        recorder.end(&formed.as_ref().map(drop).map_err(Clone::clone), 0);
+        let group = formed?;
         let mut gloo = Self { rank, world_size, deadline, cancel, membership: Membership::Joined(group), recorder };
         // A group has formed when every rank says so; this also warms the connections up.
         gloo.run(Operation::Barrier, 0, 0, started, Group::barrier)?;

@@ -1,6 +1,7 @@
 //! A flight recorder: what this rank did last.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,8 +31,19 @@ pub enum Outcome {
 }
 
 /// Keeps the latest operations and counts the bytes they sent. Clones share what is kept: it outlives its group.
-#[derive(Clone, Debug, Default)]
-pub struct FlightRecorder(Arc<Mutex<Inside>>);
+#[derive(Clone, Default)]
+pub struct FlightRecorder {
+    inside: Arc<Mutex<Inside>>,
+    observer: Option<Observer>,
+}
+
+type Observer = Arc<dyn Fn(&OperationRecord) + Send + Sync>;
+
+impl fmt::Debug for FlightRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("FlightRecorder").field("inside", &self.inside).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -42,8 +54,13 @@ struct Inside {
 }
 
 impl FlightRecorder {
+    /// A recorder that also shows each operation to `observer`, when it has ended.
+    pub fn observed_by(observer: impl Fn(&OperationRecord) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..Self::default() }
+    }
+
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the record of an operation and returns its sequence number.
@@ -79,6 +96,9 @@ impl FlightRecorder {
                 Ok(()) => Outcome::Finished,
                 Err(error) => Outcome::Failed(error.clone()),
             };
+            if let Some(observer) = &self.observer {
+                observer(record);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     Command, Now,
     control::{Control, number_of},
     gang,
-    job::Job,
+    job::{Job, Wait},
     tasks,
 };
 
@@ -116,27 +116,26 @@ impl Control {
             };
             let (wanted, fewest) = sizes(job);
             let is_short = self.fleet.len() < wanted;
-            let mut waiting = if now < job.not_before {
-                format!("tries again in {} s", job.not_before.since(now).as_secs() + 1)
+            let needs = format!("needs {wanted} {}, {} idle", workers(wanted), idle.min(wanted));
+            let (wait, mut waiting) = if now < job.not_before {
+                (Wait::Pause, format!("tries again in {} s", job.not_before.since(now).as_secs() + 1))
             } else if let Some(other) = &ahead {
-                format!("waiting behind {other}")
+                (Wait::Queue, format!("waiting behind {other}"))
             } else if is_short && fewest < wanted {
                 let grace = job.specification.fleet.grace;
-                format!(
-                    "waiting for workers: {} of {wanted} are idle; takes {fewest} after {grace:?}",
-                    idle.min(wanted)
-                )
+                (Wait::Grace, format!("{needs}; takes {fewest} after {grace:?}"))
             } else {
-                format!("waiting for workers: {} of {wanted} are idle", idle.min(wanted))
+                (Wait::Workers, needs)
             };
             if !job.head.reason.is_empty() {
                 waiting = format!("{waiting}: {}", job.head.reason);
             }
-            // A countdown is no news.
-            let is_news = !(job.waiting.starts_with("tries again") && waiting.starts_with("tries again"));
-            if job.waiting != waiting && is_news {
+            if job.waiting != waiting {
                 job.waiting = waiting.clone();
-                commands.push(Command::Store(vec![job.note(waiting, now)]));
+                // Numbers come and go with the fleet: the status has them, the events only what kind of wait it is.
+                if job.waits_noted.insert(wait) {
+                    commands.push(Command::Store(vec![job.note(waiting, now)]));
+                }
                 commands.push(Command::Publish(job.id.clone()));
             }
             if ahead.is_none() && !is_short {
@@ -160,4 +159,8 @@ fn sizes(job: &Job) -> (usize, usize) {
 
 fn find<'a>(jobs: &'a mut std::collections::BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {
     crate::control::find(jobs, id)
+}
+
+pub fn workers(count: usize) -> &'static str {
+    if count == 1 { "worker" } else { "workers" }
 }

@@ -61,8 +61,13 @@ impl Control {
         (control, commands)
     }
 
-    /// The name of the next job that is submitted.
-    pub fn next_job(&self) -> JobId {
+    /// The name of the job that was submitted under this name, or will be.
+    pub fn job_of(&self, submission: &str) -> JobId {
+        let known = self.jobs.values().rev().find(|job| !submission.is_empty() && job.head.submission == submission);
+        known.map_or_else(|| self.next_job(), |job| job.id.clone())
+    }
+
+    fn next_job(&self) -> JobId {
         JobId(format!("job-{}", self.jobs.keys().last().map_or(1, |last| last + 1)))
     }
 
@@ -99,8 +104,8 @@ impl Control {
     /// What must be done about `event`.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut commands = match event {
-            Event::Submitted(specification) => self.submit(*specification, now),
-            Event::CancelWanted(job) => self.end(&job, JobState::Cancelled, "cancelled by the user".into(), now),
+            Event::Submitted { submission, specification } => self.submit(submission, *specification, now),
+            Event::CancelWanted(job) => self.cancel(&job, now),
             Event::PauseWanted(job) => self.pause(&job, now),
             Event::ResumeWanted(job) => self.resume(&job, now),
             Event::Said(worker, WorkerEvent::Joined { working, .. }) => self.joined(worker, working, now),
@@ -110,26 +115,38 @@ impl Control {
             }
             Event::Unreadable(worker, problem) => self.send_away(&worker, &problem, now),
             Event::SessionEnded(worker) => self.lose(&worker, LossReason::SessionEnded, "was lost", now),
-            Event::Deleted(artifact) => self.doomed.gone(&artifact),
+            Event::Deleted(artifacts) => self.doomed.ended(artifacts, now),
             Event::Tick => self.tick(now),
         };
         commands.extend(self.admit(now));
+        commands.extend(self.doom_leftovers(now));
         commands
+    }
+
+    fn doom_leftovers(&mut self, now: Now) -> Vec<Command> {
+        let leftovers = self.jobs.values_mut().flat_map(|job| std::mem::take(&mut job.leftovers)).collect();
+        store_in_pieces(self.doomed.add(leftovers, now))
     }
 
     fn job(&self, id: &JobId) -> Option<&Job> {
         self.jobs.get(&number_of(id)).filter(|job| &job.id == id)
     }
 
-    fn submit(&mut self, specification: Specification, now: Now) -> Vec<Command> {
-        let id = self.next_job();
+    fn submit(&mut self, submission: String, specification: Specification, now: Now) -> Vec<Command> {
+        let id = self.job_of(&submission);
+        if self.job(&id).is_some() {
+            return Vec::new();
+        }
         let head = JobHead {
             state: JobState::Waiting,
             reason: String::new(),
             generation: Generation(0),
             submitted_at: now.0,
+            submission,
             failures: 0,
             losses: 0,
+            furthest: None,
+            discards: 0,
             pausing: false,
             gang: None,
             warnings: Vec::new(),
@@ -159,6 +176,20 @@ impl Control {
                 commands
             }
             None => Vec::new(),
+        }
+    }
+
+    /// A failed job can be cancelled too: then it goes on no more, and what it kept for that is released.
+    fn cancel(&mut self, id: &JobId, now: Now) -> Vec<Command> {
+        let reason = "cancelled by the user".to_owned();
+        match find(&mut self.jobs, id).filter(|job| job.head.state == JobState::Failed) {
+            Some(job) => {
+                let mut commands = vec![Command::Store(job.decide(JobState::Cancelled, reason, now))];
+                commands.extend(gang::release(job, &mut self.doomed, now));
+                commands.push(Command::Publish(id.clone()));
+                commands
+            }
+            None => self.end(id, JobState::Cancelled, reason, now),
         }
     }
 
@@ -208,10 +239,13 @@ impl Control {
         }
         job.head.failures = 0;
         job.head.losses = 0;
+        job.head.discards = 0;
         job.not_before = now;
         let mut forgiven = Vec::new();
-        for record in job.tasks.values_mut().filter(|record| record.failures > 0) {
-            record.failures = 0;
+        // What is done changes no more.
+        let open = job.tasks.values_mut().filter(|record| record.output.is_none());
+        for record in open.filter(|record| record.failures + record.losses > 0) {
+            (record.failures, record.losses) = (0, 0);
             forgiven.push(Change::Task(job.id.clone(), record.clone()));
         }
         let mut commands = store_in_pieces(forgiven);
@@ -320,7 +354,7 @@ impl Control {
             }
             Some(Duty::Task(id, _, task)) => {
                 let Some(job) = find(&mut self.jobs, &id) else { return Vec::new() };
-                tasks::reopen(job, task, &format!("{worker} {why}"), now)
+                tasks::lost(job, &mut self.fleet, task, &format!("{worker} {why}"), now)
             }
             Some(Duty::Leaving(id, generation, _)) => {
                 // Others felt the loss before it was seen here: name the cause, not what they felt.

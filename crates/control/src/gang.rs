@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use rewind_job::{
-    Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, Report, RoundDone, ShardPlan,
-    StepWeights, Timeouts, WorkerCommand, WorkerId, WorldSize,
+    Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, RoundDone, ShardPlan, StepWeights,
+    Timeouts, WorkerCommand, WorkerId, WorldSize,
 };
 
 use crate::{
     Change, Command, Count, Now, StoredGang,
+    admission::workers,
     fleet::{Duty, Fleet},
-    job::{Gang, Job, Yield, short},
+    job::{Gang, Job, Yield},
     post_mortem::PostMortem,
     retention::{self, Doomed},
     store_in_pieces,
@@ -20,6 +21,8 @@ use crate::{
 const FAILURES: u32 = 5;
 /// After so many generations that lost a worker, without a commit between them, a job fails.
 const LOSSES: u32 = 30;
+/// After so many checkpoints that were altered or gone, and no new round between them, a job fails.
+const DISCARDS: u32 = 5;
 /// Rounds of a gang that may be on their way at once: the one being committed, and the next.
 const ROUNDS_UNDER_WAY: usize = 2;
 /// Coordinates of the largest model that is planned for.
@@ -45,7 +48,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, mut members: Vec<WorkerId>, worl
         if world_size < wanted { format!(" ({world_size} instead of {wanted} workers)") } else { String::new() };
     if world_size < wanted {
         let text = format!("generation {generation} ran on {world_size} instead of {wanted} workers.");
-        job.head.warnings.push(text);
+        job.warn(text);
     }
     let reason = format!("generation {generation}: assigned to {}{fewer}{from}", names.join(", "));
     let mut commands = vec![Command::Store(job.decide(JobState::Preparing, reason, now))];
@@ -93,7 +96,8 @@ pub fn prepared(job: &mut Job, fleet: &mut Fleet, rank: Rank, layout: Layout, no
     gang.plan = Some(plan.clone());
     let members = gang.members.clone();
     job.head.gang = Some(StoredGang { members: members.clone(), plan: plan.clone() });
-    let reason = format!("runs on {} workers, {coordinates} parameters", members.len());
+    let workers = workers(members.len());
+    let reason = format!("runs on {} {workers}, {coordinates} parameters", members.len());
     let mut commands = vec![Command::Store(job.decide(JobState::Running, reason, now))];
     for member in members {
         let begin = WorkerCommand::Begin { job: job.id.clone(), generation: job.head.generation, plan: plan.clone() };
@@ -178,6 +182,10 @@ fn commit(job: &mut Job, doomed: &mut Doomed, shards: Vec<RoundDone>, now: Now) 
     job.manifests.push(manifest.clone());
     job.head.failures = 0;
     job.head.losses = 0;
+    if job.head.furthest < job.committed() {
+        job.head.furthest = job.committed();
+        job.head.discards = 0;
+    }
     let mut changes = vec![Change::Manifest(job.id.clone(), Box::new(manifest.clone())), job.head_change()];
     if let Some(outcome) = &manifest.outcome {
         let name = job.step_name(manifest.step);
@@ -203,9 +211,11 @@ fn commit(job: &mut Job, doomed: &mut Doomed, shards: Vec<RoundDone>, now: Now) 
 
 /// Checkpoints that the job needs no more are to be deleted.
 pub fn release(job: &mut Job, doomed: &mut Doomed, now: Now) -> Vec<Command> {
-    let (mut changes, released) = retention::release(job);
-    let unneeded = released.into_iter().filter(|digest| !retention::needs(job, digest)).collect();
-    changes.extend(doomed.add(unneeded, now));
+    let (released, shards) = retention::release(job);
+    let unneeded = shards.into_iter().filter(|digest| !retention::needs(job, digest)).collect();
+    // In this order: what is doomed and needed all the same is spared, what is released and not doomed stays for ever.
+    let mut changes = doomed.add(unneeded, now);
+    changes.extend(released);
     store_in_pieces(changes)
 }
 
@@ -214,7 +224,7 @@ pub fn finished(
     job: &mut Job,
     fleet: &mut Fleet,
     doomed: &mut Doomed,
-    report: Box<Report>,
+    report: Digest,
     weights: Vec<StepWeights>,
     now: Now,
 ) -> Vec<Command> {
@@ -238,6 +248,7 @@ pub fn finished(
 pub fn failed(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, failure: Failure, now: Now) -> Vec<Command> {
     let reason = format!("{worker}: {}", failure.reason);
     if !failure.bad_checkpoints.is_empty() {
+        fleet.suspect(worker);
         return discard(job, fleet, &failure.bad_checkpoints, reason, now);
     }
     if !failure.retryable {
@@ -261,6 +272,12 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
     let Some(first) = job.manifests.iter().position(|manifest| manifest.shards.iter().any(|s| bad.contains(s))) else {
         return fail(job, fleet, reason, now);
     };
+    job.head.discards += 1;
+    if job.head.discards >= DISCARDS {
+        let reason =
+            format!("{DISCARDS} checkpoints could not be used, and no new round between them; the last one: {reason}");
+        return fail(job, fleet, reason, now);
+    }
     let bad = (job.manifests[first].step, job.manifests[first].round);
     // What was released before cannot be gone back to.
     let usable = job.manifests[..first].iter().rposition(|manifest| !manifest.shards.is_empty());
@@ -270,9 +287,10 @@ fn discard(job: &mut Job, fleet: &mut Fleet, bad: &[Digest], reason: String, now
         None => "begins anew".into(),
     };
     let text = format!("the checkpoint of round {} of {} cannot be used; the job {back}", bad.1, job.step_name(bad.0));
-    job.head.warnings.push(short(format!("{text}: {reason}.")));
+    job.warn(format!("{text}: {reason}."));
     let changes = vec![job.head_change(), job.note(text, now)];
     let mut commands = vec![Command::Store(changes), Command::Count(Count::CheckpointDiscarded)];
+    job.leftovers.extend(discarded.iter().flat_map(|manifest| manifest.shards.iter().cloned()));
     // The last one first: what is left at any time is a beginning.
     let discarded = discarded.into_iter().rev();
     let discarded = discarded.map(|manifest| Change::Discarded(job.id.clone(), manifest.step, manifest.round));
@@ -379,6 +397,8 @@ fn dissolve(job: &mut Job, fleet: &mut Fleet, gone: Option<&WorkerId>, reason: &
     let Some(gang) = job.gang.take() else {
         return Vec::new();
     };
+    let durable = gang.durable.values().flatten().flatten();
+    job.leftovers.extend(durable.map(|done| done.shard.clone()));
     let (id, generation) = (job.id.clone(), job.head.generation);
     let mut commands = Vec::new();
     for member in gang.present().filter(|member| Some(*member) != gone) {

@@ -1,9 +1,12 @@
 //! A job as control knows it, and as it is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rewind_job::{
-    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Report, Round,
+    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
     RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
 };
 use serde::{Deserialize, Serialize};
@@ -23,7 +26,7 @@ pub enum Change {
     /// A committed round's checkpoint is altered or gone: the round never happened.
     Discarded(JobId, StepIndex, Round),
     Event(JobId, JobEvent),
-    Report(JobId, Box<Report>, Vec<StepWeights>),
+    Report(JobId, Digest, Vec<StepWeights>),
     Task(JobId, TaskRecord),
     /// This artifact is to be deleted, decided then.
     Doomed(Digest, u64),
@@ -38,10 +41,18 @@ pub struct JobHead {
     pub reason: String,
     pub generation: Generation,
     pub submitted_at: u64,
+    /// What the client calls its submission, so that it can be repeated; may be empty.
+    #[serde(default)]
+    pub submission: String,
     /// Generations that failed since the last commit, because a worker said so.
     pub failures: u32,
     /// Generations that ended since the last commit, because a worker was lost.
     pub losses: u32,
+    /// The furthest round that was ever committed, and how often a checkpoint was discarded since.
+    #[serde(default)]
+    pub furthest: Option<(StepIndex, Round)>,
+    #[serde(default)]
+    pub discards: u32,
     /// The user wants it paused after the round under way.
     pub pausing: bool,
     /// The gang that runs the job; a coordinator that takes over finds its members by it.
@@ -67,6 +78,9 @@ pub struct TaskRecord {
     /// Who works on it now.
     pub worker: Option<WorkerId>,
     pub failures: u32,
+    /// Attempts that ended because their worker was lost.
+    #[serde(default)]
+    pub losses: u32,
     /// The history; set once.
     pub output: Option<Digest>,
 }
@@ -95,9 +109,12 @@ pub struct Job {
     pub events: Vec<JobEvent>,
     pub gang: Option<Gang>,
     pub tasks: BTreeMap<TaskIndex, TaskRecord>,
+    pub pace: Pace,
     pub progress: Option<Progress>,
     /// What it waits for, as its status says it; depends on the fleet and is not stored.
     pub waiting: String,
+    /// What of that the events say already.
+    pub waits_noted: BTreeSet<Wait>,
     pub waiting_since: Now,
     /// The next generation begins no earlier.
     pub not_before: Now,
@@ -105,6 +122,17 @@ pub struct Job {
     pub felt: bool,
     /// What the members of the last gang say about their last collective call.
     pub post_mortem: Option<PostMortem>,
+    /// Shards that no manifest names any more, or never will: to be doomed.
+    pub leftovers: Vec<Digest>,
+}
+
+/// What a job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    Pause,
+    Queue,
+    Grace,
+    Workers,
 }
 
 /// The workers of a generation, by rank, and what they have reported.
@@ -167,12 +195,15 @@ impl Job {
             events,
             gang: None,
             tasks: tasks.into_iter().map(|record| (record.task, record)).collect(),
+            pace: Pace::default(),
             progress: None,
             waiting: String::new(),
+            waits_noted: BTreeSet::new(),
             waiting_since: now,
             not_before: now,
             felt: false,
             post_mortem: None,
+            leftovers: Vec::new(),
         }
     }
 
@@ -227,7 +258,7 @@ impl Job {
             generation: self.head.generation,
             priority: self.specification.priority,
             world_size: present.unwrap_or(self.specification.fleet.world_size),
-            progress: self.progress.clone(),
+            progress: self.progress.clone().or_else(|| self.task_progress()),
             tasks: self.task_count(),
             committed: self.committed(),
             steps: self.specification.steps.iter().map(|step| step.name.clone()).collect(),
@@ -236,10 +267,23 @@ impl Job {
     }
 
     fn task_count(&self) -> Option<TaskCount> {
-        let total = self.specification.collect()?.tasks;
+        let total = self.specification.collect()?.tasks();
         let done = self.tasks.values().filter(|record| record.output.is_some()).count() as u32;
         let running = self.tasks.values().filter(|record| record.worker.is_some()).count() as u32;
-        Some(TaskCount { total, running, done })
+        let left = self.pace.left(total - done, running);
+        Some(TaskCount { total, running, done, left })
+    }
+
+    fn task_progress(&self) -> Option<Progress> {
+        let TaskCount { total, running, done, left } = self.task_count()?;
+        let left = match left {
+            Some(seconds) if done < total => {
+                format!(", about {} left", humantime::format_duration(Duration::from_secs(round_up(seconds))))
+            }
+            _ => String::new(),
+        };
+        let text = format!("histories: {done} of {total} made, {running} under way{left}");
+        Some(Progress { step: StepIndex(0), text, fraction: f64::from(done) / f64::from(total.max(1)) })
     }
 
     /// A decision and its reason: the state, an event for the record, and both to be stored.
@@ -251,6 +295,13 @@ impl Job {
         vec![self.note(reason, now), self.head_change()]
     }
 
+    /// A warning for the report. The latest are kept; the job's events have all.
+    pub fn warn(&mut self, text: String) {
+        self.head.warnings.push(short(text));
+        let surplus = self.head.warnings.len().saturating_sub(WARNINGS);
+        self.head.warnings.drain(..surplus);
+    }
+
     pub fn head_change(&self) -> Change {
         Change::Head(self.id.clone(), self.head.clone())
     }
@@ -259,6 +310,7 @@ impl Job {
     pub fn wait(&mut self, reason: String, now: Now) -> Vec<Change> {
         self.progress = None;
         self.waiting.clear();
+        self.waits_noted.clear();
         self.waiting_since = now;
         self.head.gang = None;
         self.decide(JobState::Waiting, reason, now)
@@ -270,6 +322,47 @@ impl Job {
         let event = JobEvent { sequence, at: now.0, generation: self.head.generation, text: short(text) };
         self.events.push(event.clone());
         Change::Event(self.id.clone(), event)
+    }
+}
+
+/// Warnings of a job's head, which is one value.
+const WARNINGS: usize = 20;
+/// Estimates are shown to two digits or so.
+fn round_up(seconds: u64) -> u64 {
+    let step = match seconds {
+        0..60 => 5,
+        60..600 => 30,
+        600..3600 => 60,
+        _ => 600,
+    };
+    seconds.div_ceil(step) * step
+}
+
+/// How fast tasks are done; of those that began under this leader, so it is not stored.
+#[derive(Debug, Default)]
+pub struct Pace {
+    began: BTreeMap<TaskIndex, Now>,
+    /// Milliseconds that all tasks took that were done.
+    took: u64,
+    done: u64,
+}
+
+impl Pace {
+    pub fn begins(&mut self, task: TaskIndex, now: Now) {
+        self.began.insert(task, now);
+    }
+
+    pub fn done(&mut self, task: TaskIndex, now: Now) {
+        if let Some(began) = self.began.remove(&task) {
+            self.took += now.since(began).as_millis() as u64;
+            self.done += 1;
+        }
+    }
+
+    /// Seconds that `open` tasks take on `running` workers.
+    fn left(&self, open: u32, running: u32) -> Option<u64> {
+        let each = self.took.checked_div(self.done)?;
+        Some((each * u64::from(open)).checked_div(u64::from(running))?.div_ceil(1000))
     }
 }
 

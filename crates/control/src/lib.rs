@@ -38,8 +38,12 @@ impl Now {
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A checked specification; its job is [`Control::next_job`].
-    Submitted(Box<Specification>),
+    /// A checked specification; its job is [`Control::job_of`] the submission. What was submitted before under the
+    /// same name, unless that is empty, is not submitted again.
+    Submitted {
+        submission: String,
+        specification: Box<Specification>,
+    },
     CancelWanted(JobId),
     /// Stop after the round under way, and wait to be resumed.
     PauseWanted(JobId),
@@ -51,10 +55,17 @@ pub enum Event {
     Unreadable(WorkerId, String),
     /// A worker's session broke.
     SessionEnded(WorkerId),
-    /// An artifact that [`Command::Delete`] named is gone, or stays because it was written again.
-    Deleted(Digest),
+    /// [`Command::Delete`] has ended: these are gone, or stay because they were written again.
+    Deleted(Vec<Digest>),
     /// Time passed.
     Tick,
+}
+
+impl Event {
+    /// A submission without a name.
+    pub fn submitted(specification: Specification) -> Self {
+        Self::Submitted { submission: String::new(), specification: Box::new(specification) }
+    }
 }
 
 /// What must be done, in this order.
@@ -68,11 +79,9 @@ pub enum Command {
     Publish(JobId),
     /// Nobody meets under this or an older generation any more.
     DropRendezvous(JobId, Generation),
-    /// Delete this artifact unless it was written after `decided`; then say [`Event::Deleted`].
-    Delete {
-        artifact: Digest,
-        decided: Now,
-    },
+    /// Delete these artifacts unless they were written after their deletion was decided; then say
+    /// [`Event::Deleted`], also when it failed.
+    Delete(Vec<(Digest, Now)>),
     /// Something to count.
     Count(Count),
 }

@@ -3,24 +3,31 @@
 //! A checkpoint that is released is first doomed, durably and by the leader alone, and deleted after a delay. Whoever
 //! writes the same bytes again meanwhile keeps them: deletion spares what was written after it was decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rewind_job::{Action, Digest, Evaluate, Manifest, Step, Timeouts};
 
-use crate::{Change, Command, Now, job::Job};
+use crate::{CHANGES_AT_ONCE, Change, Command, Now, job::Job, store_in_pieces};
+
+/// After a deletion failed, the next one waits so long.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// Artifacts that are to be deleted, and since when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Doomed {
     artifacts: BTreeMap<Digest, Now>,
-    /// Being deleted, and what was decided when.
+    /// Being deleted, and what was decided when; some at a time, so that a store is not flooded.
     under_way: BTreeMap<Digest, Now>,
+    not_before: Now,
 }
 
 impl Doomed {
     pub fn restore(stored: Vec<(Digest, u64)>) -> Self {
         let artifacts = stored.into_iter().map(|(digest, at)| (digest, Now(at))).collect();
-        Self { artifacts, under_way: BTreeMap::new() }
+        Self { artifacts, under_way: BTreeMap::new(), not_before: Now(0) }
     }
 
     /// Dooms what no job needs. What is doomed already may have been written again meanwhile: it waits anew.
@@ -34,40 +41,47 @@ impl Doomed {
 
     /// Deletes what has waited long enough, unless a job has come to need it.
     pub fn due(&mut self, now: Now, timeouts: &Timeouts, needed: impl Fn(&Digest) -> bool) -> Vec<Command> {
-        let ripe = |since: Now| now.since(since) > timeouts.retention;
-        let due: Vec<(Digest, Now)> = self
-            .artifacts
-            .iter()
-            .filter(|(digest, since)| ripe(**since) && !self.under_way.contains_key(*digest))
-            .map(|(digest, since)| (digest.clone(), *since))
-            .collect();
-        let mut commands = Vec::new();
-        for (artifact, decided) in due {
-            if needed(&artifact) {
-                self.artifacts.remove(&artifact);
-                commands.push(Command::Store(vec![Change::Gone(artifact)]));
-            } else {
-                self.under_way.insert(artifact.clone(), decided);
-                commands.push(Command::Delete { artifact, decided });
-            }
+        if !self.under_way.is_empty() || now < self.not_before {
+            return Vec::new();
+        }
+        let ripe = self.artifacts.iter().filter(|(_, since)| now.since(**since) > timeouts.retention);
+        let ripe: Vec<(Digest, Now)> =
+            ripe.take(CHANGES_AT_ONCE).map(|(digest, since)| (digest.clone(), *since)).collect();
+        let (spared, due): (Vec<_>, Vec<_>) = ripe.into_iter().partition(|(digest, _)| needed(digest));
+        let mut commands = self.forget(spared.into_iter().map(|(digest, _)| digest).collect());
+        if !due.is_empty() {
+            self.under_way = due.iter().cloned().collect();
+            commands.push(Command::Delete(due));
         }
         commands
     }
 
-    pub fn gone(&mut self, artifact: &Digest) -> Vec<Command> {
-        let decided = self.under_way.remove(artifact);
-        // Doomed again since: that is another deletion.
-        if decided.is_none() || self.artifacts.get(artifact) != decided.as_ref() {
-            return Vec::new();
+    /// What was under way has ended: `gone` is deleted or was written again, the rest is tried again later.
+    pub fn ended(&mut self, gone: Vec<Digest>, now: Now) -> Vec<Command> {
+        let under_way = std::mem::take(&mut self.under_way);
+        if gone.len() < under_way.len() {
+            self.not_before = now.after(PAUSE);
         }
-        self.artifacts.remove(artifact);
-        vec![Command::Store(vec![Change::Gone(artifact.clone())])]
+        // Doomed again since: that is another deletion.
+        let as_decided =
+            |digest: &Digest| under_way.contains_key(digest) && self.artifacts.get(digest) == under_way.get(digest);
+        let gone = gone.into_iter().filter(as_decided).collect();
+        self.forget(gone)
+    }
+
+    fn forget(&mut self, artifacts: Vec<Digest>) -> Vec<Command> {
+        for digest in &artifacts {
+            self.artifacts.remove(digest);
+        }
+        store_in_pieces(artifacts.into_iter().map(Change::Gone).collect())
     }
 }
 
 /// Whether the job, as it stands, needs an artifact.
 pub fn needs(job: &Job, digest: &Digest) -> bool {
-    job.manifests.iter().any(|manifest| manifest.shards.contains(digest))
+    let durable = job.gang.iter().flat_map(|gang| gang.durable.values().flatten().flatten());
+    durable.into_iter().any(|done| &done.shard == digest)
+        || job.manifests.iter().any(|manifest| manifest.shards.contains(digest))
         || job.tasks.values().any(|record| record.output.as_ref() == Some(digest))
         || job.specification.artifacts().any(|wanted| wanted == digest)
 }

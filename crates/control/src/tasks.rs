@@ -1,6 +1,6 @@
 //! The tasks of jobs that make histories: each on one worker, committed exactly once, giving way to gangs.
 
-use rewind_job::{Digest, Failure, Generation, JobState, TaskAssignment, TaskIndex, WorkerCommand, WorkerId};
+use rewind_job::{Collect, Digest, Failure, Generation, JobState, TaskAssignment, TaskIndex, WorkerCommand, WorkerId};
 
 use crate::{
     Change, Command, Count, Now,
@@ -11,15 +11,18 @@ use crate::{
 
 /// A task that fails so often fails its job.
 const FAILURES: u32 = 3;
+/// A task that loses so many workers fails its job: it may be what ends them.
+const LOSSES: u32 = 8;
 
 /// Gives the job's next open task to an idle worker, if there is one.
 pub fn assign(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, now: Now) -> Option<Vec<Command>> {
     let task = next_open(job)?;
     job.head.generation.0 += 1;
     let generation = job.head.generation;
-    let failures = job.tasks.get(&task).map_or(0, |record| record.failures);
-    let record = TaskRecord { task, generation, worker: Some(worker.clone()), failures, output: None };
+    let (failures, losses) = job.tasks.get(&task).map_or((0, 0), |record| (record.failures, record.losses));
+    let record = TaskRecord { task, generation, worker: Some(worker.clone()), failures, losses, output: None };
     job.tasks.insert(task, record.clone());
+    job.pace.begins(task, now);
     fleet.set(worker, Duty::Task(job.id.clone(), generation, task));
     let mut changes = vec![Change::Task(job.id.clone(), record)];
     if job.head.state == JobState::Waiting {
@@ -38,7 +41,7 @@ pub fn assign(job: &mut Job, fleet: &mut Fleet, worker: &WorkerId, now: Now) -> 
 }
 
 fn next_open(job: &Job) -> Option<TaskIndex> {
-    let total = job.specification.collect()?.tasks;
+    let total = job.specification.collect()?.tasks();
     let is_open = |record: Option<&TaskRecord>| record.is_none_or(|r| r.worker.is_none() && r.output.is_none());
     (0..total).map(TaskIndex).find(|task| is_open(job.tasks.get(task)))
 }
@@ -55,9 +58,10 @@ pub fn done(
     let Some(record) = job.tasks.get_mut(&task) else { return Vec::new() };
     record.worker = None;
     record.output = Some(output);
+    job.pace.done(task, now);
     let mut changes = vec![Change::Task(job.id.clone(), record.clone())];
     fleet.set(worker, Duty::Leaving(job.id.clone(), generation, now));
-    let total = job.specification.collect().map_or(0, |collect| collect.tasks);
+    let total = job.specification.collect().map_or(0, Collect::tasks);
     if job.tasks.values().filter(|record| record.output.is_some()).count() as u32 == total {
         changes.extend(job.decide(JobState::Finished, format!("all {total} histories are made"), now));
     }
@@ -88,7 +92,20 @@ pub fn failed(
     commands
 }
 
-/// The task's worker is gone, or was taken away: the task is open again.
+/// The task's worker is gone: another try, or the end of the job.
+pub fn lost(job: &mut Job, fleet: &mut Fleet, task: TaskIndex, why: &str, now: Now) -> Vec<Command> {
+    let Some(record) = job.tasks.get_mut(&task) else { return Vec::new() };
+    record.losses += 1;
+    if record.losses < LOSSES {
+        return reopen(job, task, why, now);
+    }
+    let mut commands = release(job, task);
+    let reason = format!("task {task} lost {LOSSES} workers; the last one: {why}");
+    commands.extend(end(job, fleet, JobState::Failed, reason, now));
+    commands
+}
+
+/// The task's worker is taken away: the task is open again.
 pub fn reopen(job: &mut Job, task: TaskIndex, why: &str, now: Now) -> Vec<Command> {
     let mut commands = release(job, task);
     let text = format!("task {task} is open again: {why}");

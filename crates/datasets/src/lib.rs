@@ -3,7 +3,9 @@
 pub mod idx;
 mod partition;
 mod random;
+mod synthetic;
 
 pub use idx::{DataError, IdxSummary, Samples};
 pub use partition::{Partition, Subset};
-pub use random::{generator, order};
+pub use random::{generator, noise, normal, order};
+pub use synthetic::synthesise;

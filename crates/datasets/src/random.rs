@@ -1,6 +1,6 @@
 //! Randomness as a function of its purpose: nothing depends on what was drawn before.
 
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,21 @@ pub fn order(seed: u64, step: &str, epoch: u32, count: usize) -> Vec<u32> {
     let mut positions: Vec<u32> = (0..count as u32).collect();
     positions.shuffle(&mut generator(seed, &format!("order/{step}/{epoch}")));
     positions
+}
+
+/// A number from N(0, 1) (Box and Muller, 1958).
+pub fn normal(rng: &mut impl Rng) -> f64 {
+    // From 1 downwards: the logarithm of 0 is not finite.
+    let (radius, angle): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+}
+
+/// Noise on one sample in an epoch of a step: `count` numbers from N(0, 1).
+///
+/// As [`order`] a function of its arguments alone: it does not matter which rank meets the sample, and when.
+pub fn noise(seed: u64, step: &str, epoch: u32, sample: u32, count: usize) -> Vec<f32> {
+    let mut rng = generator(seed, &format!("noise/{step}/{epoch}/{sample}"));
+    (0..count).map(|_| normal(&mut rng) as f32).collect()
 }
 
 #[cfg(test)]
@@ -40,6 +55,20 @@ mod tests {
     #[test]
     fn an_order_stays_the_same_from_version_to_version() {
         assert_eq!(order(0, "step", 0, 8), PINNED);
+    }
+
+    #[test]
+    fn noise_has_mean_0_and_variance_1_and_depends_on_all_its_arguments() {
+        let first = noise(1, "pretrained", 0, 0, 20_000);
+        let mean = |power: i32| first.iter().map(|&v| f64::from(v).powi(power)).sum::<f64>() / 20_000.0;
+        // Within four standard deviations of the moments of N(0, 1).
+        assert!(mean(1).abs() < 0.03 && (mean(2) - 1.0).abs() < 0.04 && (mean(4) - 3.0).abs() < 0.28);
+        assert_eq!(first[..9], noise(1, "pretrained", 0, 0, 9));
+        for (seed, step, epoch, sample) in
+            [(2, "pretrained", 0, 0), (1, "retrain", 0, 0), (1, "pretrained", 1, 0), (1, "pretrained", 0, 1)]
+        {
+            assert_ne!(first[..9], noise(seed, step, epoch, sample, 9));
+        }
     }
 
     const PINNED: [u32; 8] = [3, 5, 6, 1, 0, 4, 2, 7];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Generation, JobId, Layout, Priority, Rank, Report, Round, RoundRecord, ShardPlan, Specification, StepIndex,
+    Digest, Generation, JobId, Layout, Priority, Rank, Round, RoundRecord, ShardPlan, Specification, StepIndex,
     StopReason, TaskIndex, WorkerId, WorldSize,
 };
 
@@ -64,6 +64,7 @@ pub enum WorkerEvent {
     /// First message of a session.
     Joined {
         worker: WorkerId,
+        /// Tells this process from others of its name.
         process: u32,
         version: String,
         cores: u32,
@@ -92,11 +93,11 @@ pub enum WorkerEvent {
         generation: Generation,
         progress: Progress,
     },
-    /// Rank 0 alone: all steps are done.
+    /// Rank 0 alone: all steps are done. The [`Report`](crate::Report) is an artifact, as JSON.
     Finished {
         job: JobId,
         generation: Generation,
-        report: Box<Report>,
+        report: Digest,
         weights: Vec<StepWeights>,
     },
     Failed {
@@ -239,6 +240,8 @@ pub struct TaskCount {
     pub total: u32,
     pub running: u32,
     pub done: u32,
+    /// Seconds until all are done, estimated: as long as those that this leader saw took, on as many workers as now.
+    pub left: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,12 +2,20 @@
 //!
 //! Every table refuses unknown keys; every refusal names its field.
 
+mod beginning;
 mod check;
+mod collect;
+mod synthetic;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use beginning::{Initialisation, Objective};
 pub use check::SpecificationError;
+pub use collect::{
+    Collect, CollectUnlearning, HistoryData, HistoryPack, NetworkRecipe, SkippedNetwork, UnlearningRecipe,
+};
 use serde::{Deserialize, Serialize};
+pub use synthetic::{Synthetic, SyntheticTask};
 
 use crate::{Digest, WorldSize};
 
@@ -128,10 +136,44 @@ pub enum Architecture {
     VggSmall,
     /// Depthwise separable convolutions with BatchNorm (after MobileNet; Howard et al., 2017).
     DepthwiseSmall,
+    /// As `residual-small` without normalisation: its convolutions have biases.
+    ResidualPlainSmall,
+    /// Two blocks of attention over patches (after ViT; Dosovitskiy et al., 2021), about 70 thousand parameters.
+    TransformerSmall,
+    /// Convolutions down and up again with skip connections (after U-Net; Ronneberger et al., 2015); gives images.
+    UnetSmall,
 }
 
 impl Architecture {
-    pub const ALL: [Self; 5] = [Self::ResidualSmall, Self::Mlp, Self::Lenet, Self::VggSmall, Self::DepthwiseSmall];
+    pub const ALL: [Self; 8] = [
+        Self::ResidualSmall,
+        Self::Mlp,
+        Self::Lenet,
+        Self::VggSmall,
+        Self::DepthwiseSmall,
+        Self::ResidualPlainSmall,
+        Self::TransformerSmall,
+        Self::UnetSmall,
+    ];
+
+    /// As specifications spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResidualSmall => "residual-small",
+            Self::Mlp => "mlp",
+            Self::Lenet => "lenet",
+            Self::VggSmall => "vgg-small",
+            Self::DepthwiseSmall => "depthwise-small",
+            Self::ResidualPlainSmall => "residual-plain-small",
+            Self::TransformerSmall => "transformer-small",
+            Self::UnetSmall => "unet-small",
+        }
+    }
+
+    /// Whether it answers an image with an image of the same size, rather than with one number a class.
+    pub fn gives_images(self) -> bool {
+        self == Self::UnetSmall
+    }
 }
 
 /// A file, or an artifact by its digest (`sha256:…`).
@@ -369,6 +411,8 @@ pub enum Schedule {
     Cosine,
     /// Multiplied by `factor` after each of these epochs.
     Milestones { epochs: Vec<u32>, factor: f64 },
+    /// `then`, times a line that rises to 1 over the first `epochs` (Goyal et al., 2017).
+    WarmUp { epochs: u32, then: Box<Schedule> },
 }
 
 /// What happens to BatchNorm's running statistics.
@@ -570,44 +614,6 @@ pub struct Evaluate {
     /// Names of earlier steps; without it all earlier ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Vec<String>>,
-}
-
-/// Histories for training predictors: small networks that learn the remaining data, then `D_f` too, and then train
-/// forward on `D_f` alone while their weights are recorded. One task a network; its seed follows from its number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Collect {
-    pub tasks: u32,
-    /// Taken in turn; without it `model.architecture`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub architectures: Vec<Architecture>,
-    pub pretraining: Optimiser,
-    #[serde(default = "collect_batch")]
-    pub batch_size: u32,
-    /// Epochs on the remaining data.
-    pub epochs_before: u32,
-    /// Epochs with `D_f` (`U`).
-    #[serde(default = "horizon")]
-    pub horizon: u32,
-    pub forward: Optimiser,
-    /// Snapshots of forward training (`K`), one an epoch.
-    #[serde(default = "collect_snapshots")]
-    pub snapshots: u32,
-    /// Coordinates kept of each tensor.
-    #[serde(default = "collect_kept")]
-    pub kept: u32,
-}
-
-fn collect_batch() -> u32 {
-    32
-}
-
-fn collect_snapshots() -> u32 {
-    5
-}
-
-fn collect_kept() -> u32 {
-    2048
 }
 
 impl Specification {

@@ -62,7 +62,10 @@ impl Timeouts {
     /// Names the field that is unknown, or out of order.
     pub fn parse(text: &str) -> Result<Self, SpecificationError> {
         let timeouts: Self = toml::from_str(text)
-            .map_err(|error| SpecificationError::new("timeouts", error.to_string().trim().to_owned()))?;
+            .map_err(|error| {
+                error.to_string().trim().replace("expected a duration", "expected a duration such as \"10s\"")
+            })
+            .map_err(|problem| SpecificationError::new("timeouts", problem))?;
         timeouts.check()?;
         Ok(timeouts)
     }

@@ -3,7 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use rewind_job::{
-    Architecture, Checkpoints, Collect, Digest, Fleet, Priority, Specification, SpecificationError, WorldSize,
+    Action, Architecture, Checkpoints, Digest, Fleet, HistoryData, Initialisation, NetworkRecipe, Objective, Priority,
+    Schedule, Specification, SpecificationError, Synthetic, SyntheticTask, TaskIndex, WorldSize,
 };
 
 const DATA: &str = r#"
@@ -39,9 +40,7 @@ fn histories(head: &str, extra: &str) -> String {
         [[step]]
         name = "histories"
         [step.collect]
-        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
-        epochs-before = 3
-        forward = {{ adam = {{ learning-rate = 0.01 }} }}
+        optimisers = [{{ sgd = {{ learning-rate = 0.1 }} }}]
         {extra}
         "#
     )
@@ -99,25 +98,58 @@ fn priorities_are_in_order() {
 
 #[test]
 fn a_job_that_makes_histories_is_read_with_its_defaults_and_comes_back() {
-    let specification = parse(&histories("", "tasks = 20")).expect("is valid");
+    let specification = parse(&histories("", "epochs = [3]")).expect("is valid");
     let collect = specification.collect().expect("collects").clone();
-    assert_eq!((collect.tasks, collect.batch_size, collect.snapshots, collect.kept), (20, 32, 5, 2048));
-    assert!(collect.architectures.is_empty());
+    assert_eq!((collect.networks(), collect.tasks(), collect.kept), (1, 1, 2048));
+    let recipe = collect.recipe(0, Architecture::Lenet, 7);
+    assert_eq!((recipe.architecture, &recipe.data, recipe.batch_size), (Architecture::Lenet, &HistoryData::Pool, 32));
+    assert!(recipe.unlearning.is_none());
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
 
-    let all = r#"
-        tasks = 20
-        architectures = ["mlp", "lenet"]
-        batch-size = 16
-        horizon = 4
-        snapshots = 7
-        kept = 100
-    "#;
-    let specification = parse(&histories("", all)).expect("is valid");
-    let collect: &Collect = specification.collect().expect("collects");
-    assert_eq!(collect.architectures, [Architecture::Mlp, Architecture::Lenet]);
-    assert_eq!((collect.batch_size, collect.horizon, collect.snapshots, collect.kept), (16, 4, 7, 100));
+const GRID: &str = r#"
+    pack = 4
+    architectures = ["mlp", "unet-small", "lenet"]
+    data = ["pool", { synthetic = { task = "stripes", classes = 4, side = 16, samples = 900 } }]
+    batch-sizes = [16, 32]
+    epochs = [3]
+    kept = 100
+    [step.collect.unlearning]
+    horizons = [4, 8]
+    forward = [{ adam = { learning-rate = 0.01 } }]
+    snapshots = 7
+"#;
+
+#[test]
+fn a_grid_has_every_combination_once() {
+    let specification = parse(&histories("", GRID)).expect("is valid");
+    let collect = specification.collect().expect("collects");
+    assert_eq!((collect.networks(), collect.tasks()), (24, 6));
+    assert_eq!(collect.networks_of(TaskIndex(5)), 20..24);
+    let recipes: Vec<_> = (0..24).map(|network| collect.recipe(network, Architecture::Mlp, 7)).collect();
+    for (network, recipe) in recipes.iter().enumerate() {
+        assert_eq!(recipe.seed, 7 * 1_000_003 + network as u64);
+        let others = recipes.iter().map(|other| NetworkRecipe { seed: recipe.seed, ..other.clone() });
+        assert_eq!(others.filter(|other| other == recipe).count(), 1, "{recipe:?}");
+        let denoises = matches!(recipe.objective, Objective::Denoising { .. });
+        assert_eq!(denoises, recipe.architecture == Architecture::UnetSmall);
+    }
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
+
+#[test]
+fn a_random_search_draws_each_network_by_its_number() {
+    let text = GRID.replacen("pack = 4", "networks = 90\n    pack = 4", 1);
+    let specification = parse(&histories("", &text)).expect("is valid");
+    let collect = specification.collect().expect("collects");
+    assert_eq!((collect.networks(), collect.tasks(), collect.networks_of(TaskIndex(22))), (90, 23, 88..90));
+    let architectures: Vec<_> = (0..90).map(|n| collect.recipe(n, Architecture::Mlp, 1).architecture).collect();
+    for wanted in &collect.architectures {
+        let drawn = architectures.iter().filter(|drawn| *drawn == wanted).count();
+        assert!((15..=45).contains(&drawn), "{wanted:?} {drawn} times of 90");
+    }
+    assert_eq!(collect.recipe(17, Architecture::Mlp, 1), collect.recipe(17, Architecture::Mlp, 1));
+    assert_ne!(collect.recipe(17, Architecture::Mlp, 1), collect.recipe(17, Architecture::Mlp, 2));
 }
 
 #[test]
@@ -157,27 +189,36 @@ fn what_cannot_be_read_is_refused_by_its_field() {
 #[test]
 fn impossible_histories_are_refused_by_their_field() {
     for (head, extra, expected) in [
-        ("", "tasks = 0", "step[0].collect.tasks: must be from 1 to 1000000"),
-        ("", "tasks = 1000001", "step[0].collect.tasks: must be from 1 to 1000000"),
-        ("", "tasks = 2\nbatch-size = 0", "step[0].collect.batch-size: must be at least 1"),
-        ("", "tasks = 2\nhorizon = 0", "step[0].collect.horizon: must be from 1 to 1000"),
-        ("", "tasks = 2\nsnapshots = 1", "step[0].collect.snapshots: must be from 2 to 1000"),
-        ("", "tasks = 2\nkept = 0", "step[0].collect.kept: must be at least 1"),
-        ("fleet = { world-size = 2 }", "tasks = 2", "fleet.world-size: must be 1: each task runs on one worker"),
+        ("", "networks = 0\nepochs = [1]", "networks: must be at least 1"),
+        ("", "networks = 1000001\nepochs = [1]", "networks: 1000001 are more than 1000000"),
+        ("", "pack = 0\nepochs = [1]", "pack: must be from 1 to 1024"),
+        ("", "epochs = []", "epochs: must not be empty"),
+        ("", "epochs = [1, 0]", "epochs: must be at least 1 each"),
+        ("", "epochs = [1]\nbatch-sizes = [0]", "batch-sizes: must be at least 1 each"),
+        ("", "epochs = [1]\nkept = 0", "kept: must be at least 1"),
+        ("", &GRID.replace("snapshots = 7", "snapshots = 1"), "unlearning.snapshots: must be from 2 to 1000"),
+        ("", &GRID.replace("[4, 8]", "[]"), "unlearning.horizons: must not be empty"),
+        (
+            "",
+            &GRID.replace("classes = 4", "classes = 1"),
+            "data[1].synthetic.classes: must be from 2 to 10 for this task",
+        ),
     ] {
-        assert_eq!(refused(&histories(head, extra)), expected);
+        assert_eq!(refused(&histories(head, extra)), format!("step[0].collect.{expected}"));
     }
-    let two_steps = histories("", "tasks = 2") + PRETRAIN;
+    let two_workers = histories("fleet = { world-size = 2 }", "epochs = [1]");
+    assert_eq!(refused(&two_workers), "fleet.world-size: must be 1: each task runs on one worker");
+    let two_steps = histories("", "epochs = [2]") + PRETRAIN;
     assert_eq!(refused(&two_steps), "step[0].collect: must be the job's only step");
-    let two_actions = histories("", "tasks = 2").replace("[step.collect]", "evaluate = {}\n[step.collect]");
+    let two_actions = histories("", "epochs = [2]").replace("[step.collect]", "evaluate = {}\n[step.collect]");
     assert!(refused(&two_actions).contains("needs exactly one of the tables"), "{}", refused(&two_actions));
-    let rate = histories("", "tasks = 2").replace("learning-rate = 0.01", "learning-rate = 0.0");
-    assert_eq!(refused(&rate), "step[0].collect.forward.adam.learning-rate: must be greater than 0");
-    let without_pool = histories("", "tasks = 2")
+    let rate = histories("", GRID).replace("learning-rate = 0.01", "learning-rate = 0.0");
+    assert_eq!(refused(&rate), "step[0].collect.unlearning.forward[0].adam.learning-rate: must be greater than 0");
+    let without_pool = histories("", "epochs = [2]")
         .replace("pool = { images = \"i\", labels = \"l\" }", "")
         .replace("split = { train = 80, test = 10, validation = 10, attack = 0 }", "")
         .replace("class = { label = 1 }", "files = { images = \"i\", labels = \"l\" }");
-    assert_eq!(refused(&without_pool), "step[0].collect.tasks: needs data.pool");
+    assert_eq!(refused(&without_pool), "data.pool: is needed: histories are made of its training part");
 }
 
 #[test]
@@ -188,4 +229,70 @@ fn the_artifacts_that_a_job_reads_are_known() {
     let files: Vec<String> = specification.files().into_iter().map(|(field, _)| field).collect();
     assert_eq!(files, ["data.pool.images", "data.pool.labels"], "an artifact is no file");
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+}
+
+#[test]
+fn networks_that_give_images_are_refused_where_classes_are_learned() {
+    let refusal = "gives images: it can denoise, and cannot classify";
+    let text = training("").replace("\"mlp\"", "\"unet-small\"");
+    assert_eq!(refused(&text), format!("model.architecture: {refusal}"));
+    for architecture in ["residual-plain-small", "transformer-small"] {
+        parse(&training("").replace("\"mlp\"", &format!("\"{architecture}\""))).expect("is valid");
+    }
+    let denoising = Objective::Denoising { noise: 0.3 };
+    assert_eq!(denoising.check_architecture(Architecture::UnetSmall, "architecture"), Ok(()));
+    assert_eq!((denoising.outputs(10, [1, 8, 8]), Objective::Classification.outputs(10, [1, 8, 8])), (64, 10));
+}
+
+#[test]
+fn a_warm_up_is_read_comes_back_and_is_refused_by_its_field() {
+    let with = |schedule: &str| training("").replace("epochs = 2", &format!("epochs = 2, schedule = {schedule}"));
+    let specification = parse(&with("{ warm-up = { epochs = 2, then = \"cosine\" } }")).expect("is valid");
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+    let Action::Pretrain(pretrain) = &specification.steps[0].action else { panic!("pretrains") };
+    assert_eq!(pretrain.schedule, Schedule::WarmUp { epochs: 2, then: Box::new(Schedule::Cosine) });
+    for (schedule, expected) in [
+        ("{ warm-up = { epochs = 0, then = \"cosine\" } }", "warm-up.epochs: must be at least 1"),
+        (
+            "{ warm-up = { epochs = 1, then = { warm-up = { epochs = 1, then = \"constant\" } } } }",
+            "warm-up.then: must not be another warm-up",
+        ),
+        (
+            "{ warm-up = { epochs = 1, then = { milestones = { epochs = [2, 1], factor = 0.1 } } } }",
+            "warm-up.then.milestones.epochs: must be in ascending order",
+        ),
+        ("{ milestones = { epochs = [1], factor = 0.0 } }", "milestones.factor: must be greater than 0"),
+    ] {
+        assert_eq!(refused(&with(schedule)), format!("step[0].pretrain.schedule.{expected}"));
+    }
+}
+
+#[test]
+fn the_words_for_varied_histories_are_read_and_refused_by_their_field() {
+    #[derive(serde::Deserialize, serde::Serialize, PartialEq, Debug)]
+    struct Words {
+        initialisations: Vec<Initialisation>,
+        objectives: Vec<Objective>,
+        data: Synthetic,
+    }
+    let text = r#"
+        initialisations = ["torch", "kaiming-normal", "xavier-uniform", "orthogonal", { small = { gain = 0.1 } }]
+        objectives = ["classification", { denoising = { noise = 0.2 } }]
+        data = { task = "spirals", classes = 2, side = 16, samples = 500 }
+    "#;
+    let words: Words = toml::from_str(text).expect("is valid");
+    assert_eq!(words.initialisations[4], Initialisation::Small { gain: 0.1 });
+    assert_eq!(words.objectives, [Objective::Classification, Objective::Denoising { noise: 0.2 }]);
+    assert_eq!((words.data.task, words.data.seed), (SyntheticTask::Spirals, 0));
+    let again: Words = toml::from_str(&toml::to_string(&words).expect("is written")).expect("is read back");
+    assert_eq!(again, words);
+    assert_eq!(words.initialisations.iter().find_map(|initialisation| initialisation.check("at").err()), None);
+    assert_eq!(words.objectives.iter().find_map(|objective| objective.check("at").err()), None);
+    assert_eq!(words.data.check("at"), Ok(()));
+
+    let refused = |result: Result<(), SpecificationError>| result.expect_err("refused").to_string();
+    let gain = Initialisation::Small { gain: 0.0 };
+    assert_eq!(refused(gain.check("initialisations")), "initialisations.small.gain: must be greater than 0");
+    let noise = Objective::Denoising { noise: f64::NAN };
+    assert_eq!(refused(noise.check("objectives")), "objectives.denoising.noise: must be greater than 0");
 }

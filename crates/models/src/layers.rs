@@ -2,7 +2,10 @@
 
 use tch::Tensor;
 
-use crate::parameters::{Builder, Initial, Parameter, Parameters};
+use crate::{
+    initial::Initial,
+    parameters::{Builder, Parameter, Parameters},
+};
 
 /// How BatchNorm behaves in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,10 +47,20 @@ impl Conv2d {
     }
 
     pub fn with_bias(build: &mut Builder, name: &str, channels: (i64, i64), kernel: i64, padding: i64) -> Self {
-        let fan_in = channels.0 * kernel * kernel;
-        let conv = Self::new(build, name, channels, kernel, 1);
-        let bias = build.parameter(&format!("{name}.bias"), &[channels.1], Initial::FanIn(fan_in));
-        Self { bias: Some(bias), padding, ..conv }
+        let conv = Self::new(build, name, channels, kernel, 1).and_bias(build, name, channels, kernel);
+        Self { padding, ..conv }
+    }
+
+    /// Cuts an image into squares of `side` pixels and maps each to `outputs` numbers.
+    pub fn patches(build: &mut Builder, name: &str, channels: (i64, i64), side: i64) -> Self {
+        let conv = Self::new(build, name, channels, side, side).and_bias(build, name, channels, side);
+        Self { padding: 0, ..conv }
+    }
+
+    /// With a bias; `channels` and `kernel` are those of the weight.
+    pub fn and_bias(self, build: &mut Builder, name: &str, (inputs, outputs): (i64, i64), kernel: i64) -> Self {
+        let fan_in = Initial::FanIn(inputs / self.groups * kernel * kernel);
+        Self { bias: Some(build.parameter(&format!("{name}.bias"), &[outputs], fan_in)), ..self }
     }
 
     pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
@@ -114,6 +127,27 @@ impl BatchNorm {
             1e-5,
             false,
         )
+    }
+}
+
+/// Normalises each row of `[.., width]` on its own (Ba et al., 2016), with ε = 1e-5. Scale starts at 1, shift at 0.
+pub struct LayerNorm {
+    weight: Parameter,
+    bias: Parameter,
+    width: i64,
+}
+
+impl LayerNorm {
+    pub fn new(build: &mut Builder, name: &str, width: i64) -> Self {
+        Self {
+            weight: build.parameter(&format!("{name}.weight"), &[width], Initial::Constant(1.0)),
+            bias: build.parameter(&format!("{name}.bias"), &[width], Initial::Constant(0.0)),
+            width,
+        }
+    }
+
+    pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
+        x.layer_norm([self.width], Some(p.get(self.weight)), Some(p.get(self.bias)), 1e-5, false)
     }
 }
 

@@ -1,12 +1,16 @@
 //! Networks in flat coordinates: every parameter is a view of one tensor. One architecture a file.
 
 mod depthwise_small;
+mod initial;
 mod layers;
 mod lenet;
 mod mlp;
 mod network;
 mod parameters;
+mod residual_plain_small;
 mod residual_small;
+mod transformer_small;
+mod unet_small;
 mod vgg_small;
 
 pub use layers::Mode;

@@ -1,6 +1,6 @@
 //! A network as the rest of the system sees it.
 
-use rewind_job::{Architecture, Layout};
+use rewind_job::{Architecture, Initialisation, Layout};
 use tch::{Tensor, no_grad};
 
 use crate::{
@@ -9,13 +9,16 @@ use crate::{
     lenet::Lenet,
     mlp::Mlp,
     parameters::{Builder, Parameters},
+    residual_plain_small::ResidualPlainSmall,
     residual_small::ResidualSmall,
+    transformer_small::TransformerSmall,
+    unet_small::UnetSmall,
     vgg_small::VggSmall,
 };
 
 /// The computation of an architecture.
 pub(crate) trait Body: Send {
-    /// `[N, C, H, W]` → logits `[N, classes]`.
+    /// `[N, C, H, W]` → logits `[N, classes]`, or images `[N, C, H, W]`.
     fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
 }
 
@@ -26,9 +29,21 @@ pub struct Network {
 }
 
 impl Network {
-    /// Fresh weights: a function of the seed and the tensors' names. `image` is channels, height, width.
+    /// Fresh weights as PyTorch draws them: a function of the seed and the tensors' names. `image` is channels,
+    /// height, width. A network that gives images has as many outputs as an image has pixels, whatever `classes` is.
     pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
-        let mut build = Builder::new(seed);
+        Self::initialised(architecture, classes, image, Initialisation::Torch, seed)
+    }
+
+    /// As [`Self::build`], with fresh weights of another kind.
+    pub fn initialised(
+        architecture: Architecture,
+        classes: u32,
+        image: [u32; 3],
+        initialisation: Initialisation,
+        seed: u64,
+    ) -> Self {
+        let mut build = Builder::new(seed, initialisation);
         let classes = i64::from(classes);
         let image = image.map(i64::from);
         let body: Box<dyn Body> = match architecture {
@@ -37,11 +52,14 @@ impl Network {
             Architecture::Lenet => Box::new(Lenet::new(&mut build, image, classes)),
             Architecture::VggSmall => Box::new(VggSmall::new(&mut build, image[0], classes)),
             Architecture::DepthwiseSmall => Box::new(DepthwiseSmall::new(&mut build, image[0], classes)),
+            Architecture::ResidualPlainSmall => Box::new(ResidualPlainSmall::new(&mut build, image[0], classes)),
+            Architecture::TransformerSmall => Box::new(TransformerSmall::new(&mut build, image, classes)),
+            Architecture::UnetSmall => Box::new(UnetSmall::new(&mut build, image[0])),
         };
         Self { parameters: build.finish(), body }
     }
 
-    /// Logits `[N, classes]` of images `[N, C, H, W]`.
+    /// Logits `[N, classes]` of images `[N, C, H, W]`, or images of the same size.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         self.body.forward(&self.parameters, images, mode)
     }

@@ -1,22 +1,14 @@
 //! Parameters as views of one flat tensor, and the buffers beside them.
 
-use rand::RngExt;
-use rewind_datasets::generator;
-use rewind_job::Layout;
+use rewind_job::{Initialisation, Layout};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// How fresh weights are drawn.
-#[derive(Clone, Copy, Debug)]
-pub enum Initial {
-    /// Uniform in ±1/√fan-in: PyTorch's default for convolutions, linear layers and their biases
-    /// (for weights Kaiming-uniform with a = √5; He et al., 2015). Fan-in is the weight's, also for a bias.
-    FanIn(i64),
-    Constant(f32),
-}
+use crate::initial::Initial;
 
 /// Collects an architecture's tensors before their storage exists.
 pub struct Builder {
     seed: u64,
+    initialisation: Initialisation,
     tensors: Vec<(String, Vec<i64>, Initial)>,
     buffers: Vec<(String, Tensor)>,
 }
@@ -26,8 +18,8 @@ pub struct Builder {
 pub struct Parameter(usize);
 
 impl Builder {
-    pub fn new(seed: u64) -> Self {
-        Self { seed, tensors: Vec::new(), buffers: Vec::new() }
+    pub fn new(seed: u64, initialisation: Initialisation) -> Self {
+        Self { seed, initialisation, tensors: Vec::new(), buffers: Vec::new() }
     }
 
     pub fn parameter(&mut self, name: &str, shape: &[i64], initial: Initial) -> Parameter {
@@ -46,15 +38,8 @@ impl Builder {
     pub fn finish(self) -> Parameters {
         let layout = Layout::new(self.tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())));
         let mut values: Vec<f32> = Vec::with_capacity(layout.coordinates());
-        for (segment, (name, _, initial)) in layout.segments.iter().zip(&self.tensors) {
-            match *initial {
-                Initial::Constant(value) => values.resize(values.len() + segment.len(), value),
-                Initial::FanIn(fan_in) => {
-                    let bound = 1.0 / (fan_in as f32).sqrt();
-                    let mut rng = generator(self.seed, &format!("weights/{name}"));
-                    values.extend((0..segment.len()).map(|_| rng.random_range(-bound..bound)));
-                }
-            }
+        for (name, shape, initial) in &self.tensors {
+            values.extend(initial.draw(self.initialisation, shape, self.seed, name));
         }
         let flat = Tensor::from_slice(&values);
         let views = layout

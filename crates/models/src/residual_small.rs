@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// Channels of the three stages; the first stage keeps the stem's size, each later one halves it.
-const WIDTHS: [i64; 3] = [16, 32, 64];
+pub(crate) const WIDTHS: [i64; 3] = [16, 32, 64];
 
 /// Basic blocks of each stage.
-const BLOCKS: [usize; 3] = [1, 2, 1];
+pub(crate) const BLOCKS: [usize; 3] = [1, 2, 1];
 
 /// Stem with stride 2, then the stages' basic blocks: about 100 thousand parameters.
 pub struct ResidualSmall {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use rewind_job::Architecture;
+use rewind_job::{Architecture, OperationType};
 use rewind_models::{Mode, Network};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 const DIGIT: [u32; 3] = [1, 28, 28];
 
@@ -18,13 +18,18 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.contiguous().view([-1])).expect("float32")
 }
 
+/// A tensor's name, shape and operation type.
+type Named<'a> = (&'a str, &'a [i64], OperationType);
+
 #[test]
 fn every_architecture_answers_for_every_image_size() {
     for architecture in Architecture::ALL {
-        for image in [DIGIT, [3, 32, 32], [1, 8, 8]] {
+        for image in [DIGIT, [3, 32, 32], [1, 8, 8], [1, 30, 9]] {
             let network = Network::build(architecture, 7, image, 0);
             for mode in [Mode::Inference, Mode::Train { momentum: 0.1 }] {
-                assert_eq!(network.forward(&images(3, image), mode).size(), [3, 7], "{architecture:?}");
+                let x = images(3, image);
+                let expected = if architecture.gives_images() { x.size() } else { vec![3, 7] };
+                assert_eq!(network.forward(&x, mode).size(), expected, "{architecture:?}");
             }
             let segments = &network.layout().segments;
             let names: BTreeSet<&str> = segments.iter().map(|s| s.name.as_str()).collect();
@@ -37,7 +42,12 @@ fn every_architecture_answers_for_every_image_size() {
 #[test]
 fn networks_have_the_size_and_the_names_they_are_known_by() {
     let size = |architecture| Network::build(architecture, 10, DIGIT, 0).layout().coordinates();
-    assert_eq!(Architecture::ALL.map(size), [96_314, 109_386, 107_786, 33_338, 18_826]);
+    assert_eq!(
+        Architecture::ALL.map(size),
+        [96_314, 109_386, 107_786, 33_338, 18_826, 95_914, 71_946, 29_617],
+        "of {:?}",
+        Architecture::ALL
+    );
     let network = Network::build(Architecture::ResidualSmall, 10, DIGIT, 0);
     let segments = &network.layout().segments;
     for (name, shape) in [
@@ -54,6 +64,59 @@ fn networks_have_the_size_and_the_names_they_are_known_by() {
     let names: Vec<String> = network.buffers().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 22);
     assert_eq!(names[..2], ["bn1.running_mean", "bn1.running_var"]);
+}
+
+#[test]
+fn tensors_have_the_names_and_operation_types_they_are_known_by() {
+    use OperationType::{Bias, Convolution, FullyConnected};
+    let expected: [(Architecture, usize, &[Named]); 3] = [
+        (
+            Architecture::ResidualPlainSmall,
+            24,
+            &[
+                ("conv1.weight", &[16, 1, 3, 3], Convolution),
+                ("conv1.bias", &[16], Bias),
+                ("layer2.0.downsample.0.weight", &[32, 16, 1, 1], Convolution),
+                ("layer2.1.conv2.bias", &[32], Bias),
+                ("fc.weight", &[10, 64], FullyConnected),
+            ],
+        ),
+        (
+            Architecture::TransformerSmall,
+            31,
+            &[
+                ("pos_embed", &[49, 64], FullyConnected),
+                ("patch_embed.proj.weight", &[64, 1, 4, 4], Convolution),
+                ("blocks.0.norm1.weight", &[64], Bias),
+                ("blocks.0.attn.qkv.weight", &[192, 64], FullyConnected),
+                ("blocks.1.attn.proj.bias", &[64], Bias),
+                ("blocks.1.mlp.fc1.weight", &[128, 64], FullyConnected),
+                ("fc_norm.bias", &[64], Bias),
+                ("head.weight", &[10, 64], FullyConnected),
+            ],
+        ),
+        (
+            Architecture::UnetSmall,
+            22,
+            &[
+                ("inc.0.weight", &[8, 1, 3, 3], Convolution),
+                ("down2.2.weight", &[32, 32, 3, 3], Convolution),
+                ("up1.0.weight", &[16, 48, 3, 3], Convolution),
+                ("up2.0.bias", &[8], Bias),
+                ("outc.weight", &[1, 8, 1, 1], Convolution),
+            ],
+        ),
+    ];
+    for (architecture, count, tensors) in expected {
+        let network = Network::build(architecture, 10, DIGIT, 0);
+        let segments = &network.layout().segments;
+        assert_eq!(segments.len(), count, "{architecture:?}");
+        assert!(network.buffers().is_empty());
+        for &(name, shape, operation) in tensors {
+            let segment = segments.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("{name} is missing"));
+            assert_eq!((&segment.shape[..], segment.operation), (shape, operation), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -154,10 +217,16 @@ fn parameters_without_gradient_collect_zeros() {
 
 #[test]
 fn gradients_agree_with_finite_differences() {
-    for architecture in [Architecture::Mlp, Architecture::Lenet, Architecture::ResidualSmall] {
+    for architecture in Architecture::ALL {
         let network = Network::build(architecture, 10, DIGIT, 1);
         let (x, labels) = (images(4, DIGIT), Tensor::from_slice(&[1_i64, 3, 5, 7]));
-        let loss = || network.forward(&x, Mode::Inference).cross_entropy_for_logits(&labels);
+        let loss = || {
+            let answer = network.forward(&x, Mode::Inference);
+            match architecture.gives_images() {
+                true => answer.mse_loss(&x.square(), Reduction::Sum),
+                false => answer.cross_entropy_for_logits(&labels),
+            }
+        };
         loss().backward();
         let gradient = network.flat().zeros_like();
         network.collect_gradients(&gradient);

@@ -1,8 +1,12 @@
 //! The words a user types.
 
+mod histories;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use histories::{ArtifactsAt, Histories};
 
 /// Removes what a trained model learned from some of its data, with that data alone.
 #[derive(Debug, Parser)]
@@ -50,6 +54,12 @@ pub enum Command {
         after_help = "Examples:\n  rewind pki create pki --host coordinator.example\n  rewind pki issue pki --role worker --name worker-7\n  rewind pki token --role operator"
     )]
     Pki(Pki),
+    /// List, show, export and verify the histories in an artifact store.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  rewind histories list --kind unlearning --learning-rate 1e-4..1e-2\n  rewind histories show 3f9a\n  rewind histories export 3f9a --out out/history\n  rewind histories verify --artifacts s3://bucket/prefix"
+    )]
+    Histories(Histories),
     /// Draw report.html again from a report.json.
     Page(Page),
     /// Convert and look at trained predictors.
@@ -59,6 +69,9 @@ pub enum Command {
     )]
     Predictor(Predictor),
 }
+
+/// Where a local fleet is, if nothing is said.
+const LOCAL_FLEET: &str = ".rewind";
 
 /// Which fleet is meant.
 #[derive(Clone, Debug, Args)]
@@ -79,8 +92,20 @@ pub struct Where {
     #[arg(long, value_name = "FILE", env = "REWIND_TOKEN_FILE", requires = "ca")]
     pub token_file: Option<PathBuf>,
     /// Folder of a local fleet, as given to `rewind up`.
-    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    #[arg(long, value_name = "DIR", default_value = LOCAL_FLEET)]
     pub dir: PathBuf,
+}
+
+impl Where {
+    /// The options that name this fleet, for a hint; empty where none are needed.
+    pub fn said(&self) -> String {
+        match self.coordinators.first() {
+            Some(_) if std::env::var_os("REWIND_COORDINATOR").is_some() => String::new(),
+            Some(_) => format!(" --coordinator {}", self.coordinators.join(",")),
+            None if self.dir.as_os_str() == LOCAL_FLEET => String::new(),
+            None => format!(" --dir {}", self.dir.display()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -92,7 +117,7 @@ pub struct Up {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
     /// Folder for state, artifacts and logs; jobs in it go on where they were.
-    #[arg(long, value_name = "DIR", default_value = ".rewind")]
+    #[arg(long, value_name = "DIR", default_value = LOCAL_FLEET)]
     pub dir: PathBuf,
     /// Address the coordinator listens on; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]

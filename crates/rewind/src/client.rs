@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rewind_job::{Digest, JobEvent, JobId, JobStatus, Report, Specification, StepWeights};
+use rewind_job::{Digest, JobEvent, JobId, JobState, JobStatus, Report, Specification, StepWeights};
 use rewind_proto::{
     MESSAGE_LIMIT, from_json, is_not_leader, leader_in,
     v1::{ArtifactName, JobName, JobUpdate, ListRequest, SubmitRequest, TaskStatus, jobs_client::JobsClient},
@@ -24,6 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Coordinators that have no leader after so long will not have one soon.
 const ELECTION: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(200);
+/// Who waits for an answer longer than this is told so.
+const SILENCE: Duration = Duration::from_secs(3);
 
 type Jobs = JobsClient<InterceptedService<Channel, Bearer>>;
 
@@ -129,31 +131,50 @@ impl Client {
     {
         let begun = Instant::now();
         let mut next = self.addresses.iter().position(|address| address == &self.address).map_or(0, |at| at + 1);
+        let mut is_redirected = false;
         loop {
-            let status = match call(self.jobs.clone()).await {
+            let status = match self.patiently(call(self.jobs.clone())).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
             };
             let stands_by = is_not_leader(&status);
+            let is_busy = status.code() == Code::ResourceExhausted;
             let is_away = status.code() == Code::Unavailable && self.addresses.len() > 1;
-            if !(stands_by || is_away) || begun.elapsed() > ELECTION {
+            if !(stands_by || is_busy || is_away) || begun.elapsed() > ELECTION {
                 return Err(refused(&self.address, job, &status));
+            }
+            // The first word of who leads is followed at once; it may be out of date.
+            if !stands_by || std::mem::replace(&mut is_redirected, true) {
+                tokio::time::sleep(AGAIN).await;
+            }
+            if is_busy {
+                continue;
             }
             let address = leader_in(&status).unwrap_or_else(|| {
                 next += 1;
                 self.addresses[(next - 1) % self.addresses.len()].clone()
             });
-            if address == self.address || !stands_by {
-                tokio::time::sleep(AGAIN).await;
-            }
             if let Ok(jobs) = jobs_at(&address, &self.access).await {
                 (self.jobs, self.address) = (jobs, address);
             }
         }
     }
 
+    /// Waits for an answer; when that takes long, says so.
+    async fn patiently<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(SILENCE) => {}
+        }
+        eprintln!("waiting for the coordinator at {}; its state store may be away", self.address);
+        answer.await
+    }
+
     pub async fn submit(&mut self, specification: &Specification) -> Result<JobId, Error> {
-        let request = SubmitRequest { specification: specification.to_toml() };
+        // The same in every attempt: an answer may have been lost.
+        let submission = format!("{:032x}", rand::random::<u128>());
+        let request = SubmitRequest { specification: specification.to_toml(), submission };
         let name = self
             .call(None, |mut jobs| {
                 let request = request.clone();
@@ -258,7 +279,30 @@ pub enum Wish {
     Resume,
 }
 
+impl Wish {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// Whether a job in this state can be changed so. Resuming a running job takes a pause back.
+    pub fn is_possible(self, state: JobState) -> bool {
+        match self {
+            Self::Cancel => !matches!(state, JobState::Finished | JobState::Cancelled),
+            Self::Pause => !state.is_final(),
+            Self::Resume => !matches!(state, JobState::Finished | JobState::Cancelled),
+        }
+    }
+}
+
 async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
+    if access.tls.is_none() && address.starts_with("https:") {
+        let usage = format!("{address} needs --ca, and --certificate with --key or --token-file");
+        return Err(Error::Usage(usage));
+    }
     let endpoint = match &access.tls {
         Some(tls) => tls.endpoint(address).map_err(|error| Error::Usage(error.to_string()))?,
         None => Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address { text: address.to_owned() })?,
@@ -267,7 +311,7 @@ async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
     let channel = endpoint
         .connect()
         .await
-        .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: deepest(&error) })?;
+        .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: plain(deepest(&error)) })?;
     let jobs = JobsClient::with_interceptor(channel, access.bearer.clone());
     Ok(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
 }
@@ -304,11 +348,29 @@ fn refused(address: &str, job: Option<&JobId>, status: &Status) -> Error {
     match (status.code(), job) {
         (Code::InvalidArgument, None) => Error::Specification(message),
         (Code::NotFound, Some(job)) => Error::NoJob { job: job.0.clone() },
-        (Code::FailedPrecondition, Some(job)) => Error::NoReport { job: job.0.clone(), reason: message },
+        (Code::FailedPrecondition, Some(_)) => Error::Refused(message),
         (Code::Unavailable | Code::Unknown | Code::Cancelled, _) => {
-            Error::Unreachable { address: address.to_owned(), cause: message }
+            Error::Unreachable { address: address.to_owned(), cause: plain(message) }
         }
         _ => Error::Refused(if message.is_empty() { status.code().to_string() } else { message }),
+    }
+}
+
+/// What is probably the matter, instead of what a library says of it.
+fn plain(cause: String) -> String {
+    let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    if says(&["Connection refused"]) {
+        "nothing listens there; does the fleet still run?".into()
+    } else if says(&["UnknownIssuer"]) {
+        "its certificate is not signed by the authority of --ca".into()
+    } else if says(&["InvalidContentType", "tls handshake eof"]) {
+        "something answers there, but no coordinator with TLS: is it the right port?".into()
+    } else if says(&["frame with invalid size"]) {
+        "what answers there is no coordinator without TLS: try https:// and --ca".into()
+    } else if says(&["close_notify", "error reading a body", "broken pipe", "Connection reset"]) {
+        "the connection broke".into()
+    } else {
+        cause
     }
 }
 

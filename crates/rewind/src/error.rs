@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use rewind_histories::HistoryError;
+
 /// Exit code 1: something failed while running.
 const FAILED: u8 = 1;
 /// Exit code 2: wrong usage, or a specification that was refused.
@@ -13,10 +15,12 @@ pub enum Error {
     NoFleet { dir: PathBuf },
     #[error("a fleet runs already in {} at {address}; stop it with Ctrl-C in its terminal, or choose another --dir", dir.display())]
     FleetRuns { dir: PathBuf, address: String },
-    #[error("failed to reach the coordinator at {address}: {cause}; does the fleet still run?")]
+    #[error("failed to reach the coordinator at {address}: {cause}")]
     Unreachable { address: String, cause: String },
     #[error("`{text}` is no address; write it like http://127.0.0.1:7400")]
     Address { text: String },
+    #[error("{missing} of {checks} checks failed")]
+    Unfit { missing: usize, checks: usize },
     #[error("the coordinator refused: {0}")]
     Refused(String),
     #[error("there is no job `{job}`; `rewind jobs` lists all")]
@@ -27,8 +31,6 @@ pub enum Error {
     Usage(String),
     #[error("{job} {state}: {reason}")]
     JobEnded { job: String, state: String, reason: String },
-    #[error("{job} has no report yet: {reason}; follow it with `rewind watch {job}`")]
-    NoReport { job: String, reason: String },
     #[error("{program} was found neither beside this program nor in PATH; build it with `cargo build -p {program}`")]
     NoProgram { program: String },
     #[error("failed to start {program}: {source}")]
@@ -41,6 +43,12 @@ pub enum Error {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is no report.json: {problem}", path.display())]
     NotAReport { path: PathBuf, problem: String },
+    #[error("{0}")]
+    Histories(#[from] HistoryError),
+    #[error("there are no artifacts in {}; name a store with --artifacts, or a fleet's folder with --dir", dir.display())]
+    NoArtifacts { dir: PathBuf },
+    #[error("{damaged} of {histories} histories are damaged")]
+    Damaged { damaged: usize, histories: usize },
     #[error("failed to {what} {}: {problem}", path.display())]
     Predictor { what: &'static str, path: PathBuf, problem: String },
     #[error("interrupted")]
@@ -53,6 +61,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Specification(_) | Self::Usage(_) | Self::Address { .. } => USAGE,
+            Self::Histories(HistoryError::BadPrefix(_) | HistoryError::Ambiguous { .. }) => USAGE,
             _ => FAILED,
         }
     }

@@ -36,6 +36,12 @@ impl Fleet {
     /// # Errors
     /// A program is missing, dies before it is ready, or is not ready in time; all of them are gone then.
     pub async fn start(dir: &Path, workers: u32, listen: SocketAddr, insecure: bool) -> Result<Self, Error> {
+        if !listen.ip().is_loopback() && !insecure {
+            return Err(Error::Usage(format!(
+                "--listen {listen}: other machines reach this address and a local fleet authenticates nobody; give \
+                 --insecure, or start rewind-coordinator and rewind-worker with certificates yourself"
+            )));
+        }
         let dir = std::path::absolute(dir).map_err(Error::file("resolve", dir))?;
         let (coordinator, worker) = (find("rewind-coordinator")?, find("rewind-worker")?);
         for folder in [dir.join("logs"), dir.join("artifacts")] {

@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
         Command::Demo(demo) => commands::demo::run(demo).await,
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Pki(pki) => commands::pki::run(pki),
+        Command::Histories(histories) => commands::histories::run(histories),
         Command::Page(page) => commands::report::page(&page),
         Command::Predictor(predictor) => commands::predictor::run(predictor),
     };

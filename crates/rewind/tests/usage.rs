@@ -96,9 +96,20 @@ fn help_lists_every_command() {
     let output = rewind(&["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for command in
-        ["up", "submit", "jobs", "watch", "cancel", "report", "events", "demo", "doctor", "page", "predictor"]
-    {
+    for command in [
+        "up",
+        "submit",
+        "jobs",
+        "watch",
+        "cancel",
+        "report",
+        "events",
+        "demo",
+        "doctor",
+        "histories",
+        "page",
+        "predictor",
+    ] {
         assert!(text.contains(&format!("\n  {command} ")), "{command}");
     }
 }

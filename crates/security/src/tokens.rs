@@ -56,7 +56,8 @@ impl Tokens {
             }
             let mut words = text.split_whitespace();
             let role = words.next().and_then(|role| role.parse().ok());
-            let role = role.ok_or_else(|| refuse("does not begin with coordinator, worker, operator or viewer"))?;
+            let role = role.filter(|role| *role != Role::Coordinator);
+            let role = role.ok_or_else(|| refuse("does not begin with worker, operator or viewer"))?;
             let mut digest = [0; 32];
             words.next().and_then(|word| hex::decode_to_slice(word, &mut digest).ok()).ok_or_else(|| {
                 refuse("after the role comes the token's SHA-256 as 64 hexadecimal digits, nothing else")

@@ -219,11 +219,11 @@ impl World {
         let workers = self.workers.len() as u32;
         let world = self.between(2, u64::from(workers.min(3))) as u32;
         let at_least = (self.between(0, 2) == 0).then_some(1);
-        self.wishes.push(ControlEvent::Submitted(Box::new(jobs::histories())));
-        self.wishes.push(ControlEvent::Submitted(Box::new(jobs::gang(world, at_least, ""))));
+        self.wishes.push(ControlEvent::submitted(jobs::histories()));
+        self.wishes.push(ControlEvent::submitted(jobs::gang(world, at_least, "")));
         let extra = ["", "priority = \"high\"", "deadline = \"12s\""][self.between(0, 2) as usize];
         let second = self.between(1, 2) as u32;
-        self.wishes.push(ControlEvent::Submitted(Box::new(jobs::gang(second, None, extra))));
+        self.wishes.push(ControlEvent::submitted(jobs::gang(second, None, extra)));
         let job = |number: u64| rewind_job::JobId(format!("job-{number}"));
         let (one, two) = (self.between(1, 3), self.between(1, 3));
         match self.between(0, 5) {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::LazyLock};
 
-use rewind_job::{JobId, Report, RoundRecord, Specification};
+use rewind_job::{RoundRecord, Specification};
 use serde_json::json;
 
 /// The steps that have rounds, and how many.
@@ -66,7 +66,7 @@ pub fn histories() -> Specification {
         parse(
             "name = \"histories\"\npriority = \"low\"",
             &format!(
-                "[[step]]\nname = \"histories\"\n[step.collect]\ntasks = {TASKS}\npretraining = {sgd}\nforward = {sgd}\nepochs-before = 1"
+                "[[step]]\nname = \"histories\"\n[step.collect]\nnetworks = {TASKS}\noptimisers = [{sgd}]\nepochs = [1]"
             ),
         )
     });
@@ -78,17 +78,4 @@ pub fn record(round: u32) -> RoundRecord {
         "round": round, "loss": 0.5, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
     });
     serde_json::from_value(record).expect("is a record")
-}
-
-pub fn report(job: &JobId, world: u32, specification: &Specification) -> Report {
-    let report = json!({
-        "version": "0",
-        "job": job,
-        "world_size": world,
-        "specification": specification,
-        "data": { "forget": 8, "files": [] },
-        "machine": { "threads": 1, "libtorch": "none", "cpu_capability": "none", "device": "cpu" },
-        "methods": [], "stop": [], "recovered": [], "events": [], "warnings": [],
-    });
-    serde_json::from_value(report).expect("is a report")
 }

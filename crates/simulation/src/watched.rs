@@ -95,8 +95,8 @@ impl StateStore for Watched {
         self.reach()?.read(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = self.reach()?.list(prefix)?;
+    fn page(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.reach()?.page(prefix, after)?;
         if self.plant == Some(Plant::ForgottenTask) && prefix.starts_with("task/") {
             for (_, value, _) in &mut entries {
                 if let Ok(mut record) = serde_json::from_slice::<serde_json::Value>(value) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use rewind_job::{
-    Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Report, Round, RoundDone, StepIndex,
-    StepOutcome, StopReason, Term, WorkerCommand, WorkerEvent, WorkerId, Working,
+    Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Round, RoundDone, StepIndex, StepOutcome,
+    StopReason, Term, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 
 use crate::{
@@ -516,11 +516,10 @@ impl World {
             return self.fails(index, "a result is altered or missing", missing);
         }
         if work.rank.0 == 0 {
-            let report: Box<Report> = Box::new(jobs::report(&work.job, work.world, &work.specification));
             let event = WorkerEvent::Finished {
                 job: work.job.clone(),
                 generation: work.generation,
-                report,
+                report: Digest(format!("report of {}", work.job)),
                 weights: Vec::new(),
             };
             self.check_result(work);

@@ -56,7 +56,7 @@ pub enum Happening {
     Fault(Fault),
     Heal(Fault, usize),
     User(usize),
-    Deleted(usize, u64, Digest),
+    Deleted(usize, u64, Vec<Digest>),
 }
 
 pub struct Coordinator {
@@ -228,9 +228,9 @@ impl World {
             Happening::Fault(fault) => self.fail(fault),
             Happening::Heal(fault, index) => self.heal(fault, index),
             Happening::User(index) => self.user_asks(index),
-            Happening::Deleted(index, life, digest) => {
+            Happening::Deleted(index, life, digests) => {
                 if self.coordinators[index].life == life {
-                    self.give(index, Input::Deleted(digest));
+                    self.give(index, Input::Deleted(digests));
                 }
             }
         }
@@ -361,12 +361,15 @@ impl World {
                     }
                 }
             }
-            Output::Delete { artifact, decided } => {
-                if self.artifacts.delete_if_older(&artifact, decided.0) {
-                    self.checks.deleted(&artifact);
+            Output::Delete(doomed) => {
+                for (artifact, decided) in &doomed {
+                    if self.artifacts.delete_if_older(artifact, decided.0) {
+                        self.checks.deleted(artifact);
+                    }
                 }
                 let delay = self.between(1, 300);
-                self.after(delay, Happening::Deleted(index, life, artifact));
+                let gone = doomed.into_iter().map(|(artifact, _)| artifact).collect();
+                self.after(delay, Happening::Deleted(index, life, gone));
             }
             Output::Count(count) => *self.counts.entry(format!("{count:?}")).or_default() += 1,
             Output::Leads(_) => *self.counts.entry("Leads".into()).or_default() += 1,

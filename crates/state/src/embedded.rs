@@ -1,6 +1,7 @@
 //! The state store in one file, for one coordinator at a time. Only this file knows redb.
 
 use std::{
+    ops::Bound,
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -12,7 +13,7 @@ use std::{
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use rewind_job::Term;
 
-use crate::{Entry, Leader, StateStore, StoreError, Version, Write, check_size, first_conflict, happened};
+use crate::{Entry, Leader, PAGE, StateStore, StoreError, Version, Write, check_size, first_conflict, happened};
 
 const TABLE: TableDefinition<&str, (Version, &[u8])> = TableDefinition::new("state");
 const TERMS: TableDefinition<&str, u64> = TableDefinition::new("terms");
@@ -131,12 +132,13 @@ impl StateStore for EmbeddedStore {
         }))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn page(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, StoreError> {
         let table = self.database.begin_read().map_err(failed)?.open_table(TABLE).map_err(failed)?;
         let mut found = Vec::new();
-        for entry in table.range(prefix..).map_err(failed)? {
+        let from = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        for entry in table.range::<&str>((from, Bound::Unbounded)).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
-            if !key.value().starts_with(prefix) {
+            if !key.value().starts_with(prefix) || found.len() == PAGE {
                 break;
             }
             let (version, bytes) = value.value();

@@ -29,11 +29,9 @@ use tokio::{
 use tonic::{Code, transport::Uri};
 
 use crate::{
-    Entry, LARGEST_VALUE, Leader, StateStore, StoreError, Version, Write, check_size, first_conflict, happened,
+    Entry, LARGEST_VALUE, Leader, PAGE, StateStore, StoreError, Version, Write, check_size, first_conflict, happened,
 };
 
-/// Keys of one page of a list.
-const PAGE: i64 = 64;
 /// Writes of one transaction. etcd takes 128 comparisons (`--max-txn-ops`), and one of them is the term's.
 const WRITES_AT_ONCE: usize = 127;
 /// The largest answer: what a refused transaction finds, each value of the largest size.
@@ -448,32 +446,26 @@ impl StateStore for EtcdStore {
         Ok(self.get(self.deadline(), self.key(key))?.as_ref().map(value_of))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn page(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, StoreError> {
         let begin = self.key(prefix);
         let end = end_of_prefix(&begin);
-        let (mut from, mut revision) = (begin.into_bytes(), 0);
-        let mut found = Vec::new();
+        let mut from = if after.is_empty() { begin.into_bytes() } else { behind(self.key(after).as_bytes()) };
         loop {
-            // All pages at one revision: what changes meanwhile is not seen.
-            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE as i64);
             let page = self.call(self.deadline(), move |client| {
                 let (from, options) = (from.clone(), options.clone());
                 async move { kv(&client).get(from, Some(options)).await }
             })?;
             let page = page.value;
-            if revision == 0 {
-                revision = page.header().map_or(0, |header| header.revision());
-            }
-            for entry in page.kvs() {
+            let entries = page.kvs().iter().filter_map(|entry| {
                 let key = String::from_utf8_lossy(&entry.key()[self.options.prefix.len()..]).into_owned();
-                if key != LEADER {
-                    let (value, version) = value_of(entry);
-                    found.push((key, value, version));
-                }
-            }
+                let (value, version) = value_of(entry);
+                (key != LEADER).then_some((key, value, version))
+            });
+            let entries: Vec<Entry> = entries.collect();
             match page.kvs().last() {
-                Some(last) if page.more() => from = [last.key(), b"\0"].concat(),
-                _ => return Ok(found),
+                Some(last) if page.more() && entries.is_empty() => from = behind(last.key()),
+                _ => return Ok(entries),
             }
         }
     }
@@ -547,6 +539,11 @@ impl StateStore for EtcdStore {
         });
         Ok(changes)
     }
+}
+
+/// The first key after this one.
+fn behind(key: &[u8]) -> Vec<u8> {
+    [key, b"\0"].concat()
 }
 
 /// The first key after all that begin with `prefix`.

@@ -24,6 +24,9 @@ pub type Version = u64;
 /// Bytes of the largest value: what a store of small values takes (etcd refuses a request above 1.5 MiB).
 pub const LARGEST_VALUE: usize = 1 << 20;
 
+/// Entries that are read at once: few enough that a page of the largest values is a message that comes soon.
+pub const PAGE: usize = 128;
+
 /// One write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -79,8 +82,21 @@ pub trait StateStore: Send + Sync {
 
     fn read(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, StoreError>;
 
+    /// Keys that begin with `prefix` and come after `after`, in order: at most [`PAGE`] of them, none at the end.
+    fn page(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, StoreError>;
+
     /// All keys that begin with `prefix`, in order.
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut found: Vec<Entry> = Vec::new();
+        loop {
+            let after = found.last().map_or("", |(key, ..)| key);
+            let page = self.page(prefix, after)?;
+            if page.is_empty() {
+                return Ok(found);
+            }
+            found.extend(page);
+        }
+    }
 
     /// Takes the lead for `lease` if nobody has it, and says who leads now. Terms grow from leader to leader.
     fn campaign(&self, address: &str, lease: Duration) -> Result<Leader, StoreError>;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{
         Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, Sender},
@@ -11,7 +12,7 @@ use std::{
 
 use rewind_job::Term;
 
-use crate::{Entry, Leader, StateStore, StoreError, Version, Write, check_size, first_conflict, happened};
+use crate::{Entry, Leader, PAGE, StateStore, StoreError, Version, Write, check_size, first_conflict, happened};
 
 /// Simulates a replicated store. Nothing is durable; time is what [`SimulatedStore::pass`] makes it.
 #[derive(Default)]
@@ -118,10 +119,11 @@ impl StateStore for SimulatedStore {
         Ok(self.reach()?.values.get(key).cloned())
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn page(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, StoreError> {
         let inside = self.reach()?;
-        let from = inside.values.range(prefix.to_owned()..);
-        let found = from.take_while(|(key, _)| key.starts_with(prefix));
+        let from = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let from = inside.values.range::<str, _>((from, Bound::Unbounded));
+        let found = from.take_while(|(key, _)| key.starts_with(prefix)).take(PAGE);
         Ok(found.map(|(key, (value, version))| (key.clone(), value.clone(), *version)).collect())
     }
 

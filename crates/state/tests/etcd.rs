@@ -303,42 +303,6 @@ fn a_watch_on_a_member_cut_off_from_the_others_ends() {
 }
 
 #[test]
-fn a_list_is_of_one_moment_however_many_pages_it_has() {
-    let etcd = Etcd::start(1);
-    let store = etcd.store("fleet/");
-    let term = store.campaign("one", LONG_LEASE).expect("campaigns").term;
-    for number in 0..6 {
-        store.write(term, &[put(&format!("l/large/{number}"), &vec![number; LARGEST_VALUE])]).expect("writes");
-    }
-    for hundred in 0..7 {
-        let writes: Vec<_> = (0..100).map(|n| put(&format!("l/small/{hundred}{n:02}"), b"x")).collect();
-        store.write(term, &writes).expect("writes");
-    }
-    store.write(term, &[put("l/a", b"0"), put("l/z", b"0")]).expect("writes");
-    let mut seen = Vec::new();
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            for version in 1..150_u64 {
-                let value = version.to_string();
-                let both = [put_over("l/a", value.as_bytes(), version), put_over("l/z", value.as_bytes(), version)];
-                store.write(term, &both).expect("writes");
-            }
-        });
-        while !writer.is_finished() {
-            let listed = store.list("l/").expect("lists");
-            assert_eq!(listed.len(), 708);
-            assert!(listed.is_sorted_by(|(one, ..), (next, ..)| one < next));
-            let (first, last) = (&listed[0], &listed[707]);
-            assert_eq!((&first.1, first.2), (&last.1, last.2), "written together, seen together");
-            seen.push(first.2);
-        }
-    });
-    println!("lists of 708 keys and 6 MiB saw the versions {seen:?}");
-    // The lead is no entry.
-    assert_eq!(store.list("").expect("lists").len(), 708);
-}
-
-#[test]
 fn a_transaction_is_one_up_to_etcds_limits_and_refused_beyond() {
     let etcd = Etcd::start(1);
     let store = etcd.store("fleet/");

@@ -3,12 +3,10 @@
 
 mod exporter;
 mod instruments;
-mod untyped;
 
 use std::{io, net::SocketAddr};
 
 pub use instruments::{Build, Counter, Flag, Gauge, Label, OneOf, Time};
-pub use untyped::*;
 
 /// A metric's name (Prometheus' rules: unit last, counters end in `_total`), and what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +120,8 @@ labels! {
         StandsBy = "stands-by",
         NoJoined = "no-joined",
         BadName = "bad-name",
+        NameTaken = "name-taken",
+        OtherProtocol = "other-protocol",
     }
 
     /// State of a task of a job that makes histories.
@@ -204,8 +204,6 @@ metrics! {
         HISTORY_TASKS: Gauge<TaskState> = "rewind_coordinator_history_tasks" in Count;
         /// Rounds that were committed.
         COMMITS: Counter = "rewind_coordinator_commits_total" in Count;
-        /// Time from a round's first durable shard until its manifest is committed.
-        COMMIT_SECONDS: Time = "rewind_coordinator_commit_seconds" in Seconds;
         /// Generations of gangs that were started.
         GENERATIONS_STARTED: Counter = "rewind_coordinator_generations_started_total" in Count;
         /// Generations that were started with fewer workers than the job wants.
@@ -260,8 +258,6 @@ metrics! {
         ROUNDS_DONE: Counter = "rewind_worker_rounds_total" in Count;
         /// Time of a round of this rank, until it is handed over.
         ROUND_SECONDS: Time = "rewind_worker_round_seconds" in Seconds;
-        /// Samples of forward training that this rank has seen.
-        FORWARD_SAMPLES: Counter = "rewind_worker_forward_samples_total" in Count;
         /// Time to hash and store this rank's shard of a round.
         CHECKPOINT_SECONDS: Time = "rewind_worker_checkpoint_seconds" in Seconds;
         /// Bytes of shards stored.

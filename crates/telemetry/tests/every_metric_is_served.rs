@@ -29,7 +29,7 @@ async fn every_metric_is_served_from_the_start_and_what_is_counted_shows() {
     assert_eq!(page::value(&families, "rewind_coordinator_commits_total"), 0.0);
     assert_eq!(page::value(&families, "rewind_coordinator_workers_lost_total{reason=\"silent\"}"), 0.0);
     assert_eq!(page::value(&families, "rewind_coordinator_jobs{state=\"cancelled\"}"), 0.0);
-    assert_eq!(page::value(&families, "rewind_coordinator_commit_seconds_bucket{le=\"+Inf\"}"), 0.0);
+    assert_eq!(page::value(&families, "rewind_coordinator_store_write_seconds_bucket{le=\"+Inf\"}"), 0.0);
     assert!(page::value(&families, "rewind_coordinator_resident_bytes") > 100_000.0);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(page::value(&families, &format!("rewind_coordinator_build_info{{version=\"{version}\"}}")), 1.0);
@@ -47,7 +47,7 @@ async fn every_metric_is_served_from_the_start_and_what_is_counted_shows() {
     }
 
     coordinator::COMMITS.add(2);
-    coordinator::COMMIT_SECONDS.observe(Duration::from_millis(30));
+    coordinator::STORE_WRITE_SECONDS.observe(Duration::from_millis(30));
     coordinator::JOBS.count([JobState::Running, JobState::Waiting, JobState::Running]);
     coordinator::WORKERS.set(Duty::Gang, 3);
     coordinator::WORKERS_LOST.add(LossReason::DidNotLeave, 1);
@@ -63,10 +63,10 @@ async fn every_metric_is_served_from_the_start_and_what_is_counted_shows() {
     let families = read(address).await;
     for (series, value) in [
         ("rewind_coordinator_commits_total", 2.0),
-        ("rewind_coordinator_commit_seconds_count", 1.0),
-        ("rewind_coordinator_commit_seconds_sum", 0.03),
-        ("rewind_coordinator_commit_seconds_bucket{le=\"0.025\"}", 0.0),
-        ("rewind_coordinator_commit_seconds_bucket{le=\"0.05\"}", 1.0),
+        ("rewind_coordinator_store_write_seconds_count", 1.0),
+        ("rewind_coordinator_store_write_seconds_sum", 0.03),
+        ("rewind_coordinator_store_write_seconds_bucket{le=\"0.025\"}", 0.0),
+        ("rewind_coordinator_store_write_seconds_bucket{le=\"0.05\"}", 1.0),
         ("rewind_coordinator_jobs{state=\"running\"}", 2.0),
         ("rewind_coordinator_jobs{state=\"waiting\"}", 1.0),
         ("rewind_coordinator_jobs{state=\"failed\"}", 0.0),

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
-use rewind_job::{BatchNormPolicy, Optimiser, Schedule};
+use rewind_job::{BatchNormPolicy, Objective, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
 use tch::{Tensor, no_grad};
 
-use crate::{Gang, LabelledSamples, ShardOptimiser, UnlearningError, batch_norm};
+use crate::{
+    Gang, LabelledSamples, ShardOptimiser, UnlearningError, batch_norm,
+    objective::{NoiseDraw, summed_loss},
+    schedule::{Moment, factor},
+};
 
 /// Whether the loss is made smaller or larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,9 @@ pub enum Descent {
     /// Gradient ascent (NegGrad).
     Up,
 }
+
+/// Samples a forward pass of measuring takes at once.
+const MEASURED_AT_ONCE: usize = 250;
 
 /// How one epoch runs.
 #[derive(Clone, Debug)]
@@ -49,7 +56,8 @@ pub struct Learner {
     pub network: Network,
     pub gang: Gang,
     pub optimiser: ShardOptimiser,
-    /// Purpose under which the order of samples is drawn: equal ones see equal orders.
+    objective: Objective,
+    /// Purpose under which the order of samples is drawn, and the noise on them: equal ones see equal orders.
     purpose: &'static str,
     seed: u64,
     /// Epochs this step has trained, over whatever data.
@@ -70,7 +78,19 @@ impl Learner {
     ) -> Self {
         let gradient = network.flat().zeros_like();
         let optimiser = ShardOptimiser::new(optimiser, gang.range().len());
-        Self { network, gang, optimiser, purpose, seed, epochs: 0, gradient, cancel }
+        let objective = Objective::default();
+        Self { network, gang, optimiser, objective, purpose, seed, epochs: 0, gradient, cancel }
+    }
+
+    /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
+    pub fn begin_anew(&mut self, optimiser: Optimiser) {
+        self.optimiser = ShardOptimiser::new(optimiser, self.gang.range().len());
+        self.epochs = 0;
+    }
+
+    /// Trains for another objective than classification.
+    pub fn with_objective(self, objective: Objective) -> Self {
+        Self { objective, ..self }
     }
 
     /// Gives the gang back, for the next step.
@@ -84,10 +104,10 @@ impl Learner {
         let batches = order.chunks(pass.batch_size);
         let (mut loss_sum, mut seen, count) = (0.0, 0, batches.len());
         for (index, batch) in batches.enumerate() {
-            let progress = f64::from(self.epochs) + index as f64 / count as f64;
+            let moment = Moment { epoch: self.epochs, batch: index, batches: count };
             let mine: Vec<i64> =
                 batch[self.gang.part_of(batch.len())].iter().map(|&position| i64::from(position)).collect();
-            loss_sum += self.train_batch(data, &mine, batch.len(), pass, progress)?;
+            loss_sum += self.train_batch(data, &mine, batch.len(), pass, moment)?;
             seen += mine.len();
         }
         self.epochs += 1;
@@ -104,7 +124,7 @@ impl Learner {
         mine: &[i64],
         batch_len: usize,
         pass: &Pass,
-        progress: f64,
+        moment: Moment,
     ) -> Result<f64, UnlearningError> {
         if self.cancel.is_cancelled() {
             return Err(UnlearningError::Stopped("the coordinator ended this generation".into()));
@@ -112,14 +132,13 @@ impl Learner {
         let mut loss_sum = 0.0;
         let _ = self.gradient.zero_();
         if !mine.is_empty() {
-            let (images, labels) = data.select(mine);
             let mode = match pass.mode {
                 PassMode::BatchStatistics => Mode::Train { momentum: 0.1 },
                 PassMode::Frozen => Mode::Inference,
             };
             // The local sum over the global count: summed over ranks it is the batch's mean.
-            let logits = self.network.forward(&images, mode);
-            let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Sum, -100, 0.0);
+            let draw = NoiseDraw { seed: self.seed, purpose: self.purpose, epoch: self.epochs };
+            let loss = summed_loss(self.objective, &self.network, mode, data, mine, draw)?;
             loss_sum = loss.double_value(&[]);
             let sign = match pass.descent {
                 Descent::Down => 1.0,
@@ -129,10 +148,22 @@ impl Learner {
             self.network.collect_gradients(&self.gradient);
         }
         let gradient = self.gang.reduce_to_owner(&self.gradient)?;
-        let rate_factor = schedule_factor(&pass.schedule, progress, pass.epochs);
+        let rate_factor = factor(&pass.schedule, moment, pass.epochs);
         self.optimiser.step(&self.gang.shard(self.network.flat()), &gradient, rate_factor);
         no_grad(|| self.gang.gather_from_owners(self.network.flat()))?;
         Ok(loss_sum)
+    }
+
+    /// Mean loss over `data` in inference mode; noise is the same each time.
+    pub fn loss(&mut self, data: &LabelledSamples) -> Result<f64, UnlearningError> {
+        let draw = NoiseDraw { seed: self.seed, purpose: "measure", epoch: 0 };
+        let mine: Vec<i64> = self.gang.part_of(data.len()).map(|position| position as i64).collect();
+        let mut sum = 0.0;
+        for positions in mine.chunks(MEASURED_AT_ONCE) {
+            let loss = no_grad(|| summed_loss(self.objective, &self.network, Mode::Inference, data, positions, draw))?;
+            sum += loss.double_value(&[]);
+        }
+        Ok(self.gang.sum(&[sum])?[0] / data.len() as f64)
     }
 
     /// Replaces the own shard of the weights and gathers everybody's. `shard` is `[n]`.
@@ -195,31 +226,4 @@ impl Learner {
 pub fn load_weights(network: &Network, whole: &Shard) {
     network.load(&whole.weights);
     batch_norm::load_buffers(network, &whole.buffers);
-}
-
-/// Factor on the learning rate after `progress` epochs of `epochs`.
-fn schedule_factor(schedule: &Schedule, progress: f64, epochs: u32) -> f64 {
-    match schedule {
-        Schedule::Constant => 1.0,
-        Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * (progress / f64::from(epochs)).min(1.0)).cos()),
-        Schedule::Milestones { epochs, factor } => {
-            factor.powi(epochs.iter().filter(|&&epoch| progress >= f64::from(epoch)).count() as i32)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_follow_their_definition() {
-        assert_eq!(schedule_factor(&Schedule::Constant, 3.0, 10), 1.0);
-        assert_eq!(schedule_factor(&Schedule::Cosine, 0.0, 10), 1.0);
-        assert!((schedule_factor(&Schedule::Cosine, 5.0, 10) - 0.5).abs() < 1e-12);
-        let steps = Schedule::Milestones { epochs: vec![2, 4], factor: 0.1 };
-        let factors: Vec<f64> = [1.9, 2.0, 4.5].map(|at| schedule_factor(&steps, at, 10)).to_vec();
-        assert!((factors[0] - 1.0).abs() < 1e-12 && (factors[1] - 0.1).abs() < 1e-12);
-        assert!((factors[2] - 0.01).abs() < 1e-12);
-    }
 }

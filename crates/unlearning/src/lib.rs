@@ -11,13 +11,16 @@ mod learner;
 mod measure;
 mod method;
 mod neg_grad;
+mod objective;
 mod optimiser;
 mod rewinding;
 mod rounds;
 mod samples;
+mod schedule;
 mod stop;
 mod task_vector;
 mod training;
+mod windows;
 
 pub use gang::Gang;
 pub use learner::{Descent, Learner, Pass, PassMode, load_weights};
@@ -28,6 +31,7 @@ pub use rounds::{Commit, Finished, StepRun, run_rounds};
 pub use samples::LabelledSamples;
 pub use stop::{select_round, stop_reason};
 pub use training::Training;
+pub use windows::add_windows;
 
 /// Why a step could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,11 @@ pub enum UnlearningError {
     Commit(String),
     #[error("told to stop: {0}")]
     Stopped(String),
+    #[error("{0}")]
+    TooFewSamples(String),
+    /// A training that came to nothing: its weights or its losses are not finite.
+    #[error("the training diverged: {0}")]
+    Diverged(String),
 }
 
 impl UnlearningError {

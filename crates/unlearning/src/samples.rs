@@ -1,6 +1,6 @@
 //! Samples as tensors, ready for a network.
 
-use rewind_datasets::Subset;
+use rewind_datasets::{Samples, Subset};
 use tch::{Kind, Tensor};
 
 /// Images scaled to 0…1 and the labels to train with.
@@ -21,6 +21,20 @@ impl LabelledSamples {
                 / 255.0;
         let labels: Vec<i64> = subset.labels.iter().map(|&label| i64::from(label)).collect();
         Self { images, labels: Tensor::from_slice(&labels) }
+    }
+
+    /// All of these samples, with their own labels.
+    pub fn all(samples: &Samples) -> Self {
+        let everyone = Subset { ids: (0..samples.len() as u32).collect(), labels: samples.labels.clone() };
+        Self::of(&everyone, |id| samples.image(id as usize), samples.shape)
+    }
+
+    /// These samples and then the others.
+    pub fn with(&self, others: &Self) -> Self {
+        Self {
+            images: Tensor::cat(&[&self.images, &others.images], 0),
+            labels: Tensor::cat(&[&self.labels, &others.labels], 0),
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -1,68 +1,106 @@
-//! Histories made for unlearning: what is recorded is what the recipe says.
+//! Small networks, trained and recorded.
 
 use rewind_collective::CancelSignal;
-use rewind_job::Architecture;
-use rewind_predictor::History;
-use rewind_unlearning::{
-    LabelledSamples,
-    histories::{HistoryRecipe, Target, adam, collect},
+use rewind_datasets::synthesise;
+use rewind_histories::{Phase, Run};
+use rewind_job::{
+    Adam, Architecture, Digest, HistoryData, Initialisation, NetworkRecipe, Objective, Optimiser, Schedule, Synthetic,
+    SyntheticTask, UnlearningRecipe,
 };
-use tch::{Device, Kind, Tensor};
+use rewind_unlearning::{
+    UnlearningError,
+    histories::{Source, record},
+};
 
-fn samples(first: i64, count: i64) -> LabelledSamples {
-    let images = (Tensor::arange_start(first * 64, (first + count) * 64, (Kind::Float, Device::Cpu)) * 0.61).sin();
-    let labels = Tensor::arange(count, (Kind::Int64, Device::Cpu)).remainder(4);
-    LabelledSamples { images: images.view([count, 1, 8, 8]), labels }
+fn source(samples: u32) -> Source {
+    let synthetic = Synthetic { task: SyntheticTask::Stripes, classes: 4, side: 16, samples, seed: 0 };
+    let samples = synthesise(&synthetic).expect("draws");
+    Source { name: "stripes".into(), digest: Digest("ab".repeat(32)), classes: 4, samples }
 }
 
-fn history(horizon: u32, target: Target) -> History {
-    let recipe = HistoryRecipe {
-        architecture: Architecture::Lenet,
-        seed: 3,
-        pretraining: adam(1e-3),
-        batch_size: 8,
-        epochs_before: 2,
-        horizon,
+fn adam(learning_rate: f64) -> Optimiser {
+    Optimiser::Adam(Adam { learning_rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 })
+}
+
+fn recipe(architecture: Architecture) -> NetworkRecipe {
+    NetworkRecipe {
+        seed: 5,
+        architecture,
+        data: HistoryData::Pool,
+        objective: match architecture.gives_images() {
+            true => Objective::Denoising { noise: 0.3 },
+            false => Objective::Classification,
+        },
+        optimiser: adam(3e-3),
+        schedule: Schedule::Cosine,
+        initialisation: Initialisation::KaimingNormal,
+        batch_size: 16,
+        samples: 120,
+        epochs: 4,
+        unlearning: None,
+        kept: 64,
+    }
+}
+
+fn unlearning() -> NetworkRecipe {
+    let then = UnlearningRecipe {
+        forget: 40,
+        wrong_labels: 1.0,
+        horizon: 6,
         forward: adam(1e-3),
         forward_batch_size: 8,
-        snapshots: 4,
-        target,
-        kept: usize::MAX,
+        snapshots: 5,
     };
-    collect(&recipe, 4, &samples(0, 24), &samples(100, 12), &[3, 4], &CancelSignal::new()).expect("collects").history
+    NetworkRecipe { unlearning: Some(then), ..recipe(Architecture::Lenet) }
 }
 
-/// `Φ_0 + residual` of every window with `k` snapshots: where the answer leads.
-fn answers(history: &History, k: i64) -> Vec<Vec<f32>> {
-    let windows = history.windows().iter().filter(|window| window.snapshots.size()[1] == k);
-    windows
-        .map(|window| {
-            let answer = (window.snapshots.select(1, 0) + &window.residual) * 1e4;
-            Vec::try_from(answer.round()).expect("float32")
-        })
-        .collect()
+fn made(recipe: &NetworkRecipe) -> Run {
+    record(recipe, &source(600), &CancelSignal::new()).expect("is made")
 }
 
 #[test]
-fn the_answer_is_where_the_weights_were_before_the_forget_data_came_in() {
-    tch::set_num_threads(1);
-    let (one, two) = (history(1, Target::Before), history(2, Target::Before));
-    // Five layers of weight and bias, for K = 3 and K = 4.
-    assert_eq!(one.windows().len(), 20);
-    // However long the forget data was in, the weights before it are the same; the trained ones are not.
-    assert_eq!(answers(&one, 4), answers(&two, 4));
-    assert_eq!(answers(&one, 3), answers(&one, 4));
-    let start = |history: &History| Vec::<f32>::try_from(history.windows()[0].snapshots.select(1, 0)).expect("float32");
-    assert_ne!(start(&one), start(&two));
-    assert!(one.windows().iter().all(|window| window.horizon == 1 && window.scale > 0.0));
-}
-
-#[test]
-fn a_twin_that_never_saw_the_forget_data_is_another_answer_to_the_same_question() {
-    tch::set_num_threads(1);
-    let (before, twin) = (history(2, Target::Before), history(2, Target::Twin));
-    for (a, b) in before.windows().iter().zip(twin.windows()) {
-        assert_eq!(a.snapshots, b.snapshots);
+fn an_ordinary_training_is_recorded_from_its_first_weights_on() {
+    for architecture in [Architecture::Lenet, Architecture::TransformerSmall, Architecture::UnetSmall] {
+        let run = made(&recipe(architecture));
+        assert_eq!(run.outline.during(Phase::Training), 0..5);
+        let losses: Vec<f64> = run.outline.snapshots.iter().map(|m| m.train.expect("is measured").loss).collect();
+        assert!(losses[4] < 0.9 * losses[0], "{architecture:?} learns: {losses:?}");
+        assert!(run.outline.tensors.iter().all(|tensor| tensor.kept <= 64));
     }
-    assert_ne!(answers(&before, 4), answers(&twin, 4));
+}
+
+#[test]
+fn a_history_for_unlearning_has_its_phases_and_the_wrong_labels_come_in() {
+    let run = made(&unlearning());
+    let phases = [Phase::Remaining, Phase::Both, Phase::Forward].map(|phase| run.outline.during(phase));
+    assert_eq!(phases, [0..1, 1..7, 7..12]);
+    let accuracy = |snapshot: usize| {
+        let forget = run.outline.snapshots[snapshot].forget.expect("is measured");
+        forget.accuracy.expect("there are classes")
+    };
+    // Every label of the forget data is wrong: before they come in hardly one is given.
+    assert!(accuracy(0) < 25.0 && accuracy(11) > accuracy(0) + 20.0, "{} {}", accuracy(0), accuracy(11));
+    // Forward training begins with the weights that training ended with.
+    assert_eq!(run.weights[6], run.weights[7]);
+    assert_ne!(run.weights[7], run.weights[8]);
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_bits_and_another_seed_other_ones() {
+    let first = made(&unlearning());
+    assert_eq!(first, made(&unlearning()));
+    assert_ne!(first, made(&NetworkRecipe { seed: 6, ..unlearning() }));
+}
+
+#[test]
+fn too_few_samples_are_named_and_divergence_is_no_crash() {
+    let few = record(&unlearning(), &source(300), &CancelSignal::new()).expect_err("is refused");
+    assert!(matches!(few, UnlearningError::TooFewSamples(_)), "{few}");
+    assert_eq!(
+        few.to_string(),
+        "stripes has 300 samples, and a network draws 120 to train, 40 to forget and 200 to measure on"
+    );
+    let wild = NetworkRecipe { optimiser: adam(1e30), ..recipe(Architecture::Lenet) };
+    let diverged = record(&wild, &source(600), &CancelSignal::new()).expect_err("comes to nothing");
+    assert!(matches!(diverged, UnlearningError::Diverged(_)), "{diverged}");
 }

@@ -10,9 +10,9 @@ use std::{
 
 use rewind_control::{Command, Control, Event, Now, TaskRecord};
 use rewind_job::{
-    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Report, Round,
-    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts,
-    WorkerCommand, WorkerEvent, WorkerId, Working, WorldSize,
+    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Round, RoundDone,
+    RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts, WorkerCommand,
+    WorkerEvent, WorkerId, Working, WorldSize,
 };
 use serde_json::json;
 
@@ -99,10 +99,9 @@ pub fn histories(tasks: u32) -> Specification {
         [[step]]
         name = "histories"
         [step.collect]
-        tasks = {tasks}
-        pretraining = {{ sgd = {{ learning-rate = 0.1 }} }}
-        epochs-before = 1
-        forward = {{ sgd = {{ learning-rate = 0.1 }} }}
+        networks = {tasks}
+        optimisers = [{{ sgd = {{ learning-rate = 0.1 }} }}]
+        epochs = [1]
         "#
     );
     Specification::parse(&text, Path::new("/data")).expect("is valid")
@@ -137,19 +136,6 @@ fn record(round: u32) -> RoundRecord {
         "round": round, "loss": 0.5, "weight_change": 0.0, "seconds": 0.0, "forget_epochs": 0.0, "bytes_moved": 0,
     });
     serde_json::from_value(record).expect("is a record")
-}
-
-pub fn report(job: &JobId, world: WorldSize) -> Report {
-    let report = json!({
-        "version": "0",
-        "job": job,
-        "world_size": world,
-        "specification": specification(world.0),
-        "data": { "forget": 8, "files": [] },
-        "machine": { "threads": 1, "libtorch": "none", "cpu_capability": "none", "device": "cpu" },
-        "methods": [], "stop": [], "recovered": [], "events": [], "warnings": [],
-    });
-    serde_json::from_value(report).expect("is a report")
 }
 
 /// The round after the last committed one, as a worker knows it from the specification above.
@@ -235,9 +221,11 @@ impl Cluster {
                     }
                 }
                 Command::CloseSession(worker) => self.forget(&worker),
-                Command::Delete { artifact, .. } => {
-                    assert!(!self.stored.needs(&artifact), "{artifact} is needed, and to be deleted");
-                    self.deleted.push(artifact);
+                Command::Delete(artifacts) => {
+                    for (artifact, _) in artifacts {
+                        assert!(!self.stored.needs(&artifact), "{artifact} is needed, and to be deleted");
+                        self.deleted.push(artifact);
+                    }
                 }
                 Command::Count(_) => {}
                 Command::Publish(job) => assert!(self.control.status(&job).is_some()),
@@ -335,14 +323,14 @@ impl Cluster {
     }
 
     pub fn submit(&mut self, world: u32) -> JobId {
-        let job = self.control.next_job();
-        self.handle(Event::Submitted(Box::new(specification(world))));
+        let job = self.control.job_of("");
+        self.handle(Event::submitted(specification(world)));
         job
     }
 
     pub fn submit_histories(&mut self, tasks: u32) -> JobId {
-        let job = self.control.next_job();
-        self.handle(Event::Submitted(Box::new(histories(tasks))));
+        let job = self.control.job_of("");
+        self.handle(Event::submitted(histories(tasks)));
         job
     }
 
@@ -502,7 +490,7 @@ impl Cluster {
                     let finished = WorkerEvent::Finished {
                         job: job.clone(),
                         generation,
-                        report: Box::new(report(&job, assignment.world_size)),
+                        report: Digest(format!("report of {job}")),
                         weights: Vec::new(),
                     };
                     self.says(number, finished);

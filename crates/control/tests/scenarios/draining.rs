@@ -18,7 +18,7 @@ fn an_idle_worker_is_let_go_at_once_and_gets_no_more_work() {
     assert!(is_let_go(&cluster, 1));
     let (gang, tasks) = (cluster.submit(1), cluster.submit_histories(1));
     assert_eq!((cluster.state(&gang), cluster.state(&tasks)), (JobState::Waiting, JobState::Waiting));
-    assert_eq!(cluster.reason(&gang), "waiting for workers: 0 of 1 are idle");
+    assert_eq!(cluster.reason(&gang), "needs 1 worker, 0 idle");
     cluster.all_obey();
     assert!(cluster.control.workers().is_empty());
 }

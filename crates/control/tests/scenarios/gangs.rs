@@ -3,7 +3,7 @@
 use rewind_control::Event;
 use rewind_job::{Failure, JobState, Layout, Rank, Segment, WorkerEvent};
 
-use crate::cluster::{Cluster, layout, worker};
+use crate::cluster::{Cluster, layout, specification, worker};
 
 #[test]
 fn a_job_runs_to_its_report() {
@@ -21,7 +21,7 @@ fn a_job_runs_to_its_report() {
 fn a_job_waits_for_its_whole_gang() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit(2);
-    assert_eq!(cluster.reason(&job), "waiting for workers: 1 of 2 are idle");
+    assert_eq!(cluster.reason(&job), "needs 2 workers, 1 idle");
     cluster.all_work();
     assert_eq!(cluster.state(&job), JobState::Waiting);
     cluster.join(2);
@@ -36,7 +36,7 @@ fn jobs_are_served_in_the_order_of_their_submission() {
     let first = cluster.submit(2);
     let second = cluster.submit(2);
     let third = cluster.submit(1);
-    assert_eq!(cluster.reason(&second), "waiting for workers: 0 of 2 are idle");
+    assert_eq!(cluster.reason(&second), "needs 2 workers, 0 idle");
     assert_eq!(cluster.reason(&third), "waiting behind job-2");
     cluster.work_until(&first, 4);
     assert_eq!(cluster.state(&second), JobState::Waiting);
@@ -52,7 +52,7 @@ fn a_job_too_large_for_the_fleet_does_not_hold_up_the_others() {
     let large = cluster.submit(3);
     let small = cluster.submit(1);
     assert_eq!(cluster.state(&small), JobState::Preparing);
-    assert_eq!(cluster.reason(&large), "waiting for workers: 1 of 3 are idle");
+    assert_eq!(cluster.reason(&large), "needs 3 workers, 1 idle");
     cluster.join(3);
     // Now it is next, and no small job overtakes it.
     let late = cluster.submit(1);
@@ -123,7 +123,7 @@ fn a_member_that_leaves_while_it_prepares_frees_the_others() {
     cluster.obey(1);
     let generation = cluster.status(&job).generation;
     cluster.says(2, WorkerEvent::Left { job: job.clone(), generation, last: None });
-    assert_eq!(cluster.reason(&job), "waiting for workers: 1 of 2 are idle: worker-2 left while it prepared");
+    assert_eq!(cluster.reason(&job), "needs 2 workers, 1 idle: worker-2 left while it prepared");
     cluster.workers.get_mut(&worker(2)).expect("lives").inbox.clear();
     cluster.all_work();
     assert_eq!(cluster.state(&job), JobState::Finished);
@@ -161,4 +161,40 @@ fn a_message_that_cannot_be_read_fails_the_job_and_ends_the_session() {
     assert_eq!(cluster.reason(&job), "worker-2 sent a message that cannot be read: `record_json` is not valid");
     assert_eq!(cluster.aborted().len(), 1);
     assert_eq!(cluster.control.workers(), [worker(1)]);
+}
+
+#[test]
+fn what_a_job_waits_for_is_shown_as_it_changes_and_recorded_once() {
+    let mut cluster = Cluster::new();
+    let job = cluster.submit(3);
+    for number in 1..=2 {
+        cluster.join(number);
+        assert_eq!(cluster.reason(&job), format!("needs 3 workers, {number} idle"));
+    }
+    for _ in 0..20 {
+        cluster.lose(2);
+        cluster.join(2);
+    }
+    let events = cluster.control.events_after(&job, 0);
+    let waits = events.iter().filter(|event| event.text.starts_with("needs 3 workers")).count();
+    assert_eq!(waits, 1, "{events:?}");
+}
+
+#[test]
+fn what_is_submitted_again_under_the_same_name_is_one_job() {
+    let mut cluster = Cluster::of(1);
+    let submitted =
+        |name: &str| Event::Submitted { submission: name.into(), specification: Box::new(specification(1)) };
+    cluster.handle(submitted("mine"));
+    cluster.all_work();
+    cluster.restart();
+    cluster.handle(submitted("mine"));
+    assert!(cluster.changed_nothing());
+    assert_eq!(
+        (cluster.control.job_of("mine").0.as_str(), cluster.control.job_of("other").0.as_str()),
+        ("job-1", "job-2")
+    );
+    cluster.handle(submitted(""));
+    cluster.handle(submitted(""));
+    assert_eq!(cluster.control.jobs().len(), 3, "without a name each is a job");
 }

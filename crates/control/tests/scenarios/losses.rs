@@ -16,9 +16,9 @@ fn a_lost_worker_dissolves_its_gang_and_the_job_goes_on_from_the_last_commit() {
     cluster.lose(1);
     let reason = "worker-1 was lost in round 2 of pretrained";
     assert_eq!(cluster.aborted(), [(worker(2), reason.to_owned())]);
-    assert_eq!(cluster.reason(&job), format!("waiting for workers: 0 of 2 are idle: {reason}"));
+    assert_eq!(cluster.reason(&job), format!("needs 2 workers, 0 idle: {reason}"));
     cluster.all_obey();
-    assert_eq!(cluster.reason(&job), format!("waiting for workers: 1 of 2 are idle: {reason}"));
+    assert_eq!(cluster.reason(&job), format!("needs 2 workers, 1 idle: {reason}"));
     cluster.join(1);
     assert!(cluster.recorded(&job, "assigned to worker-1, worker-2, goes on after round 1 of pretrained"));
     cluster.all_work();

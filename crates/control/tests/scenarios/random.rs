@@ -112,7 +112,7 @@ fn apply(cluster: &mut Cluster, event: Happens) {
             let mut specification = specification(wanted);
             specification.fleet.at_least = Some(WorldSize(fewest));
             specification.fleet.grace = Duration::from_secs(2);
-            cluster.handle(Event::Submitted(Box::new(specification)));
+            cluster.handle(Event::submitted(specification));
         }
         Happens::Pause(number) => cluster.pause(&job(number)),
         Happens::Resume(number) => cluster.resume(&job(number)),
@@ -121,7 +121,7 @@ fn apply(cluster: &mut Cluster, event: Happens) {
         Happens::Delete(which) => {
             let deletions = cluster.deletions();
             if !deletions.is_empty() {
-                cluster.handle(Event::Deleted(deletions[which % deletions.len()].clone()));
+                cluster.handle(Event::Deleted(vec![deletions[which % deletions.len()].clone()]));
             }
         }
     }

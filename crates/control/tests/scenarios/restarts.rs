@@ -105,8 +105,8 @@ fn waiting_and_finished_jobs_stay_as_they_are() {
     cluster.restart();
     assert_eq!(cluster.state(&finished), JobState::Finished);
     assert_eq!(cluster.state(&cancelled), JobState::Cancelled);
-    assert_eq!(cluster.reason(&waiting), "waiting for workers: 0 of 2 are idle");
-    assert_eq!(cluster.control.next_job().0, "job-4");
+    assert_eq!(cluster.reason(&waiting), "needs 2 workers, 0 idle");
+    assert_eq!(cluster.control.job_of("").0, "job-4");
 }
 
 #[test]

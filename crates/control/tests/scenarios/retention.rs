@@ -26,8 +26,8 @@ fn without_curve(keep: u32) -> rewind_job::Specification {
 }
 
 fn submit(cluster: &mut Cluster, specification: rewind_job::Specification) -> JobId {
-    let job = cluster.control.next_job();
-    cluster.handle(Event::Submitted(Box::new(specification)));
+    let job = cluster.control.job_of("");
+    cluster.handle(Event::submitted(specification));
     job
 }
 
@@ -95,6 +95,20 @@ fn a_failed_or_paused_job_keeps_what_it_needs_to_go_on() {
 }
 
 #[test]
+fn a_failed_job_that_is_cancelled_lets_its_checkpoints_go() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit(1);
+    cluster.work_until(&job, 1);
+    cluster.fails(1, "bad input", false);
+    cluster.all_obey();
+    cluster.cancel(&job);
+    assert_eq!((cluster.state(&job), kept(&cluster, &job)), (JobState::Cancelled, vec![]));
+    assert!(cluster.stored.doomed.contains_key(&shard(0, 1)));
+    cluster.resume(&job);
+    assert_eq!(cluster.state(&job), JobState::Cancelled);
+}
+
+#[test]
 fn what_is_let_go_is_deleted_after_the_time_of_retention() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit(1);
@@ -107,9 +121,9 @@ fn what_is_let_go_is_deleted_after_the_time_of_retention() {
     cluster.pass(retention * 2, &[1]);
     assert_eq!(cluster.deletions(), [shard(0, 1)], "it is asked for once");
     assert!(cluster.stored.doomed.contains_key(&shard(0, 1)), "until it is known to be gone");
-    cluster.handle(Event::Deleted(shard(0, 1)));
+    cluster.handle(Event::Deleted(vec![shard(0, 1)]));
     assert!(cluster.stored.doomed.is_empty());
-    cluster.handle(Event::Deleted(shard(0, 1)));
+    cluster.handle(Event::Deleted(vec![shard(0, 1)]));
     assert!(cluster.commands.is_empty());
 }
 
@@ -157,10 +171,47 @@ fn what_is_let_go_again_while_it_is_deleted_is_doomed_anew() {
     cluster.all_work();
     assert_eq!((cluster.state(&first), cluster.state(&second)), (JobState::Finished, JobState::Finished));
     // Its bytes were written after this deletion was decided, and spared.
-    cluster.handle(Event::Deleted(shard(0, 1)));
-    assert!(cluster.stored.doomed.contains_key(&shard(0, 1)));
+    cluster.handle(Event::Deleted(cluster.deletions()));
+    assert_eq!(cluster.stored.doomed.len(), 4);
     cluster.pass(Duration::from_secs(61), &[1]);
-    assert_eq!(cluster.deletions()[4..], [shard(0, 1)], "the other deletions are still under way");
+    assert_eq!(cluster.deletions().len(), 8);
+}
+
+#[test]
+fn what_could_not_be_deleted_is_tried_again_after_a_while() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit(1);
+    cluster.work_until(&job, 3);
+    cluster.pass(Duration::from_secs(61), &[1]);
+    cluster.handle(Event::Deleted(Vec::new()));
+    assert!(cluster.stored.doomed.contains_key(&shard(0, 1)));
+    cluster.pass(Duration::from_secs(29), &[1]);
+    assert_eq!(cluster.deletions().len(), 1);
+    cluster.pass(Duration::from_secs(2), &[1]);
+    assert_eq!(cluster.deletions(), [shard(0, 1), shard(0, 1)]);
+}
+
+#[test]
+fn many_are_deleted_some_at_a_time() {
+    let mut cluster = Cluster::of(1);
+    cluster.stored.doomed = (0..100).map(|n| (Digest(format!("{n:064x}")), 0)).collect();
+    cluster.restart();
+    cluster.come_back(1);
+    cluster.pass(Duration::from_secs(61), &[1]);
+    assert_eq!(cluster.deletions().len(), 40);
+    cluster.handle(Event::Deleted(cluster.deletions()));
+    cluster.pass(Duration::from_secs(1), &[1]);
+    assert_eq!((cluster.deletions().len(), cluster.stored.doomed.len()), (80, 60));
+}
+
+#[test]
+fn a_shard_that_is_never_committed_is_let_go() {
+    let mut cluster = Cluster::of(2);
+    let job = cluster.submit(2);
+    cluster.work_until(&job, 1);
+    cluster.durable(1, 0, 2);
+    cluster.lose(2);
+    assert!(cluster.stored.doomed.contains_key(&shard(0, 2)), "{:?}", cluster.stored.doomed);
 }
 
 #[test]

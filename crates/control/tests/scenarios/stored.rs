@@ -72,8 +72,8 @@ impl Stored {
                 }
                 Change::Task(job, record) => {
                     let before = self.kept(&job).tasks.insert(record.task, record.clone());
-                    let done = before.and_then(|before| before.output);
-                    assert!(done.is_none() || done == record.output, "a history is committed once");
+                    let done = before.filter(|before| before.output.is_some());
+                    assert!(done.is_none_or(|done| done == record), "a history is committed once");
                 }
                 Change::Doomed(artifact, since) => drop(self.doomed.insert(artifact, since)),
                 Change::Gone(artifact) => drop(self.doomed.remove(&artifact)),

@@ -25,6 +25,25 @@ fn every_task_is_done_exactly_once_by_whoever_is_idle() {
 }
 
 #[test]
+fn the_time_left_is_estimated_from_the_tasks_that_are_done() {
+    let mut cluster = Cluster::of(2);
+    let job = cluster.submit_histories(6);
+    let left = |cluster: &Cluster| cluster.status(&job).tasks.and_then(|count| count.left);
+    assert_eq!(left(&cluster), None);
+    cluster.pass(Duration::from_secs(10), &[1, 2]);
+    for number in [1, 2] {
+        cluster.obey(number);
+        cluster.work(number);
+        cluster.all_obey();
+    }
+    // Two of six took 10 s each; four are left, on two workers.
+    assert_eq!(left(&cluster), Some(20));
+    let progress = cluster.status(&job).progress.expect("it is known");
+    assert_eq!(progress.text, "histories: 2 of 6 made, 2 under way, about 20s left");
+    assert!((progress.fraction - 1.0 / 3.0).abs() < 1e-9);
+}
+
+#[test]
 fn a_task_that_is_said_to_be_done_twice_is_committed_once() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit_histories(2);
@@ -199,6 +218,21 @@ fn a_resumed_job_counts_failures_anew_even_if_the_coordinator_is_killed_before_i
 }
 
 #[test]
+fn a_task_that_is_done_is_not_forgiven_its_failures() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit_histories(2);
+    cluster.all_obey();
+    cluster.fails(1, "no memory", true);
+    cluster.all_obey();
+    cluster.work(1);
+    cluster.all_obey();
+    cluster.fails(1, "bad input", false);
+    assert_eq!((cluster.state(&job), done(&cluster, &job)), (JobState::Failed, vec![0]));
+    cluster.resume(&job);
+    assert_eq!(cluster.stored.jobs[&job].tasks[&TaskIndex(0)].failures, 1);
+}
+
+#[test]
 fn a_paused_job_calls_off_its_tasks_and_keeps_what_is_done() {
     let mut cluster = Cluster::of(2);
     let job = cluster.submit_histories(5);
@@ -258,4 +292,35 @@ fn many_tasks_are_called_off_some_at_a_time() {
     cluster.cancel(&job);
     assert_eq!((cluster.state(&job), cluster.aborted().len()), (JobState::Cancelled, 100));
     assert!(cluster.on_tasks(&job).is_empty());
+}
+
+#[test]
+fn a_task_that_ends_its_workers_fails_its_job_and_may_be_resumed() {
+    let mut cluster = Cluster::new();
+    let job = cluster.submit_histories(1);
+    for number in 1..=8 {
+        assert_eq!(cluster.state(&job), JobState::Waiting, "before worker {number}");
+        cluster.join(number);
+        cluster.lose(number);
+    }
+    assert_eq!(cluster.reason(&job), "task 0 lost 8 workers; the last one: worker-8 was lost");
+    assert_eq!(cluster.state(&job), JobState::Failed);
+    cluster.resume(&job);
+    cluster.join(1);
+    cluster.all_work();
+    assert_eq!(cluster.state(&job), JobState::Finished);
+}
+
+#[test]
+fn a_task_that_gives_way_often_is_no_danger() {
+    let mut cluster = Cluster::of(1);
+    let job = cluster.submit_histories(1);
+    for _ in 0..12 {
+        let gang = cluster.submit(1);
+        cluster.all_obey();
+        cluster.cancel(&gang);
+        cluster.all_obey();
+    }
+    cluster.all_work();
+    assert_eq!(cluster.state(&job), JobState::Finished);
 }

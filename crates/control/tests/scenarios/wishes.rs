@@ -8,10 +8,10 @@ use rewind_job::{JobState, Priority, Specification, WorldSize};
 use crate::cluster::{Cluster, specification};
 
 fn submit(cluster: &mut Cluster, world: u32, change: impl FnOnce(&mut Specification)) -> rewind_job::JobId {
-    let job = cluster.control.next_job();
+    let job = cluster.control.job_of("");
     let mut wanted = specification(world);
     change(&mut wanted);
-    cluster.handle(Event::Submitted(Box::new(wanted)));
+    cluster.handle(Event::submitted(wanted));
     job
 }
 
@@ -131,7 +131,7 @@ fn a_gang_takes_fewer_workers_after_its_grace_and_says_so() {
         s.fleet.grace = Duration::from_secs(5);
     };
     let job = submit(&mut cluster, 3, fewer);
-    assert_eq!(cluster.reason(&job), "waiting for workers: 2 of 3 are idle; takes 2 after 5s");
+    assert_eq!(cluster.reason(&job), "needs 3 workers, 2 idle; takes 2 after 5s");
     cluster.pass(Duration::from_secs(4), &[1, 2]);
     assert_eq!(cluster.state(&job), JobState::Waiting);
     cluster.pass(Duration::from_secs(2), &[1, 2]);
@@ -193,7 +193,7 @@ fn a_high_priority_takes_nothing_from_a_gang_that_runs() {
     cluster.all_obey();
     let high = submit(&mut cluster, 1, |s| s.priority = Priority::High);
     assert_eq!((cluster.state(&low), cluster.state(&high)), (JobState::Running, JobState::Waiting));
-    assert_eq!(cluster.reason(&high), "waiting for workers: 0 of 1 are idle");
+    assert_eq!(cluster.reason(&high), "needs 1 worker, 0 idle");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Forget, Lambda, Method, Optimiser, RollBack, Schedule, Source, Specification, TaskVector,
-    Training, Unlearn,
+    Action, Collect, Forget, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
+    Specification, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -69,6 +69,15 @@ impl Specification {
             visit("data.forget.files.labels", &mut files.labels);
         }
         for (index, step) in self.steps.iter_mut().enumerate() {
+            if let Action::Collect(collect) = &mut step.action {
+                for (place, data) in collect.data.iter_mut().enumerate() {
+                    if let HistoryData::Files(files) = data {
+                        let field = format!("step[{index}].collect.data[{place}].files");
+                        visit(&format!("{field}.images"), &mut files.images);
+                        visit(&format!("{field}.labels"), &mut files.labels);
+                    }
+                }
+            }
             if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action
                 && let Source::File(path) = &mut rewinding.predictor
             {
@@ -102,6 +111,7 @@ impl Specification {
             "model.image",
             "height and width must be from 8 to 1024",
         )?;
+        Objective::Classification.check_architecture(self.model.architecture, "model.architecture")?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();
@@ -232,21 +242,11 @@ impl Specification {
     }
 
     fn check_collect(&self, collect: &Collect, at: &str) -> Result<(), SpecificationError> {
-        let at = |field: &str| format!("{at}.{field}");
-        require(self.data.pool.is_some(), at("tasks"), "needs data.pool")?;
-        require(
-            !matches!(self.data.forget, Forget::Files(_)),
-            at("tasks"),
-            "needs forget data that is part of data.pool",
-        )?;
+        require(self.data.pool.is_some(), "data.pool", "is needed: histories are made of its training part")?;
+        let field = "data.forget";
+        require(!matches!(self.data.forget, Forget::Files(_)), field, "must be a part of data.pool")?;
         require(self.fleet.world_size.0 == 1, "fleet.world-size", "must be 1: each task runs on one worker")?;
-        require((1..=1_000_000).contains(&collect.tasks), at("tasks"), "must be from 1 to 1000000")?;
-        require(collect.batch_size > 0, at("batch-size"), "must be at least 1")?;
-        require((1..=1000).contains(&collect.horizon), at("horizon"), "must be from 1 to 1000")?;
-        require((2..=1000).contains(&collect.snapshots), at("snapshots"), "must be from 2 to 1000")?;
-        require(collect.kept > 0, at("kept"), "must be at least 1")?;
-        check_optimiser(&collect.pretraining, &at("pretraining"))?;
-        check_optimiser(&collect.forward, &at("forward"))
+        collect.check(at)
     }
 
     /// The index of the step with this name.
@@ -255,7 +255,11 @@ impl Specification {
     }
 }
 
-fn require(holds: bool, field: impl Into<String>, problem: impl Into<String>) -> Result<(), SpecificationError> {
+pub(super) fn require(
+    holds: bool,
+    field: impl Into<String>,
+    problem: impl Into<String>,
+) -> Result<(), SpecificationError> {
     if holds { Ok(()) } else { Err(SpecificationError::new(field, problem)) }
 }
 
@@ -263,7 +267,7 @@ fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
     require(share > 0.0 && share < 1.0, field, "must be between 0 and 1, both excluded")
 }
 
-fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
+pub(super) fn check_positive(value: f64, field: String) -> Result<(), SpecificationError> {
     require(value.is_finite() && value > 0.0, field, "must be greater than 0")
 }
 
@@ -279,14 +283,33 @@ fn check_training(training: &Training, at: &str) -> Result<(), SpecificationErro
         format!("{at}.batch-norm"),
         "recompute and train-recompute are policies of unlearning",
     )?;
-    if let Schedule::Milestones { epochs, factor } = &training.schedule {
-        check_positive(*factor, format!("{at}.schedule.milestones.factor"))?;
-        require(epochs.is_sorted(), format!("{at}.schedule.milestones.epochs"), "must be in ascending order")?;
-    }
+    training.schedule.check(&format!("{at}.schedule"))?;
     check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
 }
 
-fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
+impl Schedule {
+    /// Refuses impossible values; `at` is the field's name.
+    ///
+    /// # Errors
+    /// The first one found.
+    pub fn check(&self, at: &str) -> Result<(), SpecificationError> {
+        match self {
+            Self::Constant | Self::Cosine => Ok(()),
+            Self::Milestones { epochs, factor } => {
+                check_positive(*factor, format!("{at}.milestones.factor"))?;
+                require(epochs.is_sorted(), format!("{at}.milestones.epochs"), "must be in ascending order")
+            }
+            Self::WarmUp { epochs, then } => {
+                require(*epochs > 0, format!("{at}.warm-up.epochs"), "must be at least 1")?;
+                let once = !matches!(**then, Self::WarmUp { .. });
+                require(once, format!("{at}.warm-up.then"), "must not be another warm-up")?;
+                then.check(&format!("{at}.warm-up.then"))
+            }
+        }
+    }
+}
+
+pub(super) fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
     let unit =
         |value: f64, field: String| require((0.0..1.0).contains(&value), field, "must be at least 0 and less than 1");
     let (name, weight_decay) = match optimiser {

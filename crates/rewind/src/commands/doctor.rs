@@ -21,7 +21,7 @@ pub fn run(doctor: &Doctor) -> Result<(), Error> {
         findings.push(present(
             "digits",
             &doctor.data.join(file),
-            "`make setup` fetches them, or name their folder with --data",
+            "`scripts/setup --for demo` in the checkout fetches them, or name their folder with --data",
         ));
     }
     let predictor = doctor.predictors.join("equivariant.safetensors");
@@ -38,7 +38,7 @@ pub fn run(doctor: &Doctor) -> Result<(), Error> {
     }
     match findings.iter().filter(|finding| !finding.found).count() {
         0 => Ok(()),
-        missing => Err(Error::Refused(format!("{missing} of {} checks failed", findings.len()))),
+        missing => Err(Error::Unfit { missing, checks: findings.len() }),
     }
 }
 

@@ -26,10 +26,7 @@ pub async fn list(jobs: Jobs) -> Result<(), Error> {
 
 fn describe(status: &JobStatus) -> String {
     let progress = status.progress.as_ref().filter(|_| !status.state.is_final());
-    let mut progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
-    if let Some(tasks) = &status.tasks {
-        progress = format!(" · {} of {} histories, {} under way", tasks.done, tasks.total, tasks.running);
-    }
+    let progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
     format!(
         "{:<8}  {:<9}  {}{progress}\n{:<21}{}",
         status.job.0,
@@ -56,7 +53,16 @@ pub async fn watch(watch: Watch) -> Result<(), Error> {
 }
 
 pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {
-    let update = Client::connect(at).await?.change(&JobId(job), wish).await?;
+    let mut client = Client::connect(at).await?;
+    let job = JobId(job);
+    // One look before: what has ended stays as it is.
+    let before = client.watch(&job).await?.next().await?.map(|update| update.status);
+    if let Some(JobStatus { state, .. }) = before
+        && !wish.is_possible(state)
+    {
+        return Err(Error::Refused(format!("{job} is {}: there is nothing to {}", state_name(state), wish.name())));
+    }
+    let update = client.change(&job, wish).await?;
     let JobStatus { job, state, mut reason, .. } = update.status;
     // What was decided, where the state has not changed yet: it pauses after the round.
     if matches!((wish, state), (Wish::Pause, JobState::Running) | (Wish::Resume, JobState::Running)) {
@@ -67,7 +73,13 @@ pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {
 }
 
 pub async fn tasks(tasks: Tasks) -> Result<(), Error> {
-    let found = Client::connect(&tasks.at).await?.tasks(&JobId(tasks.job)).await?;
+    let mut client = Client::connect(&tasks.at).await?;
+    let job = JobId(tasks.job);
+    let status = client.watch(&job).await?.next().await?.map(|update| update.status);
+    if status.is_some_and(|status| status.tasks.is_none()) {
+        return Err(Error::Refused(format!("{job} makes no histories, so it has no tasks")));
+    }
+    let found = client.tasks(&job).await?;
     if tasks.json {
         let rows = found.iter().map(|task| {
             json!({

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod doctor;
 mod follow;
+pub mod histories;
 pub mod jobs;
 pub mod pki;
 pub mod predictor;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use rewind_security::{SecurityError, pki, tokens};
+use rewind_security::{Role, SecurityError, pki, tokens};
 
 use crate::{arguments::Pki, error::Error, output};
 
@@ -11,6 +11,9 @@ pub fn run(wanted: Pki) -> Result<(), Error> {
     match wanted {
         Pki::Create { dir, hosts } => show(pki::create(&dir, &hosts, now)),
         Pki::Issue { dir, role, name, hosts } => show(pki::issue(&dir, role, &name, &hosts, now)),
+        Pki::Token { role: Role::Coordinator, .. } => {
+            Err(Error::Usage("--role coordinator: a coordinator shows a certificate, no token".into()))
+        }
         Pki::Token { role, comment } => {
             let made = tokens::generate(role, &comment);
             output::line(format!("token (shown once): {}", made.token.expose()));

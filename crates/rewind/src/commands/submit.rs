@@ -26,7 +26,7 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
             output::json(&serde_json::json!({ "job": job }));
         } else {
             output::line(&job);
-            screen.say(&format!("follow it with `rewind watch {job}`"));
+            screen.say(&format!("follow it with `rewind watch {job}{}`", submit.at.said()));
         }
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     match &submit.out {
         Some(out) => fetch(&mut client, &job, out, false, &screen).await.map(|_| ()),
         None => {
-            screen.say(&format!("write its report with `rewind report {job} --out DIR`"));
+            screen.say(&format!("write its report with `rewind report {job} --out DIR{}`", submit.at.said()));
             Ok(())
         }
     }

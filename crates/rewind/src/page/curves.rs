@@ -55,7 +55,7 @@ fn forgetting(report: &Report) -> String {
     format!(
         r#"<section>
 <h2>Forgetting, and what it does to everything else</h2>
-<p>Each line is one method, round by round. It starts at the trained network on the left, where the labels to be forgotten are still remembered, and moves right as they fade. Higher is better: the network works better on images it has never seen. A ring marks the round that was kept.</p>
+<p>Each line is one method, round by round. It starts at the trained network on the left, where the samples to forget are still remembered, and moves right as they fade. Higher is better: the network works better on images it has never seen. A ring marks the round that was kept.</p>
 <figure>
 {chart}{legend}</figure>
 {further}<p class="notes">Measured after the job had made every choice, on test data that no choice has read.</p>
@@ -78,7 +78,7 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
     let labels = Labels {
         id,
         description: "Test accuracy over accuracy on the forgotten labels, one line a method",
-        x: "accuracy on the labels to forget, %  →  forgotten",
+        x: "accuracy on the samples to forget, %  →  forgotten",
         y: "test accuracy, %",
     };
     let mut frame = Frame::new(size, labels, x, y, true);
@@ -99,7 +99,7 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
             let Some(test) = point.test_accuracy else { continue };
             let selected = point.round == method.selected;
             let hint = format!(
-                "{}, {}{}: test {} %, labels to forget {} %",
+                "{}, {}{}: test {} %, samples to forget {} %",
                 method.name,
                 if point.round.0 == 0 { "start".to_owned() } else { format!("round {}", point.round) },
                 if selected { " (kept)" } else { "" },
@@ -113,7 +113,7 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
         let Some(measured) = measured else { continue };
         if let Some(place) = place(measured) {
             let hint = format!(
-                "{what} ({}): test {} %, labels to forget {} %",
+                "{what} ({}): test {} %, samples to forget {} %",
                 measured.name,
                 decimal(place.1, 1),
                 decimal(place.0, 1)
@@ -128,14 +128,14 @@ fn rounds(report: &Report) -> String {
     let validation =
         per_round(report, "validation", "validation accuracy, %", true, |record| record.validation_accuracy);
     let forget =
-        per_round(report, "fading", "accuracy on the labels to forget, %", false, |record| record.forget_accuracy);
+        per_round(report, "fading", "accuracy on the samples to forget, %", false, |record| record.forget_accuracy);
     if validation.is_empty() && forget.is_empty() {
         return String::new();
     }
     format!(
         r#"<section>
 <h2>Round by round</h2>
-<p>What the job itself could see while it ran: validation data on which it chooses, and the labels to forget.</p>
+<p>What the job itself could see while it ran: validation data on which it chooses, and the samples to forget.</p>
 <div class="pair">
 {validation}{forget}</div>
 {legend}</section>

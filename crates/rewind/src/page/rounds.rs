@@ -76,7 +76,7 @@ fn log(measured: &Measured) -> String {
     format!(
         r#"<details><summary>{name} <span class="soft">{method}, {rounds} {round}{plural}</span></summary>
 <div class="scroll"><table class="log">
-<thead><tr><th scope="col">{round}</th><th scope="col">loss</th><th scope="col">labels to forget</th><th scope="col">validation</th>{test}<th scope="col"><abbr title="root mean square of the change of the weights">weight change</abbr></th><th scope="col">time</th><th scope="col">epochs on D<sub>f</sub></th><th scope="col">bytes moved</th></tr></thead>
+<thead><tr><th scope="col">{round}</th><th scope="col">loss</th><th scope="col">samples to forget</th><th scope="col">validation</th>{test}<th scope="col"><abbr title="root mean square of the change of the weights">weight change</abbr></th><th scope="col">time</th><th scope="col">epochs on D<sub>f</sub></th><th scope="col">bytes moved</th></tr></thead>
 <tbody>
 {rows}</tbody></table></div></details>
 "#,

@@ -3,6 +3,8 @@
 //! A simple local collection: a few dozen small networks, none of the demonstration's architecture, on training digits
 //! alone.
 
+mod histories;
+
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Parser, ValueEnum};
@@ -11,10 +13,9 @@ use rewind_collective::CancelSignal;
 use rewind_datasets::{Partition, Subset, generator, idx};
 use rewind_job::{Architecture, Data, Forget, IdxFiles, Split};
 use rewind_predictor::{History, Loss, Recipe, train};
-use rewind_unlearning::{
-    LabelledSamples,
-    histories::{HistoryRecipe, Target, adam, collect, sgd},
-};
+use rewind_unlearning::LabelledSamples;
+
+use histories::{HistoryRecipe, Target, adam, collect, sgd};
 
 /// Collects histories for unlearning and trains the shipped predictor on them.
 #[derive(Debug, Parser)]

@@ -1,0 +1,109 @@
+//! Answers, losses and gradients of the networks against PyTorch's own layers in float64
+//! (tests/golden/networks.py), to 1e-4 of their size: what float32 leaves.
+
+use rewind_job::Architecture;
+use rewind_models::{Mode, Network};
+use serde_json::Value;
+use tch::{Kind, Reduction, Tensor};
+
+static GOLDEN: &str = include_str!("../../../tests/golden/networks.json");
+
+/// Of a gradient every so many-th value is in the golden file.
+const EVERY: usize = 61;
+
+/// As `draw` in the script: numbers between ±1 by a hash of name and position; a weight's times √(3 / fan-in), a
+/// bias's an eighth.
+fn draw(name: &str, shape: &[i64]) -> Vec<f32> {
+    let start = name.bytes().rev().fold(0_u32, |sum, byte| sum.wrapping_mul(131).wrapping_add(u32::from(byte)));
+    let middle = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+    let fan_in: i64 = shape[1..].iter().product();
+    (0..shape.iter().product::<i64>() as u32)
+        .map(|index| {
+            let hash = start.wrapping_add(index).wrapping_mul(2_654_435_761);
+            let value = f64::from(hash) / f64::from(1_u32 << 31) - 1.0;
+            let value = match (name, shape.len()) {
+                ("images", _) => value,
+                (_, 1) => middle + value / 8.0,
+                _ => value * (3.0 / fan_in as f64).sqrt(),
+            };
+            value as f32
+        })
+        .collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+/// The largest distance.
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()))
+}
+
+fn root_mean_square(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+fn agrees_with_torch(architecture: Architecture, name: &str) {
+    tch::set_num_threads(1);
+    let golden: Value = serde_json::from_str(GOLDEN).expect("the golden file is JSON");
+    let golden = &golden["networks"][name];
+    let image: Vec<u32> = numbers(&golden["image"]).iter().map(|&side| side as u32).collect();
+    let network = Network::build(architecture, 10, [image[0], image[1], image[2]], 1);
+    let layout = network.layout();
+    network.load(&layout.segments.iter().flat_map(|s| draw(&s.name, &s.shape)).collect::<Vec<_>>());
+    let shape = [2, i64::from(image[0]), i64::from(image[1]), i64::from(image[2])];
+    let images = Tensor::from_slice(&draw("images", &shape)).view(shape);
+
+    let answer = network.forward(&images, Mode::Inference);
+    let flat: Vec<f64> = Vec::try_from(answer.to_kind(Kind::Double).view([-1])).expect("numbers");
+    let expected = numbers(&golden["answer"]);
+    let error = distance(&flat, &expected) / root_mean_square(&expected);
+    assert!(error < 1e-4, "{name}: the answer is {error:e} from torch's");
+
+    let loss = if architecture.gives_images() {
+        answer.mse_loss(&images.sin(), Reduction::Mean)
+    } else {
+        answer.cross_entropy_for_logits(&Tensor::from_slice(&[3_i64, 7]))
+    };
+    let expected = golden["loss"].as_f64().expect("a number");
+    let error = (loss.double_value(&[]) / expected - 1.0).abs();
+    assert!(error < 1e-5, "{name}: the loss is {error:e} from torch's");
+
+    loss.backward();
+    let gradient = network.flat().zeros_like();
+    network.collect_gradients(&gradient);
+    let gradients = golden["gradients"].as_object().expect("a table");
+    assert_eq!(gradients.len(), layout.segments.len(), "{name} has other tensors than torch");
+    for segment in &layout.segments {
+        let expected = numbers(&gradients[&segment.name]);
+        let mine = gradient.narrow(0, segment.offset as i64, segment.len() as i64).to_kind(Kind::Double);
+        let mine: Vec<f64> = Vec::try_from(mine).expect("numbers");
+        let some: Vec<f64> = mine.iter().step_by(EVERY).copied().collect();
+        // Sums cancel: their rounding is that of what was summed.
+        let (sum, size) = (mine.iter().sum::<f64>(), root_mean_square(&mine));
+        let expected_size = (expected[1] / mine.len() as f64).sqrt();
+        let errors = [
+            (sum - expected[0]).abs() / expected[1].sqrt(),
+            (size / expected_size - 1.0).abs(),
+            distance(&some, &expected[2..]) / expected_size,
+        ];
+        assert!(errors.iter().all(|&error| error < 1e-4), "{name}, {}: {errors:?}", segment.name);
+    }
+}
+
+#[test]
+fn the_plain_residual_network_agrees_with_torch() {
+    agrees_with_torch(Architecture::ResidualPlainSmall, "residual-plain-small");
+}
+
+#[test]
+fn the_transformer_agrees_with_torch() {
+    agrees_with_torch(Architecture::TransformerSmall, "transformer-small");
+}
+
+#[test]
+fn the_unet_agrees_with_torch() {
+    agrees_with_torch(Architecture::UnetSmall, "unet-small");
+}
