@@ -62,6 +62,12 @@ pub enum Command {
     Histories(Histories),
     /// Draw report.html again from a report.json.
     Page(Page),
+    /// Convert and look at trained predictors.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  rewind predictor show predictors/equivariant.safetensors\n  rewind predictor convert network.h5 --out paper.safetensors"
+    )]
+    Predictor(Predictor),
 }
 
 /// Where a local fleet is, if nothing is said.
@@ -333,6 +339,56 @@ pub struct Page {
     /// Where to write the page; without it beside the report.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Predictor {
+    /// Turn the published Keras networks (.h5) into a predictor.
+    Convert(Convert),
+    /// Print what a predictor is: architecture, snapshots, horizons, training, validation.
+    Show(ShowPredictor),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind predictor convert network.h5 --out paper.safetensors\n  rewind predictor convert --convolution c.h5 --fully-connected f.h5 --bias b.h5 --out paper.safetensors"
+)]
+pub struct Convert {
+    /// The network of every operation type that has no file of its own.
+    #[arg(value_name = "FILE.h5")]
+    pub file: Option<PathBuf>,
+    /// The network for convolutions.
+    #[arg(long, value_name = "FILE.h5")]
+    pub convolution: Option<PathBuf>,
+    /// The network for fully connected layers.
+    #[arg(long, value_name = "FILE.h5")]
+    pub fully_connected: Option<PathBuf>,
+    /// The network for biases and scales.
+    #[arg(long, value_name = "FILE.h5")]
+    pub bias: Option<PathBuf>,
+    /// How many epochs back the networks were trained to look.
+    #[arg(long, value_name = "U", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub horizon: u32,
+    /// The file's order of the layers in A(h) = shift + scale * exp(gate * h), where it does not tell.
+    #[arg(long, value_name = "shift,scale,gate")]
+    pub block_order: Option<rewind_keras::BlockOrder>,
+    /// Where to write the predictor.
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub out: PathBuf,
+    /// Print as JSON what was converted, and from which dataset each layer came.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rewind predictor show predictors/equivariant.safetensors")]
+pub struct ShowPredictor {
+    /// A predictor.
+    #[arg(value_name = "FILE.safetensors")]
+    pub file: PathBuf,
+    /// Print its card as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub enum Error {
     NoArtifacts { dir: PathBuf },
     #[error("{damaged} of {histories} histories are damaged")]
     Damaged { damaged: usize, histories: usize },
+    #[error("failed to {what} {}: {problem}", path.display())]
+    Predictor { what: &'static str, path: PathBuf, problem: String },
     #[error("interrupted")]
     Interrupted,
     #[error("failed to {what}: {source}")]

@@ -37,6 +37,7 @@ async fn main() -> ExitCode {
         Command::Pki(pki) => commands::pki::run(pki),
         Command::Histories(histories) => commands::histories::run(histories),
         Command::Page(page) => commands::report::page(&page),
+        Command::Predictor(predictor) => commands::predictor::run(predictor),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

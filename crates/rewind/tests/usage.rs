@@ -66,13 +66,50 @@ fn the_doctor_reports_what_is_missing_as_json() {
 }
 
 #[test]
+fn the_shipped_predictor_is_shown() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../predictors/equivariant.safetensors");
+    let output = rewind(&["predictor", "show", file, "--json"]);
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(card["architecture"], "equivariant");
+    assert!(card["snapshots"]["15"]["parameters"].as_u64().unwrap() > 0);
+    let text = String::from_utf8(rewind(&["predictor", "show", file]).stdout).unwrap();
+    assert!(text.contains("K = 15, horizons 8, 15") && text.contains("λ per operation"), "{text}");
+}
+
+#[test]
+fn what_is_no_predictor_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("network.h5");
+    std::fs::write(&file, "no network").unwrap();
+    let file = file.to_str().unwrap();
+    let output = rewind(&["predictor", "convert", file, "--out", "out.safetensors"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("network.h5: not an HDF5 file"), "{}", error(&output));
+    assert!(error(&rewind(&["predictor", "show", file])).contains("no safetensors file"));
+    let output = rewind(&["predictor", "convert", "--bias", file, "--out", "out.safetensors"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("--convolution FILE.h5"), "{}", error(&output));
+}
+
+#[test]
 fn help_lists_every_command() {
     let output = rewind(&["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for command in
-        ["up", "submit", "jobs", "watch", "cancel", "report", "events", "demo", "doctor", "histories", "page"]
-    {
+    for command in [
+        "up",
+        "submit",
+        "jobs",
+        "watch",
+        "cancel",
+        "report",
+        "events",
+        "demo",
+        "doctor",
+        "histories",
+        "page",
+        "predictor",
+    ] {
         assert!(text.contains(&format!("\n  {command} ")), "{command}");
     }
 }

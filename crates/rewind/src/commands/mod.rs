@@ -6,6 +6,7 @@ mod follow;
 pub mod histories;
 pub mod jobs;
 pub mod pki;
+pub mod predictor;
 pub mod report;
 mod search;
 pub mod submit;

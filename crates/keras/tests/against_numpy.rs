@@ -1,0 +1,152 @@
+//! Files that h5py writes, converted, against NumPy's answers; and files that are not what they should be.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use proptest::prelude::*;
+use rewind_job::OperationType;
+use rewind_keras::{Network, to_bytes};
+use rewind_predictor::Predictor;
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+/// The folder that tests/keras_files.py has filled.
+fn files() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = here.join("../../.python");
+        let script = here.join("tests/keras_files.py");
+        let out = Command::new("python3").arg(script).arg(folder.path()).env("PYTHONPATH", python).output().unwrap();
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "h5py is installed by `scripts/setup --for test`:\n{error}");
+        folder
+    });
+    folder.path()
+}
+
+fn bytes(file: &str) -> Vec<u8> {
+    std::fs::read(files().join(file)).unwrap()
+}
+
+fn cases() -> Value {
+    serde_json::from_slice(&bytes("cases.json")).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn converted(case: &Value) -> Vec<u8> {
+    let order = case["order"].as_str().map(|order| order.parse().unwrap());
+    let network = Network::from_keras(bytes(case["file"].as_str().unwrap()), order).unwrap();
+    to_bytes(|_| &network, 3).unwrap()
+}
+
+fn relative_error(found: &Tensor, expected: &[f64]) -> f64 {
+    let expected = Tensor::from_slice(expected);
+    ((found.to_kind(Kind::Double) - &expected).abs().max() / expected.abs().max()).double_value(&[])
+}
+
+#[test]
+fn converted_networks_answer_as_numpy_does() {
+    let cases = cases();
+    for case in cases["cases"].as_array().unwrap() {
+        let snapshots = case["snapshots"].as_u64().unwrap() as usize;
+        let windows = cases["windows"][snapshots.to_string()].as_array().unwrap();
+        let window = Tensor::from_slice(&windows.iter().flat_map(numbers).collect::<Vec<_>>());
+        let window = window.view([windows.len() as i64, snapshots as i64]);
+        let expected = numbers(&case["residuals"]);
+
+        let predictor = Predictor::from_bytes(&converted(case)).unwrap();
+        assert_eq!(predictor.snapshots().collect::<Vec<_>>(), [snapshots]);
+        let networks = predictor.for_snapshots(snapshots).unwrap();
+        networks.check_horizon(3).unwrap();
+        for operation in OperationType::ALL {
+            let network = networks.of(operation);
+            let float = relative_error(&network.residual(&window.to_kind(Kind::Float), 0.0, 3), &expected);
+            // Rounding alone, as in the golden test of rewind-predictor.
+            assert!(float < 2e-6, "{}: {float}", case["file"]);
+            let double = rewind_predictor::Network::from_parameters(predictor.architecture(), snapshots, "", |name| {
+                let (_, tensor) = network.parameters().iter().find(|(parameter, _)| parameter == name).unwrap();
+                Ok(tensor.to_kind(Kind::Double))
+            });
+            let double = relative_error(&double.unwrap().residual(&window, 0.0, 3), &expected);
+            assert!(double < 1e-12, "{}: {double}", case["file"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_what_the_predictor_would_write() {
+    let bytes = converted(&cases()["cases"][0]);
+    assert!(Predictor::from_bytes(&bytes).unwrap().to_bytes().unwrap() == bytes);
+}
+
+#[test]
+fn networks_of_different_snapshots_do_not_go_into_one_predictor() {
+    let [long, short] = ["contiguous.h5", "k5.h5"].map(|file| Network::from_keras(bytes(file), None).unwrap());
+    let error = to_bytes(|operation| if operation == OperationType::Bias { &short } else { &long }, 3).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the networks read different numbers of snapshots: convolution 15, fully-connected 15, bias 5"
+    );
+}
+
+#[test]
+fn bad_files_name_the_place() {
+    for (file, expected) in [
+        ("missing", "failed to read dense_0/kernel:0"),
+        ("shape", "`dense_1/bias:0` has shape [128], but the kernel `dense_1/kernel:0` gives 7 outputs"),
+        ("bias", "`dense_6/bias:0` has shape [65], but the kernel `dense_6/kernel:0` gives 64 outputs"),
+        ("snapshots", "`dense_0/kernel:0` reads 15 values and `dense_7/kernel:0` 12"),
+        ("integers", "`dense_1/kernel:0` holds i32, expected float32 or float64"),
+        ("infinite", "`dense_1/bias:0` holds values that are not finite"),
+        ("rank", "`dense_1/kernel:0` has shape [3, 3, 128, 128]: neither"),
+        ("huge", "`dense_1/kernel:0` has shape [1099511627776, 128]: neither"),
+        ("other-network", "2 layers of shape [K or K - 1, 128] are needed, found 1: `dense_0/kernel:0`"),
+        ("not-keras", "neither the weights nor the whole of a Keras model"),
+    ] {
+        let error = Network::from_keras(bytes(&format!("bad-{file}.h5")), None).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{file}: {error}");
+    }
+    assert_eq!(Network::from_keras(b"PK".to_vec(), None).unwrap_err().to_string(), "not an HDF5 file");
+    assert_eq!(Network::from_keras(Vec::new(), None).unwrap_err().to_string(), "not an HDF5 file");
+}
+
+fn damaged_file() -> impl Strategy<Value = (PathBuf, prop::sample::Index, Vec<(prop::sample::Index, u8)>)> {
+    let file =
+        prop::sample::select(vec!["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"]);
+    let flips = prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40);
+    (file.prop_map(|file| files().join(file)), any::<prop::sample::Index>(), flips)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn truncated_files_are_refused((file, end, _) in damaged_file()) {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes.truncate(end.index(bytes.len()));
+        prop_assert!(Network::from_keras(bytes, None).is_err());
+    }
+
+    #[test]
+    fn damaged_files_never_panic((file, _, flips) in damaged_file()) {
+        let mut bytes = std::fs::read(file).unwrap();
+        for (place, flip) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] ^= flip;
+        }
+        // What stays a network has finite values; anything else is an error.
+        if let Ok(network) = Network::from_keras(bytes, None) {
+            prop_assert!(to_bytes(|_| &network, 3).is_ok());
+        }
+    }
+}
