@@ -118,7 +118,7 @@ fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
     let (field, share) = match forget {
         Forget::LabelNoise { share, .. } => ("data.forget.label-noise.share", *share),
         Forget::Random { share, .. } => ("data.forget.random.share", *share),
-        Forget::Class { .. } | Forget::Files(_) => return Ok(()),
+        Forget::Class { .. } | Forget::Files(_) | Forget::Nothing => return Ok(()),
     };
     let count = (share * f64::from(train)).round();
     if count < 1.0 || count >= f64::from(train) {

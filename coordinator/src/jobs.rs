@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
-use rewind_job::{Digest, JobId, JobStatus, Report};
+use rewind_job::{Action, Digest, HistorySource, JobId, JobStatus, Report, Specification};
 use rewind_proto::{
     PIECE, not_leader, to_json,
     v1::{
@@ -24,6 +24,8 @@ pub struct JobsService {
     pub admission: Arc<Admission>,
 }
 
+/// Packs of histories that one specification names: it is one value of the state store.
+const MOST_PACKS: usize = 4000;
 /// Bytes of what a client calls its submission.
 const LONGEST_SUBMISSION: usize = 64;
 
@@ -46,6 +48,7 @@ impl Jobs for JobsService {
             .await
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let specification = self.with_packs(specification).await?;
         let job = self.driver.ask(Event::Submitted { submission, specification: Box::new(specification) }).await;
         Ok(Response::new(JobName { job: job.ok_or_else(|| standing_by(&self.driver))?.0 }))
     }
@@ -173,6 +176,43 @@ impl JobsService {
                 error if error.is_retryable() => Status::unavailable(error.to_string()),
                 _ => Status::data_loss(error.to_string()),
             })
+    }
+
+    /// Jobs that made histories become the packs that they made: what a predictor learns from changes no more.
+    async fn with_packs(&self, mut specification: Specification) -> Result<Specification, Status> {
+        for step in &mut specification.steps {
+            let Action::TrainPredictor(predictor) = &mut step.action else { continue };
+            let mut packs = Vec::new();
+            for (index, source) in std::mem::take(&mut predictor.histories).into_iter().enumerate() {
+                let refuse = |problem: String| {
+                    Status::invalid_argument(format!("step[0].train-predictor.histories[{index}]: {problem}"))
+                };
+                let HistorySource::Job(job) = source else {
+                    packs.push(source);
+                    continue;
+                };
+                let id = job.clone();
+                let found =
+                    self.driver.look(move |control| control.status(&id).map(|status| (status, control.tasks(&id))));
+                let found = found.await.ok_or_else(|| standing_by(&self.driver))?;
+                let (status, tasks) = found.ok_or_else(|| refuse(format!("there is no job {job}")))?;
+                let Some(count) = status.tasks else { return Err(refuse(format!("{job} makes no histories"))) };
+                if count.done < count.total {
+                    let state = status.state.name();
+                    return Err(refuse(format!(
+                        "{job} has made {} of {} packs and is {state}",
+                        count.done, count.total
+                    )));
+                }
+                packs.extend(tasks.into_iter().filter_map(|record| record.output.map(HistorySource::Artifact)));
+            }
+            if packs.len() > MOST_PACKS {
+                let problem = format!("{} packs, and {MOST_PACKS} at most: collect with a larger `pack`", packs.len());
+                return Err(Status::invalid_argument(format!("step[0].train-predictor.histories: {problem}")));
+            }
+            predictor.histories = packs;
+        }
+        Ok(specification)
     }
 
     async fn report(&self, digest: &Digest) -> Result<Report, Status> {

@@ -35,7 +35,7 @@ fn a_killed_worker_costs_no_committed_round_and_no_bit() {
 
     let said: Vec<&str> = report.events.iter().map(|event| event.text.as_str()).collect();
     assert!(said.iter().any(|text| text.contains("worker-2 was lost")), "{said:#?}");
-    assert!(said.iter().any(|text| text.contains("waiting for workers: 1 of 2")), "{said:#?}");
+    assert!(said.iter().any(|text| text.contains("needs 2 workers")), "{said:#?}");
     // A new generation goes on where the last commit was, or one round on when that was committed meanwhile.
     let log = fleet.log("worker-2");
     for (_, Round(round)) in [training, rewinding] {

@@ -23,5 +23,8 @@ fn every_example_is_run_by_a_test() {
         .filter(|name| name.ends_with(".toml"))
         .collect();
     names.sort();
-    assert_eq!(names, ["demo.toml", "forget-only.toml", "histories.toml", "quick.toml", "random-half.toml"]);
+    assert_eq!(
+        names,
+        ["demo.toml", "forget-only.toml", "histories.toml", "predictor.toml", "quick.toml", "random-half.toml"]
+    );
 }

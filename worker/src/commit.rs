@@ -145,14 +145,20 @@ impl Commit for RoundCommitter {
             generation: self.generation,
             progress: Progress {
                 step: self.step,
-                text: format!(
-                    "{}: round {} of {}, forget data {}, validation {}",
-                    self.step_name,
-                    record.round,
-                    self.rounds,
-                    percent(record.forget_accuracy),
-                    percent(record.validation_accuracy)
-                ),
+                text: match (record.forget_accuracy, record.validation_loss) {
+                    (None, Some(error)) => format!(
+                        "{}: epoch {} of {}, loss {:.4}, held out {error:.4}",
+                        self.step_name, record.round, self.rounds, record.loss
+                    ),
+                    _ => format!(
+                        "{}: round {} of {}, forget data {}, validation {}",
+                        self.step_name,
+                        record.round,
+                        self.rounds,
+                        percent(record.forget_accuracy),
+                        percent(record.validation_accuracy)
+                    ),
+                },
                 fraction,
             },
         });

@@ -42,6 +42,15 @@ impl InputError {
         if is_final { Self::Bad(error) } else { Self::Away(error) }
     }
 
+    pub fn of_artifact(field: &str, error: ArtifactError) -> Self {
+        let text = error.to_string();
+        match error {
+            ArtifactError::Io { source, .. } => Self::of_file(field, text, &source),
+            error if error.is_retryable() => Self::Away(SpecificationError::new(field, text)),
+            _ => Self::Bad(SpecificationError::new(field, text)),
+        }
+    }
+
     pub fn of_data(field: &str, error: DataError) -> Self {
         match error {
             DataError::Io { ref source, .. } => Self::of_file(field, error.to_string(), source),
@@ -144,14 +153,7 @@ fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, InputError> {
 fn read_source(field: &str, source: &Source, artifacts: &dyn ArtifactStore) -> Result<Vec<u8>, InputError> {
     match source {
         Source::File(path) => read_file(field, path),
-        Source::Artifact(digest) => artifacts.get(digest).map_err(|error| {
-            let text = error.to_string();
-            match error {
-                ArtifactError::Io { source, .. } => InputError::of_file(field, text, &source),
-                error if error.is_retryable() => InputError::Away(SpecificationError::new(field, text)),
-                _ => InputError::Bad(SpecificationError::new(field, text)),
-            }
-        }),
+        Source::Artifact(digest) => artifacts.get(digest).map_err(|error| InputError::of_artifact(field, error)),
     }
 }
 

@@ -17,4 +17,5 @@ mod rendezvous;
 mod report;
 mod run;
 mod task;
+mod train_predictor;
 mod watched;

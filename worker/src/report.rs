@@ -92,7 +92,7 @@ fn measure(
         Action::Pretrain(_) => ("pretrain", "retain-using"),
         Action::Retrain(_) => ("retrain", "retain-using"),
         Action::Unlearn(unlearn) => (unlearn.method.name(), "forget-only"),
-        Action::Evaluate(_) | Action::Collect(_) => unreachable!("they make no weights"),
+        Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => unreachable!("they make no weights"),
     };
     let mut measured = Measured {
         name: step.name.clone(),
@@ -187,6 +187,7 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         recovered: Vec::new(),
         events: Vec::new(),
         warnings: Vec::new(),
+        predictor: None,
         search: crate::inputs::search_log(specification)?,
     };
     fill_gaps(&mut report);

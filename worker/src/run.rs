@@ -18,7 +18,7 @@ use crate::{
     commit::RoundCommitter,
     inputs::{self, InputError, JobData},
     link::{Ended, Link},
-    report,
+    report, train_predictor,
     watched::Watched,
 };
 
@@ -102,6 +102,9 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let specification = &assignment.specification;
     tch::set_num_threads(specification.fleet.threads as i32);
     inputs::require_inside(&bench.data_roots, specification)?;
+    if specification.train_predictor().is_some() {
+        return train_predictor::run(&assignment, link, bench);
+    }
     let data = JobData::read(specification)?;
     let network = build(&assignment);
     let layout = network.layout().clone();
@@ -125,6 +128,12 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     report::make_and_send(&run, gang)
 }
 
+/// The whole state of a committed round of a model with so many coordinates.
+pub fn load(manifest: &Manifest, artifacts: &dyn ArtifactStore, coordinates: usize) -> Result<Shard, ArtifactError> {
+    let shards = manifest.shards.iter().map(|digest| Shard::from_bytes(&artifacts.get(digest)?));
+    assemble(shards.collect::<Result<Vec<_>, _>>()?)?.expect_whole(coordinates)
+}
+
 /// A network with fresh weights, the same on every rank.
 pub fn build(assignment: &Assignment) -> Network {
     let specification = &assignment.specification;
@@ -132,7 +141,7 @@ pub fn build(assignment: &Assignment) -> Network {
     Network::build(model.architecture, model.classes, model.image, specification.seed)
 }
 
-fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn Collective>, CollectiveError> {
+pub fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn Collective>, CollectiveError> {
     if assignment.world_size.0 == 1 {
         return Ok(Box::new(Solo::new()));
     }
@@ -223,7 +232,7 @@ impl Run {
                 },
                 method: method_for(&unlearn.method, &unlearn.forward, &data.forget, self.predictors.get(&step.name))?,
             }),
-            Action::Evaluate(_) | Action::Collect(_) => None,
+            Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
         })
     }
 
@@ -249,12 +258,7 @@ impl Run {
 
     /// The whole state of a committed round, whatever world size wrote it.
     pub fn load(&self, manifest: &Manifest) -> Result<Shard, ArtifactError> {
-        let shards = manifest
-            .shards
-            .iter()
-            .map(|digest| Shard::from_bytes(&self.artifacts.get(digest)?))
-            .collect::<Result<Vec<_>, _>>()?;
-        assemble(shards)?.expect_whole(self.coordinates)
+        load(manifest, &*self.artifacts, self.coordinates)
     }
 
     /// A step's committed rounds, in order.

@@ -197,6 +197,7 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
             let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == *label).collect();
             ("data.forget.class", positions)
         }
+        Forget::Nothing => return Ok((Subset::default(), Vec::new())),
         Forget::Files(_) => return Err(refuse("data.forget.files", "its files were not read".into())),
     };
     if positions.is_empty() {

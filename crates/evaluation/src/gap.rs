@@ -125,6 +125,7 @@ mod tests {
             stop: Vec::new(),
             recovered: Vec::new(),
             events: Vec::new(),
+            predictor: None,
             warnings: Vec::new(),
             search: None,
         }

@@ -62,8 +62,50 @@ pub struct Report {
     pub events: Vec<JobEvent>,
     /// What a reader must know to trust the figures.
     pub warnings: Vec<String>,
+    /// What a job that trains a predictor made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<PredictorReport>,
     /// The search that found the settings (`search-log` of the specification).
     pub search: Option<serde_json::Value>,
+}
+
+/// A trained predictor, measured on histories that were held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictorReport {
+    /// The step's name.
+    pub name: String,
+    pub weights: Digest,
+    /// Histories that gave windows: trained on, and held out.
+    pub histories: u64,
+    pub held_out: u64,
+    pub selected: Round,
+    pub stop: StopReason,
+    /// One an epoch; `validation_loss` is the mean of the predictor's errors relative to no change.
+    pub rounds: Vec<RoundRecord>,
+    /// One an operation type, number of snapshots and horizon; empty if nothing was held out.
+    pub errors: Vec<PredictorError>,
+}
+
+/// L1 errors on held-out histories, relative to no change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictorError {
+    /// `K`.
+    pub snapshots: u32,
+    /// `U`.
+    pub horizon: u32,
+    pub operation: crate::OperationType,
+    pub coordinates: u64,
+    pub predictor: f64,
+    pub linear_extrapolation: f64,
+    /// λ fitted on the histories trained on: one for all operation types, and one for this.
+    pub task_vector: FittedLambda,
+    pub task_vector_per_operation: FittedLambda,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedLambda {
+    pub lambda: f64,
+    pub error: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod beginning;
 mod check;
 mod collect;
 mod synthetic;
+mod train_predictor;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,6 +17,7 @@ pub use collect::{
 };
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
+pub use train_predictor::{HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor};
 
 use crate::{Digest, WorldSize};
 
@@ -38,7 +40,11 @@ pub struct Specification {
     pub fleet: Fleet,
     #[serde(default)]
     pub checkpoints: Checkpoints,
+    /// Left out where nothing is trained but networks of a job's own: collecting histories, training a predictor.
+    #[serde(default)]
     pub model: Model,
+    /// Likewise.
+    #[serde(default)]
     pub data: Data,
     #[serde(rename = "step", default)]
     pub steps: Vec<Step>,
@@ -112,6 +118,12 @@ pub struct Model {
     /// Trained weights to start from (safetensors): a file, or `sha256:…` in the artifact store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Source>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None }
+    }
 }
 
 fn ten() -> u32 {
@@ -203,7 +215,7 @@ impl From<Source> for String {
 }
 
 /// The samples, and which of them must be forgotten.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Data {
     /// Labelled samples that are split into training and held-out parts.
@@ -213,6 +225,7 @@ pub struct Data {
     /// How the pool is split; required with a pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
+    #[serde(default, skip_serializing_if = "Forget::is_nothing")]
     pub forget: Forget,
 }
 
@@ -240,9 +253,13 @@ pub struct Split {
 }
 
 /// Where the forget data `D_f` comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Forget {
+    /// The job forgets nothing; not written.
+    #[default]
+    #[serde(skip)]
+    Nothing,
     /// A share of the training samples gets a wrong label (uniform among the others); they are `D_f`.
     LabelNoise { share: f64, seed: u64 },
     /// A random share of the training samples.
@@ -251,6 +268,12 @@ pub enum Forget {
     Class { label: u32 },
     /// Samples of their own.
     Files(IdxFiles),
+}
+
+impl Forget {
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
 }
 
 /// One thing to run, and the name under which later steps and the report know its result.
@@ -271,6 +294,8 @@ pub enum Action {
     Evaluate(Evaluate),
     /// Make histories: many small tasks, each on one worker. Such a job has no other step.
     Collect(Collect),
+    /// Train a predictor on histories. Such a job has no other step.
+    TrainPredictor(TrainPredictor),
 }
 
 /// How a step is written in TOML: its name, and exactly one table of what to do.
@@ -288,19 +313,22 @@ struct StepTable {
     evaluate: Option<Evaluate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collect: Option<Collect>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    train_predictor: Option<TrainPredictor>,
 }
 
 impl TryFrom<StepTable> for Step {
     type Error = String;
 
     fn try_from(table: StepTable) -> Result<Self, String> {
-        let StepTable { name, pretrain, retrain, unlearn, evaluate, collect } = table;
+        let StepTable { name, pretrain, retrain, unlearn, evaluate, collect, train_predictor } = table;
         let mut actions: Vec<Action> = [
             pretrain.map(Action::Pretrain),
             retrain.map(Action::Retrain),
             unlearn.map(Action::Unlearn),
             evaluate.map(Action::Evaluate),
             collect.map(Action::Collect),
+            train_predictor.map(Action::TrainPredictor),
         ]
         .into_iter()
         .flatten()
@@ -308,7 +336,8 @@ impl TryFrom<StepTable> for Step {
         match (actions.pop(), actions.is_empty()) {
             (Some(action), true) => Ok(Self { name, action }),
             _ => Err(format!(
-                "step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, evaluate, collect"
+                "step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, evaluate, collect, \
+                 train-predictor"
             )),
         }
     }
@@ -316,14 +345,22 @@ impl TryFrom<StepTable> for Step {
 
 impl From<Step> for StepTable {
     fn from(step: Step) -> Self {
-        let mut table =
-            Self { name: step.name, pretrain: None, retrain: None, unlearn: None, evaluate: None, collect: None };
+        let mut table = Self {
+            name: step.name,
+            pretrain: None,
+            retrain: None,
+            unlearn: None,
+            evaluate: None,
+            collect: None,
+            train_predictor: None,
+        };
         match step.action {
             Action::Pretrain(t) => table.pretrain = Some(t),
             Action::Retrain(t) => table.retrain = Some(t),
             Action::Unlearn(u) => table.unlearn = Some(u),
             Action::Evaluate(e) => table.evaluate = Some(e),
             Action::Collect(c) => table.collect = Some(c),
+            Action::TrainPredictor(t) => table.train_predictor = Some(t),
         }
         table
     }
@@ -623,9 +660,22 @@ impl Specification {
             Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) => Some(&rewinding.predictor),
             _ => None,
         });
-        self.model.weights.iter().chain(predictors).filter_map(|source| match source {
+        let sources = self.model.weights.iter().chain(predictors).filter_map(|source| match source {
             Source::Artifact(digest) => Some(digest),
             Source::File(_) => None,
+        });
+        let histories = self.train_predictor().into_iter().flat_map(|(_, predictor)| &predictor.histories);
+        sources.chain(histories.filter_map(|source| match source {
+            HistorySource::Artifact(digest) => Some(digest),
+            HistorySource::Job(_) => None,
+        }))
+    }
+
+    /// What a job that trains a predictor learns from, and its step's name.
+    pub fn train_predictor(&self) -> Option<(&str, &TrainPredictor)> {
+        self.steps.iter().find_map(|step| match &step.action {
+            Action::TrainPredictor(predictor) => Some((step.name.as_str(), predictor)),
+            _ => None,
         })
     }
 

@@ -8,7 +8,9 @@ use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::validation::{moving, validate};
-use crate::{Architecture, Card, History, Network, Networks, Predictor, PredictorError, Training, Validation, Window};
+use crate::{
+    Architecture, Card, History, Loss, Network, Networks, Predictor, PredictorError, Training, Validation, Window,
+};
 
 /// How the networks for one number of snapshots are trained: by Adam with a cosine to zero.
 ///
@@ -43,21 +45,9 @@ pub struct Recipe {
 }
 
 /// The non-linear head of the `equivariant` network.
-const HEAD: &str = "head.kernel";
+pub(crate) const HEAD: &str = "head.kernel";
 /// Its linear part, `[powers, snapshots − 1]`.
 const LINEAR: &str = "linear.kernel";
-
-/// What training makes small.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// As published: answers become medians. Where most drift is noise they saturate: small drifts are answered
-    /// strongly, large ones weakly.
-    #[default]
-    L1,
-    /// Answers become means, close to linear in the drift.
-    L2,
-}
 
 /// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,7 +150,14 @@ pub fn train(
         let examples = recipe
             .horizons
             .iter()
-            .map(|&horizon| Examples::gather(&network, histories, operation, snapshots, horizon))
+            .map(|&horizon| {
+                let mut examples = Examples::gather(&network, histories, operation, snapshots, horizon);
+                if examples.coordinates() == 0 {
+                    return Err(PredictorError::NoHistory { operation, snapshots, horizon });
+                }
+                examples.weights = &examples.weights / examples.weights.mean(Kind::Float);
+                Ok(examples)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(fit(network, recipe, &examples, &mut draw))
     })?;
@@ -176,48 +173,48 @@ pub fn train(
 }
 
 /// What one network sees of one horizon.
-struct Examples {
-    horizon: u32,
+#[derive(Debug)]
+pub(crate) struct Examples {
+    pub(crate) horizon: u32,
     /// `[coordinates, inputs]`
-    inputs: Tensor,
+    pub(crate) inputs: Tensor,
     /// In the network's unit, `[coordinates]`.
-    targets: Tensor,
-    /// `[coordinates]`, mean 1.
-    weights: Tensor,
+    pub(crate) targets: Tensor,
+    /// `[coordinates]`
+    pub(crate) weights: Tensor,
 }
 
 impl Examples {
-    fn gather(
+    /// Of tensors that move.
+    pub(crate) fn gather(
         network: &Network,
         histories: &[History],
         operation: OperationType,
         snapshots: usize,
         horizon: u32,
-    ) -> Result<Self, PredictorError> {
+    ) -> Self {
         let windows: Vec<&Window> = moving(histories, snapshots, horizon)
             .filter(|window| window.operation == operation && !network.is_still(window.scale) && window.weight > 0.0)
             .collect();
-        if windows.is_empty() {
-            return Err(PredictorError::NoHistory { operation, snapshots, horizon });
-        }
         let all = |of: &dyn Fn(&Window) -> Tensor| {
-            Tensor::cat(&windows.iter().map(|window| of(window)).collect::<Vec<_>>(), 0)
+            // Of nothing there is nothing to join.
+            let parts: Vec<_> = windows.iter().map(|window| of(window)).collect();
+            if parts.is_empty() { Tensor::zeros([0], (Kind::Float, Device::Cpu)) } else { Tensor::cat(&parts, 0) }
         };
-        let weights = all(&|window| window.residual.full_like(window.weight));
-        Ok(Self {
+        Self {
             horizon,
             inputs: all(&|window| network.input(&window.snapshots, window.scale)),
             targets: all(&|window| &window.residual / network.unit(window.scale, horizon)),
-            weights: &weights / weights.mean(Kind::Float),
-        })
+            weights: all(&|window| window.residual.full_like(window.weight)),
+        }
     }
 
-    fn coordinates(&self) -> i64 {
+    pub(crate) fn coordinates(&self) -> i64 {
         self.targets.size()[0]
     }
 
     /// The same examples in another order.
-    fn shuffled(&self, draw: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn shuffled(&self, draw: &mut ChaCha8Rng) -> Self {
         let mut order: Vec<i64> = (0..self.coordinates()).collect();
         order.shuffle(draw);
         let order = Tensor::from_slice(&order);
@@ -275,7 +272,7 @@ fn fit(network: Network, recipe: &Recipe, examples: &[Examples], draw: &mut ChaC
     network.map(|parameter| parameter.detach().copy())
 }
 
-fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
+pub(crate) fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
     let penalties = recipe.penalties;
     let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for (name, parameter) in network.parameters() {

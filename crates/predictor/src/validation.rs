@@ -128,7 +128,7 @@ fn error(windows: &[&Window], predict: impl Fn(&Window) -> Tensor) -> f64 {
 }
 
 /// Tile by tile, as rewinding does: `[coordinates]`.
-fn residual(network: &Network, window: &Window) -> Tensor {
+pub(crate) fn residual(network: &Network, window: &Window) -> Tensor {
     let tiles: Vec<_> = window
         .snapshots
         .split(TILE_COORDINATES as i64, 0)

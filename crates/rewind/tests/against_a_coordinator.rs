@@ -57,6 +57,7 @@ fn report() -> Report {
         recovered: vec![],
         events: vec![],
         warnings: vec![],
+        predictor: None,
         search: None,
     }
 }

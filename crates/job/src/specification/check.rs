@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Action, Collect, Forget, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
-    Specification, TaskVector, Training, Unlearn,
+    Specification, Step, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -32,6 +32,7 @@ impl Specification {
     pub fn parse(text: &str, folder: &Path) -> Result<Self, SpecificationError> {
         let document = toml::Deserializer::parse(text)
             .map_err(|error| SpecificationError::new("specification", error.to_string().trim().to_owned()))?;
+        let table = toml::from_str::<toml::Table>(text);
         let mut specification: Self = serde_path_to_error::deserialize(document).map_err(|error| {
             let field = error.path().to_string();
             SpecificationError::new(
@@ -39,6 +40,10 @@ impl Specification {
                 error.into_inner().message().to_owned(),
             )
         })?;
+        let makes_its_own = specification.collect().is_some() || specification.train_predictor().is_some();
+        let is_there = |field| makes_its_own || table.as_ref().is_ok_and(|table| table.contains_key(field));
+        require(is_there("model"), "model", "is missing")?;
+        require(is_there("data"), "data", "is missing")?;
         specification.for_each_path(|_, path| *path = folder.join(&*path));
         specification.check()?;
         Ok(specification)
@@ -155,6 +160,10 @@ impl Specification {
                     require(self.steps.len() == 1, at("collect"), "must be the job's only step")?;
                     self.check_collect(collect, &at("collect"))?;
                 }
+                Action::TrainPredictor(predictor) => {
+                    require(self.steps.len() == 1, at("train-predictor"), "must be the job's only step")?;
+                    predictor.check(&at("train-predictor"))?;
+                }
             }
             earlier.insert(step.name.as_str());
         }
@@ -184,6 +193,11 @@ impl Specification {
                 require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
             }
             Forget::Files(_) => return Ok(()),
+            Forget::Nothing => {
+                let forgets = |step: &Step| !matches!(step.action, Action::Collect(_) | Action::TrainPredictor(_));
+                let field = "data.forget";
+                return require(!self.steps.iter().any(forgets), field, "is missing: what is to be forgotten?");
+            }
         }
         require(self.data.pool.is_some(), "data.forget", "needs data.pool, or forget data in files of its own")
     }
@@ -242,7 +256,9 @@ impl Specification {
     }
 
     fn check_collect(&self, collect: &Collect, at: &str) -> Result<(), SpecificationError> {
-        require(self.data.pool.is_some(), "data.pool", "is needed: histories are made of its training part")?;
+        let reads_pool = collect.data.contains(&HistoryData::Pool);
+        let field = "data.pool";
+        require(!reads_pool || self.data.pool.is_some(), field, "is needed: histories are made of its training part")?;
         let field = "data.forget";
         require(!matches!(self.data.forget, Forget::Files(_)), field, "must be a part of data.pool")?;
         require(self.fleet.world_size.0 == 1, "fleet.world-size", "must be 1: each task runs on one worker")?;

@@ -4,35 +4,13 @@ mod dense;
 mod equivariant;
 mod paper;
 
-use std::fmt;
-
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::PredictorError;
+use crate::{Architecture, PredictorError};
 use dense::Initial;
 use equivariant::EquivariantNetwork;
 use paper::PaperNetwork;
-
-/// Which network a predictor holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// InvWNN as published: two streams, 62,609 parameters at `K = 15`, blind to scale.
-    Paper,
-    /// Our own: reads differences in units of the tensor's drift scale; still, shift, scale and odd by construction.
-    Equivariant,
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Paper => "paper",
-            Self::Equivariant => "equivariant",
-        })
-    }
-}
 
 /// InvWNN for one operation type and one number of snapshots.
 #[derive(Debug)]

@@ -53,6 +53,7 @@ fn asked(report: &Report) -> String {
         Forget::Class { label } => format!(
             "A trained network was to forget <strong>{forget}{of} training samples</strong>: all of class {label}."
         ),
+        Forget::Nothing => "Networks were trained.".into(),
         Forget::Files(_) => format!(
             "A trained network was to forget <strong>{forget} samples</strong>, which were handed over in files of their own."
         ),

@@ -4,6 +4,7 @@ mod chart;
 mod curves;
 mod headline;
 mod methods;
+mod predictor;
 mod record;
 mod rounds;
 mod search;
@@ -18,6 +19,17 @@ const SHEET: &str = include_str!("page.css");
 
 /// Draws the page. It loads nothing, and its policy forbids browsers to.
 pub fn render(report: &Report) -> String {
+    let body = match &report.predictor {
+        Some(predictor) => predictor::render(report, predictor) + &record::warnings(report),
+        None => [
+            headline::render(report),
+            record::warnings(report),
+            methods::render(report),
+            curves::render(report),
+            rounds::render(report),
+        ]
+        .concat(),
+    };
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -32,17 +44,12 @@ pub fn render(report: &Report) -> String {
 </head>
 <body>
 <main>
-{headline}{warnings}{methods}{curves}{rounds}{search}{record}<footer>Made by Rewind {version} from <code>report.json</code>, which holds every figure of this page.</footer>
+{body}{search}{record}<footer>Made by Rewind {version} from <code>report.json</code>, which holds every figure of this page.</footer>
 </main>
 </body>
 </html>
 "#,
         title = text::Escaped(&report.specification.name),
-        headline = headline::render(report),
-        warnings = record::warnings(report),
-        methods = methods::render(report),
-        curves = curves::render(report),
-        rounds = rounds::render(report),
         search = search::render(report.search.as_ref()),
         record = record::render(report),
         version = text::Escaped(&report.version),

@@ -88,6 +88,7 @@ fn report() -> Report {
                 text: "worker-2 was lost (session closed): going on after round 3 of rewinding".into(),
             },
         ],
+        predictor: None,
         warnings: vec!["the attack hardly discriminates (52.1 % on held-out samples)".into()],
         search: Some(search()),
     }
