@@ -1,6 +1,7 @@
 //! What is refused at submission: bad specifications, and files that are not what they must be.
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -84,8 +85,8 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
             && let Method::Rewinding(rewinding) = &unlearn.method
         {
             let field = format!("step[{index}].unlearn.method.rewinding.predictor");
-            let bytes = safetensors(&rewinding.predictor, &field, artifacts)?;
-            if !rewind_artifacts::has_metadata(&bytes, "predictor").is_ok_and(|has| has) {
+            let metadata = safetensors(&rewinding.predictor, &field, artifacts)?;
+            if !metadata.contains_key("predictor") {
                 return Err(refuse(&field, "is a safetensors file, but no predictor"));
             }
         }
@@ -128,19 +129,23 @@ fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
     Ok(())
 }
 
-/// The header, or more: whether the tensors fit the model is found by the workers, before anything is trained.
-fn safetensors(source: &Source, field: &str, artifacts: &dyn ArtifactStore) -> Result<Vec<u8>, SpecificationError> {
+/// A file's metadata: whether its tensors fit the model is found by the workers, before anything is trained.
+fn safetensors(
+    source: &Source,
+    field: &str,
+    artifacts: &dyn ArtifactStore,
+) -> Result<HashMap<String, String>, SpecificationError> {
     match source {
         Source::File(path) => header_of(path).map_err(|error| refuse(field, format!("{}: {error}", path.display()))),
         Source::Artifact(digest) => {
             let bytes = artifacts.get(digest).map_err(|error| refuse(field, error.to_string()))?;
-            rewind_artifacts::check_header(&bytes).map_err(|error| refuse(field, error.to_string()))?;
-            Ok(bytes)
+            rewind_artifacts::read_header(&mut &bytes[..], bytes.len() as u64)
+                .map_err(|error| refuse(field, format!("{digest}: {error}")))
         }
     }
 }
 
-fn header_of(path: &Path) -> io::Result<Vec<u8>> {
+fn header_of(path: &Path) -> io::Result<HashMap<String, String>> {
     let mut file = fs::File::open(path)?;
     let bytes = file.metadata()?.len();
     rewind_artifacts::read_header(&mut file, bytes)

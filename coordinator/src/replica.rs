@@ -114,6 +114,8 @@ struct Leading {
     /// What came while decisions waited for the store: decided upon when they are durable.
     held: VecDeque<Input>,
     away: bool,
+    /// The lease may be over, and the store does not answer: another may lead.
+    suspended: bool,
 }
 
 /// A coordinator.
@@ -143,8 +145,9 @@ impl Replica {
         self.leading.as_ref().map(|leading| &leading.records)
     }
 
+    /// The term in which this coordinator leads, as far as it knows.
     pub fn term(&self) -> Option<Term> {
-        self.leading.as_ref().map(|leading| leading.term)
+        self.leading.as_ref().filter(|leading| !leading.suspended).map(|leading| leading.term)
     }
 
     /// Who leads, as far as is known.
@@ -183,7 +186,8 @@ impl Replica {
         self.renew(now, outputs)?;
         self.flush(outputs)?;
         self.release_held(now, outputs)?;
-        if let Some(leading) = self.leading.as_mut().filter(|leading| leading.pending.is_empty()) {
+        let ready = |leading: &&mut Box<Leading>| leading.pending.is_empty() && !leading.suspended;
+        if let Some(leading) = self.leading.as_mut().filter(ready) {
             let commands = leading.control.handle(Event::Tick, now);
             leading.pending.extend(commands.into_iter().map(Pending::Command));
             self.flush(outputs)?;
@@ -235,6 +239,7 @@ impl Replica {
             pending,
             held: VecDeque::new(),
             away: false,
+            suspended: false,
         }));
         self.flush(outputs)
     }
@@ -246,8 +251,17 @@ impl Replica {
             return Ok(());
         }
         match self.store.renew(leading.term) {
-            Ok(()) => leading.renewed = now,
-            // Losing the lease stops commits, not compute: nothing is told to anybody before another leads.
+            Ok(()) => {
+                leading.renewed = now;
+                leading.suspended = false;
+            }
+            // Losing the lease stops commits, not compute: nothing is told to anybody before another leads. But workers
+            // must not wait here while it does: they are let go with their work, and come back if nobody else leads.
+            Err(StoreError::Unavailable(_)) if now.since(leading.renewed) > self.timeouts.lease => {
+                leading.suspended = true;
+                let sessions = std::mem::take(&mut self.sessions).into_iter();
+                outputs.extend(sessions.map(|(worker, session)| Output::CloseSession { worker, session }));
+            }
             Err(StoreError::Unavailable(_)) => {}
             Err(StoreError::Deposed(term)) => self.stand_by(format!("term {term} is over"), outputs),
             Err(error) => return Err(error),

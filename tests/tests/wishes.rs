@@ -12,13 +12,15 @@ fn jobs_are_cancelled_paused_and_resumed_and_the_workers_are_free_again() {
     let undisturbed = cluster.submit(&small_job(2));
     let expected = bits(&cluster.report(&undisturbed));
 
-    // Paused before anything is committed.
+    // Paused before anything is committed: it waits behind another.
+    let first = cluster.submit(&small_job(2));
     let job = cluster.submit(&small_job(2));
     let paused = cluster.rewind(&["pause", &job]);
     assert!(paused.status.success(), "{}", complaint(&paused));
     let ended = |cluster: &Cluster, state: JobState| cluster.status(&job).filter(|status| status.state == state);
     let status = cluster.eventually("it pauses", |cluster| ended(cluster, JobState::Paused));
-    println!("paused with {:?} committed", status.committed);
+    assert_eq!(status.committed, None);
+    assert_eq!(bits(&cluster.report(&first)), expected);
     assert!(cluster.rewind(&["resume", &job]).status.success());
     assert_eq!(bits(&cluster.report(&job)), expected);
 

@@ -26,6 +26,7 @@ async fn bad_specifications_are_refused_by_field() {
         good.replace("neg-grad = {}", &method)
     };
     let predictor = "step[1].unlearn.method.rewinding.predictor: ";
+    let unreadable = |name: &str| format!("model.weights: {}: not a valid safetensors file", path(name));
     let missing = format!("sha256:{}", "ab".repeat(32));
     let cases = [
         (String::new(), "specification: missing field `name`"),
@@ -46,8 +47,8 @@ async fn bad_specifications_are_refused_by_field() {
         (good.replace(&path("images"), &path("cut")), "data.pool: "),
         (good.replace(&path("images"), &path("labels")), "data.pool: "),
         (good.replace(&path("labels"), &path("few")), "data.pool: "),
-        (with_weights(&path("none.safetensors")), "model.weights: not a valid safetensors file"),
-        (with_weights(&path("model.pt")), "model.weights: not a valid safetensors file"),
+        (with_weights(&path("none.safetensors")), &unreadable("none.safetensors")),
+        (with_weights(&path("model.pt")), &unreadable("model.pt")),
         (with_weights(&missing), "model.weights: artifact abab"),
         (with_weights("sha256:../../etc/passwd"), "model.weights: `../../etc/passwd` is not a SHA-256"),
         (with_predictor(&path("nowhere")), predictor),

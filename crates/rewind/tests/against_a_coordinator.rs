@@ -89,6 +89,10 @@ impl Jobs for Written {
                 status(JobState::Finished, "all steps are done", 1.0),
             ],
             "job-2" => vec![status(JobState::Failed, "the data is gone", 0.0)],
+            "job-3" => {
+                let tasks = Some(TaskCount { total: 3, running: 1, done: 1, left: None });
+                vec![JobStatus { tasks, ..status(JobState::Running, "tasks run on idle workers", 0.3) }]
+            }
             _ => return Err(Status::not_found("no such job")),
         };
         let updates: Vec<_> = states.iter().map(|status| Ok(update(status))).collect();
@@ -120,7 +124,7 @@ impl Jobs for Written {
 
     async fn get_report(&self, request: Request<JobName>) -> Result<Response<JobReport>, Status> {
         if request.into_inner().job != "job-1" {
-            return Err(Status::failed_precondition("it runs"));
+            return Err(Status::failed_precondition("job-2 has no report yet: running"));
         }
         let weights = vec![StepWeights { step: "../task-vector".into(), weights: Digest("d".into()) }];
         Ok(Response::new(JobReport { report_json: to_json(&report()), weights_json: to_json(&weights) }))
@@ -217,7 +221,7 @@ async fn weights_come_with_the_report_and_stay_in_their_folder() {
 async fn a_job_without_a_report_says_why() {
     let output = rewind(&["report", "job-2", "--out", "/nowhere"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("has no report yet: it runs"));
+    assert!(text(&output.stderr).contains("job-2 has no report yet: running"));
 }
 
 #[tokio::test]
@@ -245,10 +249,12 @@ async fn pausing_says_what_was_decided_and_resuming_what_the_job_waits_for() {
 
 #[tokio::test]
 async fn tasks_are_listed_for_people_and_for_machines() {
-    let listed = rewind(&["tasks", "job-1"]).await;
+    let without = rewind(&["tasks", "job-1"]).await;
+    assert!(text(&without.stderr).contains("job-1 makes no histories, so it has no tasks"));
+    let listed = rewind(&["tasks", "job-3"]).await;
     let expected = "     0  sha256:ab\n     1  on worker-1  (1 failures)\n     2  open  (2 failures)\n";
     assert_eq!(text(&listed.stdout), expected);
-    let json = rewind(&["tasks", "job-1", "--json"]).await;
+    let json = rewind(&["tasks", "job-3", "--json"]).await;
     let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(rows[1], serde_json::json!({ "task": 1, "worker": "worker-1", "failures": 1, "output": null }));
 }

@@ -58,15 +58,13 @@ impl Artifacts {
     }
 
     /// Alters or removes a shard, as a bad disk would.
-    pub fn harm(&mut self, index: usize, remove: bool) {
-        let Some((digest, (content, _))) = self.present.iter().nth(index % self.present.len().max(1)) else { return };
+    /// Returns whether there was one to harm.
+    pub fn harm(&mut self, index: usize, remove: bool) -> bool {
+        let nth = index % self.present.len().max(1);
+        let Some((digest, (content, _))) = self.present.iter().nth(nth) else { return false };
         let digest = digest.clone();
         self.harmed.insert(content.job.clone());
-        if remove {
-            self.present.remove(&digest);
-        } else {
-            self.altered.insert(digest);
-        }
+        if remove { self.present.remove(&digest).is_some() } else { self.altered.insert(digest) }
     }
 
     pub fn was_harmed(&self, job: &JobId) -> bool {

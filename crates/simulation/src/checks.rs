@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rewind_control::{JobHead, TaskRecord};
 use rewind_job::{Digest, Generation, JobId, JobState, Manifest, Rank, Specification, Term, WorkerCommand, WorkerId};
 
-use crate::{artifacts::Artifacts, watched::Landed};
+use crate::{artifacts::Artifacts, reasons::Reasons, watched::Landed};
+
+/// Reported failures without a commit that are enough to fail a job: of a task three, of a gang more.
+const FAILURES: u32 = 3;
 
 /// A promise that was broken.
 #[derive(Clone, Debug)]
@@ -24,6 +27,13 @@ pub struct Checks {
     term: Term,
     holders: BTreeMap<Term, usize>,
     assigned: BTreeMap<(JobId, Generation), BTreeMap<Rank, WorkerId>>,
+    task_begun: BTreeMap<(JobId, u32), u64>,
+    pub reasons: Reasons,
+    /// In which term a job's present generation was stored, and when at the earliest it was decided.
+    begun: BTreeMap<JobId, (Term, u64)>,
+    pub now: u64,
+    /// The coordinator whose transaction landed.
+    lands: usize,
 }
 
 /// A job as it is stored.
@@ -54,6 +64,7 @@ impl Checks {
         self.require(leads, "one-coordinator-commits", || format!("term {term} wrote although it does not lead"));
         self.require(term >= self.term, "one-coordinator-commits", || format!("term {term} wrote after a later one"));
         self.term = self.term.max(term);
+        self.lands = replica;
         let holder = *self.holders.entry(term).or_insert(replica);
         self.require(holder == replica, "one-coordinator-commits", || format!("two coordinators had term {term}"));
         // What one transaction deletes is gone at once; checked from the end, as if one after another.
@@ -101,6 +112,10 @@ impl Checks {
         let known = self.jobs.entry(job.clone()).or_default();
         let before = known.head.replace(head.clone());
         let Some(before) = before else { return };
+        self.ends_for_a_reason(&job, &before, &head);
+        if before.generation != head.generation {
+            self.begun.insert(job.clone(), (self.term, self.reasons.decided(self.lands, self.now)));
+        }
         if before.state != head.state {
             *self.transitions.entry((before.state, head.state)).or_default() += 1;
         }
@@ -110,6 +125,42 @@ impl Checks {
         self.require(may, "a-round-is-finished-or-never-happened", || {
             format!("{job} was {:?} and became {:?}", before.state, head.state)
         });
+    }
+
+    /// A gang dissolves, and a job ends or stops, because of what the coordinator was told, or was not told for long.
+    fn ends_for_a_reason(&mut self, job: &JobId, before: &JobHead, head: &JobHead) {
+        let works = matches!(before.state, JobState::Preparing | JobState::Running);
+        let is_wished = self.reasons.is_wished(job);
+        let specification = self.jobs.get(job).and_then(|known| known.specification.as_ref());
+        let Some(specification) = specification else { return };
+        let is_late = specification
+            .deadline
+            .is_some_and(|deadline| self.now.saturating_sub(head.submitted_at) > deadline.as_millis() as u64);
+        match head.state {
+            JobState::Waiting if works && specification.collect().is_none() => {
+                let (by, since) = self.begun.get(job).copied().unwrap_or((self.term, 0));
+                let members = self.assigned.get(&(job.clone(), before.generation)).cloned().unwrap_or_default();
+                let is_missed = |worker| self.reasons.is_missed(self.lands, worker, since, self.now);
+                let forming = before.state == JobState::Preparing && by != self.term;
+                // What lands together is told to the members afterwards: then it is not known here who they were.
+                let unknown = members.is_empty() && self.reasons.is_anybody_missed(self.lands, since, self.now);
+                let has_reason = is_wished || forming || unknown || members.values().any(is_missed);
+                let reason = head.reason.clone();
+                self.require(has_reason, "a-killed-worker-costs-two-rounds-at-most", || {
+                    format!("{job}: generation {} ended for no reason: {reason}", before.generation)
+                });
+            }
+            JobState::Failed if before.state != JobState::Failed => {
+                let may = is_late || self.reasons.failures(job) >= FAILURES;
+                let reason = head.reason.clone();
+                self.require(may, "nothing-fails-for-no-reason", || format!("{job} failed: {reason}"));
+            }
+            JobState::Paused | JobState::Cancelled if before.state != head.state => {
+                let reason = head.reason.clone();
+                self.require(is_wished, "nothing-ends-unwished", || format!("{job}: {reason}"));
+            }
+            _ => {}
+        }
     }
 
     fn committed(&mut self, job: JobId, manifest: Manifest, is_new: bool, artifacts: &Artifacts) {
@@ -123,6 +174,7 @@ impl Checks {
         if released {
             return self.require(before.is_some(), name, || format!("{job}: {place:?} released before its commit"));
         }
+        self.reasons.committed(&job);
         self.require(is_new && before.is_none(), name, || format!("{job}: round {place:?} committed twice"));
         self.require(last < Some(place), name, || format!("{job}: round {place:?} committed after {last:?}"));
         self.require(manifest.generation == generation, "stale-messages-change-nothing", || {
@@ -154,13 +206,36 @@ impl Checks {
     fn task_changed(&mut self, job: JobId, record: TaskRecord) {
         let known = self.jobs.entry(job.clone()).or_default();
         let before = known.tasks.insert(record.task.0, record.clone());
+        if record.worker.is_some() {
+            let decided = self.reasons.decided(self.lands, self.now);
+            self.task_begun.insert((job.clone(), record.task.0), decided);
+        }
         let Some(before) = before else { return };
+        self.task_ends_for_a_reason(&job, &before, &record);
         let twice = before.output.is_some();
         self.require(!twice, "a-history-is-committed-once", || {
             format!("{job}: task {} changed after its end", record.task)
         });
         self.require(record.generation >= before.generation, "stale-messages-change-nothing", || {
             format!("{job}: task {} went back to an older generation", record.task)
+        });
+    }
+
+    /// A task is taken from its worker when that does not work any more, when a gang wants it, or when the user does.
+    fn task_ends_for_a_reason(&mut self, job: &JobId, before: &TaskRecord, record: &TaskRecord) {
+        let Some(worker) = before.worker.as_ref().filter(|_| record.worker.is_none() && record.output.is_none()) else {
+            return;
+        };
+        let since = self.task_begun.get(&(job.clone(), record.task.0)).copied().unwrap_or(0);
+        let is_missed = self.reasons.is_missed(self.lands, worker, since, self.now);
+        let gangs =
+            self.jobs.values().filter(|known| known.specification.as_ref().is_some_and(|s| s.collect().is_none()));
+        let mut states = gangs.filter_map(|known| known.head.as_ref().map(|head| head.state));
+        let is_wanted = states.any(|state| matches!(state, JobState::Waiting | JobState::Preparing));
+        let fails = self.reasons.failures(job) >= FAILURES;
+        let has_reason = is_missed || is_wanted || fails || self.reasons.is_wished(job);
+        self.require(has_reason, "a-history-is-committed-once", || {
+            format!("{job}: task {} was taken from {worker} for no reason", record.task)
         });
     }
 
@@ -222,9 +297,16 @@ impl Checks {
     /// What a coordinator that has nothing pending shows is what is stored.
     pub fn shown(&mut self, shown: &[rewind_job::JobStatus]) {
         for status in shown {
-            let stored = self.jobs.get(&status.job).and_then(|known| known.head.as_ref()).map(|head| head.state);
-            self.require(stored == Some(status.state), "what-is-shown-is-stored", || {
-                format!("{} is shown as {:?} and stored as {stored:?}", status.job, status.state)
+            let known = self.jobs.get(&status.job);
+            let stored = known.and_then(|known| known.head.as_ref()).map(|head| (head.state, head.generation));
+            let last = known.and_then(|known| known.manifests.keys().next_back().copied());
+            let shown = (status.state, status.generation);
+            self.require(stored == Some(shown), "what-is-shown-is-stored", || {
+                format!("{} is shown as {shown:?} and stored as {stored:?}", status.job)
+            });
+            let committed = status.committed.map(|(step, round)| (step.0, round.0));
+            self.require(committed == last, "a-round-is-finished-or-never-happened", || {
+                format!("{}: {last:?} is committed, and the coordinator goes on after {committed:?}", status.job)
             });
         }
     }

@@ -56,8 +56,19 @@ impl Fault {
 }
 
 impl World {
-    pub fn fail(&mut self, fault: Fault) {
-        *self.faults.entry(format!("{fault:?}")).or_default() += 1;
+    /// Something goes wrong: this, or another thing if this is not possible now.
+    pub fn fail(&mut self, mut fault: Fault) {
+        for _ in 0..10 {
+            if self.inflict(fault) {
+                *self.faults.entry(format!("{fault:?}")).or_default() += 1;
+                return;
+            }
+            fault = Fault::ALL[self.between(0, Fault::ALL.len() as u64 - 1) as usize];
+        }
+    }
+
+    /// Returns whether anything changed.
+    fn inflict(&mut self, fault: Fault) -> bool {
         let worker = self.between(0, self.workers.len() as u64 - 1) as usize;
         // Half of the coordinators' faults hit the one that leads.
         let any = self.between(0, self.coordinators.len() as u64 - 1) as usize;
@@ -73,7 +84,7 @@ impl World {
                 self.workers[worker].frozen = true;
                 self.after(long, Happening::Heal(fault, worker));
             }
-            Fault::WorkerCutOff => {
+            Fault::WorkerCutOff if self.workers[worker].alive && !self.partitioned[worker] => {
                 self.partitioned[worker] = true;
                 if let Some(connection) = connection {
                     self.lose_both_ways(connection);
@@ -92,7 +103,9 @@ impl World {
                 self.crash_coordinator(coordinator);
                 self.after(short, Happening::Heal(fault, coordinator));
             }
-            Fault::CoordinatorFrozen if self.coordinators[coordinator].replica.is_some() => {
+            Fault::CoordinatorFrozen
+                if self.coordinators[coordinator].replica.is_some() && !self.coordinators[coordinator].frozen =>
+            {
                 self.coordinators[coordinator].frozen = true;
                 let broken: Vec<u64> =
                     self.connections.iter().filter(|(_, c)| c.coordinator == coordinator).map(|(n, _)| *n).collect();
@@ -101,59 +114,57 @@ impl World {
                 }
                 self.after(long, Happening::Heal(fault, coordinator));
             }
-            Fault::CoordinatorCutFromStore => {
+            Fault::CoordinatorCutFromStore
+                if self.coordinators[coordinator].replica.is_some() && self.is_reachable(coordinator) =>
+            {
                 self.set_reachable(coordinator, false);
                 self.after(long, Happening::Heal(fault, coordinator));
             }
-            Fault::StoreAway => {
+            Fault::StoreAway if !self.store.is_away() => {
                 self.store.set_away(true);
                 self.after(short, Happening::Heal(fault, 0));
             }
-            Fault::AnswerLost => {
+            Fault::AnswerLost if self.leader().is_some() => {
                 let answers = self.between(1, 3) as u32;
                 self.store.lose_answers(answers);
             }
             Fault::HalfOpenUp | Fault::HalfOpenDown => {
                 let found = connection.and_then(|connection| self.connections.get_mut(&connection));
-                let (Some(found), Some(connection)) = (found, connection) else { return };
-                if fault == Fault::HalfOpenUp {
-                    found.up_is_lost = true
-                } else {
-                    found.down_is_lost = true
+                let (Some(found), Some(connection)) = (found, connection) else { return false };
+                let lost = if fault == Fault::HalfOpenUp { &mut found.up_is_lost } else { &mut found.down_is_lost };
+                if std::mem::replace(lost, true) {
+                    return false;
                 }
                 self.cut(connection);
             }
             Fault::SessionBroken => {
-                if let Some(connection) = connection {
-                    self.close_at_coordinator(connection);
-                    self.after(3, Happening::BrokenAtWorker(connection));
-                }
+                let Some(connection) = connection else { return false };
+                self.close_at_coordinator(connection);
+                self.after(3, Happening::BrokenAtWorker(connection));
             }
-            Fault::Duplicated => {
+            Fault::Duplicated if !self.old_messages.is_empty() => {
                 for _ in 0..5 {
-                    if self.old_messages.is_empty() {
-                        return;
-                    }
                     let at = self.between(0, self.old_messages.len() as u64 - 1) as usize;
                     let (connection, sequence, event) = self.old_messages[at].clone();
                     let delay = self.between(1, 2000);
                     self.after(delay, Happening::Up { connection, sequence, event });
                 }
             }
-            Fault::Delayed => {
+            Fault::Delayed if self.delay == 0 => {
                 self.delay = 800;
                 self.after(long, Happening::Heal(fault, 0));
             }
             Fault::CheckpointAltered | Fault::CheckpointMissing => {
                 let at = self.between(0, 1 << 20) as usize;
-                self.artifacts.harm(at, fault == Fault::CheckpointMissing);
+                return self.artifacts.harm(at, fault == Fault::CheckpointMissing);
             }
-            Fault::DiskFull => {
+            Fault::DiskFull if !self.artifacts.disk_full => {
                 self.artifacts.disk_full = true;
                 self.after(long, Happening::Heal(fault, 0));
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn lose_both_ways(&mut self, connection: u64) {
@@ -226,18 +237,28 @@ impl World {
         self.wishes.push(ControlEvent::submitted(jobs::gang(second, None, extra)));
         let job = |number: u64| rewind_job::JobId(format!("job-{number}"));
         let (one, two) = (self.between(1, 3), self.between(1, 3));
-        match self.between(0, 5) {
+        match self.between(0, 8) {
             0 | 5 => self.wishes.push(ControlEvent::CancelWanted(job(two))),
             1 | 2 => {
                 self.wishes.push(ControlEvent::PauseWanted(job(one)));
                 self.wishes.push(ControlEvent::ResumeWanted(job(one)));
             }
+            6 => {
+                self.wishes.push(ControlEvent::PauseWanted(job(one)));
+                self.wishes.push(ControlEvent::CancelWanted(job(one)));
+            }
+            // It may pass its deadline while it is paused.
+            7 => self.wishes.push(ControlEvent::PauseWanted(job(3))),
+            // What has failed is given up.
+            8 => self.after(30_000, Happening::User(self.wishes.len())),
             _ => {}
         }
+        let given_up = ControlEvent::CancelWanted(job(3));
         let mut at = 600;
         for index in 0..self.wishes.len() {
             self.after(at, Happening::User(index));
             at += self.between(50, 3000);
         }
+        self.wishes.push(given_up);
     }
 }

@@ -7,6 +7,7 @@ mod checks;
 mod faults;
 mod jobs;
 mod plants;
+mod reasons;
 mod watched;
 mod worker;
 mod world;
@@ -23,7 +24,7 @@ use rewind_job::JobState;
 use world::{Happening, World};
 
 /// Faults of a schedule, at least and at most.
-const FAULTS: (u64, u64) = (5, 15);
+const FAULTS: (u64, u64) = (6, 16);
 /// Faults happen in this time, in milliseconds.
 const TROUBLE: u64 = 25_000;
 /// A healed world has this long to end every job, in milliseconds.

@@ -17,10 +17,14 @@ pub enum Plant {
     DeletedTooEarly,
     /// A new leader does not know which histories are made.
     ForgottenTask,
+    /// Every worker that is lost fails its job.
+    LossIsFailure,
+    /// A new leader takes running gangs for gangs that were still forming.
+    NewLeaderDissolvesGangs,
 }
 
 impl Plant {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NoGenerationCheck,
         Self::CommitWithoutFencing,
         Self::DoubleCommit,
@@ -28,5 +32,7 @@ impl Plant {
         Self::ReattachedBlindly,
         Self::DeletedTooEarly,
         Self::ForgottenTask,
+        Self::LossIsFailure,
+        Self::NewLeaderDissolvesGangs,
     ];
 }

@@ -105,6 +105,17 @@ impl StateStore for Watched {
                 }
             }
         }
+        if self.plant == Some(Plant::NewLeaderDissolvesGangs) && prefix.starts_with("head/") {
+            for (_, value, _) in &mut entries {
+                if let Ok(mut head) = serde_json::from_slice::<serde_json::Value>(value)
+                    && head["state"] == "running"
+                    && !head["gang"].is_null()
+                {
+                    head["state"] = "preparing".into();
+                    *value = head.to_string().into_bytes();
+                }
+            }
+        }
         Ok(entries)
     }
 

@@ -255,7 +255,13 @@ impl World {
                 let Some(found) = self.connections.get_mut(&connection) else { return };
                 found.open_at_coordinator = false;
                 let (index, worker) = (found.coordinator, self.workers[found.worker].name.clone());
-                self.give(index, Input::SessionEnded { worker, session: connection });
+                let input = match self.plant {
+                    Some(Plant::LossIsFailure) => {
+                        Input::Garbled { worker, session: connection, problem: "planted".into() }
+                    }
+                    _ => Input::SessionEnded { worker, session: connection },
+                };
+                self.give(index, input);
             }
             _ => {}
         }
@@ -293,14 +299,32 @@ impl World {
         let coordinator = &mut self.coordinators[index];
         let life = coordinator.life;
         let Some(replica) = &mut coordinator.replica else { return };
+        let number = index * 1000 + life as usize;
+        let had_led = replica.term().is_some();
+        if had_led {
+            let works_on = |worker: &WorkerId| {
+                let mut duties = replica.control().into_iter().flat_map(rewind_control::Control::duties);
+                duties.find(|(name, _)| *name == worker).and_then(|(_, duty)| match duty {
+                    rewind_control::Duty::Assigned(job, generation)
+                    | rewind_control::Duty::Task(job, generation, _) => Some((job.clone(), *generation)),
+                    _ => None,
+                })
+            };
+            self.checks.reasons.hear(number, &input, self.now, works_on);
+        }
+        self.checks.now = self.now;
         let outcome = replica.handle(input, now);
         let waits = replica.waits_for_store();
+        if !had_led && replica.term().is_some() {
+            self.checks.reasons.leads(number, self.now);
+        }
         for landed in self.log.take() {
             self.checks.landed(&landed, &self.artifacts);
             if self.plant == Some(Plant::DeletedTooEarly) {
                 self.delete_too_early(&landed.writes);
             }
         }
+        self.checks.reasons.waits(number, waits, self.now);
         let outputs = match outcome {
             Ok(outputs) => outputs,
             Err(error) => {
@@ -508,6 +532,10 @@ impl World {
 
     pub fn set_reachable(&self, index: usize, reachable: bool) {
         self.coordinators[index].reachable.store(reachable, Ordering::Relaxed);
+    }
+
+    pub fn is_reachable(&self, index: usize) -> bool {
+        self.coordinators[index].reachable.load(Ordering::Relaxed)
     }
 
     pub fn keep_recent(&mut self) {

@@ -34,11 +34,12 @@ fn the_promises_hold_in_ten_thousand_schedules() {
         sum.schedules, sum.events, sum.faults, sum.transitions, sum.counts
     );
     let faults: u64 = sum.faults.values().sum();
-    assert!(faults >= 10 * SCHEDULES * 95 / 100, "{faults} faults");
+    assert!(faults >= 10 * SCHEDULES, "{faults} faults");
     for fault in Fault::ALL {
         let count = sum.faults.get(&format!("{fault:?}")).copied().unwrap_or(0);
         assert!(count >= OFTEN, "{fault:?} happened {count} times");
     }
+    // All that there are: what has finished or was cancelled changes no more.
     let transitions = [
         (Waiting, Preparing),
         (Waiting, Running),
@@ -49,18 +50,23 @@ fn the_promises_hold_in_ten_thousand_schedules() {
         (Preparing, Running),
         (Preparing, Paused),
         (Preparing, Cancelled),
+        (Preparing, Failed),
         (Running, Waiting),
         (Running, Paused),
         (Running, Cancelled),
         (Running, Failed),
         (Running, Finished),
         (Paused, Waiting),
+        (Paused, Cancelled),
+        (Paused, Failed),
         (Failed, Waiting),
+        (Failed, Cancelled),
     ];
     for transition in transitions {
         let count = sum.transitions.get(&transition).copied().unwrap_or(0);
         assert!(count >= OFTEN, "{transition:?} happened {count} times");
     }
+    assert!(sum.transitions.keys().all(|transition| transitions.contains(transition)), "{:?}", sum.transitions);
     let decisions = [
         "BitsCompared",
         "CheckpointDiscarded",

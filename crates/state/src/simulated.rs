@@ -63,6 +63,10 @@ impl SimulatedStore {
         self.lock().away = away;
     }
 
+    pub fn is_away(&self) -> bool {
+        self.lock().away
+    }
+
     /// The next writes happen, and their answers are lost.
     pub fn lose_answers(&self, writes: u32) {
         self.lock().lost_answers = writes;
