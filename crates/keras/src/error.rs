@@ -1,7 +1,7 @@
 /// Why a file is not the published network. Names the layer or dataset where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum KerasError {
-    #[error("not an HDF5 file")]
+    #[error("not an HDF5 file; `model.save_weights(\"network.weights.h5\")` of Keras writes one")]
     NotHdf5,
     #[error("too large for a predictor: {bytes} bytes, at most {limit}")]
     TooLarge { bytes: usize, limit: usize },

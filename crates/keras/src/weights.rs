@@ -21,7 +21,7 @@ const DEEPEST_GROUP: usize = 16;
 pub struct Dense {
     /// The layer of the model that it belongs to: itself, or a block of several.
     pub layer: String,
-    /// The dataset of its kernel.
+    /// Path of its kernel's dataset in the file.
     pub dataset: String,
     pub inputs: usize,
     pub outputs: usize,
@@ -34,7 +34,8 @@ pub struct Dense {
 /// An array of the file, not yet read.
 struct Array {
     layer: String,
-    name: String,
+    /// Its path in the file.
+    path: String,
     shape: Vec<usize>,
     dataset: Dataset,
 }
@@ -62,26 +63,29 @@ pub fn read(bytes: Vec<u8>) -> Result<Vec<Dense>, KerasError> {
 fn arrays(file: &File) -> Result<Vec<Array>, KerasError> {
     let root = file.root();
     let groups = root.groups().map_err(damaged("the root group"))?;
-    let model = match groups.iter().any(|name| name == "model_weights") {
-        true => file.group("model_weights").map_err(damaged("model_weights"))?,
-        false => file.root(),
+    let (model, above) = match groups.iter().any(|name| name == "model_weights") {
+        true => (file.group("model_weights").map_err(damaged("model_weights"))?, "model_weights/"),
+        false => (file.root(), ""),
     };
     let mut arrays = Vec::new();
     match names(&model, "layer_names", "the model")? {
         Some(layers) => {
             for layer in layers {
-                let group = model.group(&layer).map_err(damaged(&layer))?;
-                for weight in names(&group, "weight_names", &layer)?.unwrap_or_default() {
-                    let dataset = group.dataset(&weight).map_err(damaged(&weight))?;
-                    arrays.push(Array::new(&layer, weight, dataset)?);
+                let place = format!("{above}{layer}");
+                let group = model.group(&layer).map_err(damaged(&place))?;
+                for weight in names(&group, "weight_names", &place)?.unwrap_or_default() {
+                    let path = format!("{place}/{weight}");
+                    let dataset = group.dataset(&weight).map_err(damaged(&path))?;
+                    arrays.push(Array::new(&layer, path, dataset)?);
                 }
             }
         }
         None if groups.iter().any(|name| name == "layers") => {
             let layers = root.group("layers").map_err(damaged("layers"))?;
             for name in in_order(layers.groups().map_err(damaged("layers"))?) {
-                let layer = layers.group(&name).map_err(damaged(&name))?;
-                walk(&layer, &name, &format!("layers/{name}"), DEEPEST_GROUP, &mut arrays)?;
+                let path = format!("layers/{name}");
+                let layer = layers.group(&name).map_err(damaged(&path))?;
+                walk(&layer, &name, &path, DEEPEST_GROUP, &mut arrays)?;
             }
         }
         None => return Err(KerasError::NotKeras),
@@ -95,12 +99,14 @@ fn walk(group: &Group, layer: &str, path: &str, depth: usize, arrays: &mut Vec<A
         return Err(KerasError::Damaged { place: path.to_owned(), reason: "too many groups within groups".to_owned() });
     }
     for name in in_order(group.datasets().map_err(damaged(path))?) {
-        let dataset = group.dataset(&name).map_err(damaged(path))?;
-        arrays.push(Array::new(layer, format!("{path}/{name}"), dataset)?);
+        let path = format!("{path}/{name}");
+        let dataset = group.dataset(&name).map_err(damaged(&path))?;
+        arrays.push(Array::new(layer, path, dataset)?);
     }
     for name in in_order(group.groups().map_err(damaged(path))?) {
-        let below = group.group(&name).map_err(damaged(path))?;
-        walk(&below, layer, &format!("{path}/{name}"), depth - 1, arrays)?;
+        let path = format!("{path}/{name}");
+        let below = group.group(&name).map_err(damaged(&path))?;
+        walk(&below, layer, &path, depth - 1, arrays)?;
     }
     Ok(())
 }
@@ -122,32 +128,32 @@ fn names(group: &Group, attribute: &str, place: &str) -> Result<Option<Vec<Strin
 }
 
 impl Array {
-    fn new(layer: &str, name: String, dataset: Dataset) -> Result<Self, KerasError> {
-        let shape = dataset.shape().map_err(damaged(&name))?;
+    fn new(layer: &str, path: String, dataset: Dataset) -> Result<Self, KerasError> {
+        let shape = dataset.shape().map_err(damaged(&path))?;
         let shape = shape.into_iter().map(|side| usize::try_from(side).unwrap_or(usize::MAX)).collect();
-        Ok(Self { layer: layer.to_owned(), name, shape, dataset })
+        Ok(Self { layer: layer.to_owned(), path, shape, dataset })
     }
 
     fn values(&self) -> Result<Vec<f32>, KerasError> {
         let elements = self.shape.iter().try_fold(1usize, |all, &side| all.checked_mul(side));
         let Some(elements) = elements.filter(|&elements| elements <= LARGEST_ARRAY) else {
-            return Err(KerasError::NotDense { dataset: self.name.clone(), found: self.shape.clone() });
+            return Err(KerasError::NotDense { dataset: self.path.clone(), found: self.shape.clone() });
         };
-        let values: Vec<f32> = match self.dataset.dtype().map_err(damaged(&self.name))? {
-            DType::F32 => self.dataset.read_f32().map_err(damaged(&self.name))?,
+        let values: Vec<f32> = match self.dataset.dtype().map_err(damaged(&self.path))? {
+            DType::F32 => self.dataset.read_f32().map_err(damaged(&self.path))?,
             DType::F64 => {
-                let values = self.dataset.read_f64().map_err(damaged(&self.name))?;
+                let values = self.dataset.read_f64().map_err(damaged(&self.path))?;
                 values.into_iter().map(|value| value as f32).collect()
             }
-            other => return Err(KerasError::ElementType { dataset: self.name.clone(), found: other.to_string() }),
+            other => return Err(KerasError::ElementType { dataset: self.path.clone(), found: other.to_string() }),
         };
         if values.len() != elements {
             let reason = format!("{} values for shape {:?}", values.len(), self.shape);
-            return Err(KerasError::Damaged { place: self.name.clone(), reason });
+            return Err(KerasError::Damaged { place: self.path.clone(), reason });
         }
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(values),
-            false => Err(KerasError::NotFinite { dataset: self.name.clone() }),
+            false => Err(KerasError::NotFinite { dataset: self.path.clone() }),
         }
     }
 }
@@ -157,25 +163,25 @@ fn pair(first: &Array, second: Option<&Array>) -> Result<Dense, KerasError> {
     let (kernel, bias) = match (first.shape.len(), second.map(|second| second.shape.len())) {
         (2, Some(1)) => (first, second),
         (1, Some(2)) => (second.unwrap_or(first), Some(first)),
-        (2, _) => return Err(KerasError::NoBias { dataset: first.name.clone() }),
-        (1, _) => return Err(KerasError::NoKernel { dataset: first.name.clone() }),
-        _ => return Err(KerasError::NotDense { dataset: first.name.clone(), found: first.shape.clone() }),
+        (2, _) => return Err(KerasError::NoBias { dataset: first.path.clone() }),
+        (1, _) => return Err(KerasError::NoKernel { dataset: first.path.clone() }),
+        _ => return Err(KerasError::NotDense { dataset: first.path.clone(), found: first.shape.clone() }),
     };
     let Some(bias) = bias.filter(|bias| bias.layer == kernel.layer) else {
-        return Err(KerasError::NoBias { dataset: kernel.name.clone() });
+        return Err(KerasError::NoBias { dataset: kernel.path.clone() });
     };
     let (inputs, outputs) = (kernel.shape[0], kernel.shape[1]);
     if bias.shape != [outputs] {
         return Err(KerasError::BiasShape {
-            dataset: bias.name.clone(),
+            dataset: bias.path.clone(),
             found: bias.shape.clone(),
-            kernel: kernel.name.clone(),
+            kernel: kernel.path.clone(),
             outputs,
         });
     }
     Ok(Dense {
         layer: kernel.layer.clone(),
-        dataset: kernel.name.clone(),
+        dataset: kernel.path.clone(),
         inputs,
         outputs,
         kernel: kernel.values()?,

@@ -102,22 +102,26 @@ fn networks_of_different_snapshots_do_not_go_into_one_predictor() {
 #[test]
 fn bad_files_name_the_place() {
     for (file, expected) in [
-        ("missing", "failed to read dense_0/kernel:0"),
-        ("shape", "`dense_1/bias:0` has shape [128], but the kernel `dense_1/kernel:0` gives 7 outputs"),
-        ("bias", "`dense_6/bias:0` has shape [65], but the kernel `dense_6/kernel:0` gives 64 outputs"),
-        ("snapshots", "`dense_0/kernel:0` reads 15 values and `dense_7/kernel:0` 12"),
-        ("integers", "`dense_1/kernel:0` holds i32, expected float32 or float64"),
-        ("infinite", "`dense_1/bias:0` holds values that are not finite"),
-        ("rank", "`dense_1/kernel:0` has shape [3, 3, 128, 128]: neither"),
-        ("huge", "`dense_1/kernel:0` has shape [1099511627776, 128]: neither"),
-        ("other-network", "2 layers of shape [K or K - 1, 128] are needed, found 1: `dense_0/kernel:0`"),
+        ("missing", "failed to read dense_0/dense_0/kernel:0"),
+        (
+            "shape",
+            "`dense_1/dense_1/bias:0` has shape [128], but the kernel `dense_1/dense_1/kernel:0` gives 7 outputs",
+        ),
+        ("bias", "`dense_6/dense_6/bias:0` has shape [65], but the kernel `dense_6/dense_6/kernel:0` gives 64 outputs"),
+        ("snapshots", "`dense_0/dense_0/kernel:0` reads 15 values and `dense_7/dense_7/kernel:0` 12"),
+        ("integers", "`dense_1/dense_1/kernel:0` holds i32, expected float32 or float64"),
+        ("infinite", "`dense_1/dense_1/bias:0` holds values that are not finite"),
+        ("rank", "`dense_1/dense_1/kernel:0` has shape [3, 3, 128, 128]: neither"),
+        ("huge", "`dense_1/dense_1/kernel:0` has shape [1099511627776, 128]: neither"),
+        ("other-network", "2 layers of shape [K or K - 1, 128] are needed, found 1: `dense_0/dense_0/kernel:0`"),
         ("not-keras", "neither the weights nor the whole of a Keras model"),
     ] {
         let error = Network::from_keras(bytes(&format!("bad-{file}.h5")), None).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{file}: {error}");
     }
-    assert_eq!(Network::from_keras(b"PK".to_vec(), None).unwrap_err().to_string(), "not an HDF5 file");
-    assert_eq!(Network::from_keras(Vec::new(), None).unwrap_err().to_string(), "not an HDF5 file");
+    for bytes in [b"PK".to_vec(), Vec::new()] {
+        assert!(Network::from_keras(bytes, None).unwrap_err().to_string().starts_with("not an HDF5 file; "));
+    }
 }
 
 fn damaged_file() -> impl Strategy<Value = (PathBuf, prop::sample::Index, Vec<(prop::sample::Index, u8)>)> {

@@ -344,6 +344,12 @@ pub struct Page {
 #[derive(Debug, Subcommand)]
 pub enum Predictor {
     /// Turn the published Keras networks (.h5) into a predictor.
+    ///
+    /// Reads what Keras 2 and 3 write with `save_weights`, or with `save` to a name that ends with .h5. Layers are found
+    /// by their shapes and order, whatever their names. For each network it prints figures to compare with what is known
+    /// of it: the λ of the Task Vector that it resembles for a small, even drift around 0, and by how much it moves a
+    /// weight that rests at 0.5 and at -0.5. The rewinding of a job takes the result as
+    /// `predictor = "paper.safetensors"`.
     Convert(Convert),
     /// Print what a predictor is: architecture, snapshots, horizons, training, validation.
     Show(ShowPredictor),
@@ -366,7 +372,7 @@ pub struct Convert {
     /// The network for biases and scales.
     #[arg(long, value_name = "FILE.h5")]
     pub bias: Option<PathBuf>,
-    /// How many epochs back the networks were trained to look.
+    /// How many epochs back the networks were trained to look; the `horizon` of the jobs that use them.
     #[arg(long, value_name = "U", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub horizon: u32,
     /// The file's order of the layers in A(h) = shift + scale * exp(gate * h), where it does not tell.

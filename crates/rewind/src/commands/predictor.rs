@@ -32,9 +32,21 @@ fn run_convert(arguments: &Convert) -> Result<(), Error> {
         let bytes = std::fs::read(file).map_err(Error::file("read", file))?;
         networks.insert(operation, (file, Network::from_keras(bytes, arguments.block_order).map_err(unfit)?));
     }
-    let bytes = rewind_keras::to_bytes(|operation| &networks[&operation].1, arguments.horizon)
-        .map_err(|error| Error::Usage(error.to_string()))?;
+    let bytes = rewind_keras::to_bytes(|operation| &networks[&operation].1, arguments.horizon).map_err(|error| {
+        let files: Vec<_> = networks.values().map(|(file, _)| file.display().to_string()).collect();
+        Error::Usage(format!("{error} (from {})", files.join(", ")))
+    })?;
     std::fs::write(&arguments.out, bytes).map_err(Error::file("write", &arguments.out))?;
+
+    let is_guess = |network: &Network| network.block() != Block::ByDepth && arguments.block_order.is_none();
+    if let Some((file, network)) = networks.values().find(|(_, network)| is_guess(network)) {
+        eprintln!(
+            "warning: {} does not say which layers of A(h) are shift, scale and gate; taken in the order {}. \
+             Compare its figures with what is known of the network; --block-order takes another order",
+            file.display(),
+            network.block()
+        );
+    }
 
     let converted: Vec<Value> =
         networks.iter().map(|(operation, (file, network))| about(*operation, file, network)).collect();
@@ -53,15 +65,6 @@ fn run_convert(arguments: &Convert) -> Result<(), Error> {
             figures.resting_at_half,
             figures.resting_at_minus_half
         ));
-    }
-    let is_guess = |network: &Network| network.block() != Block::ByDepth && arguments.block_order.is_none();
-    if let Some((file, network)) = networks.values().find(|(_, network)| is_guess(network)) {
-        eprintln!(
-            "warning: {} does not say which layers of A(h) are shift, scale and gate; taken in the order {}. \
-             Compare the figures above with what is known of the network; --block-order takes another order",
-            file.display(),
-            network.block()
-        );
     }
     output::line(arguments.out.display());
     Ok(())
