@@ -3,8 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use rewind_job::{
-    Action, Architecture, Checkpoints, Digest, Fleet, HistoryData, Initialisation, NetworkRecipe, Objective, Priority,
-    Schedule, Specification, SpecificationError, Synthetic, SyntheticTask, TaskIndex, WorldSize,
+    Action, Architecture, Checkpoints, Digest, Fleet, HistoryData, HistorySource, Initialisation, NetworkRecipe,
+    Objective, Priority, Schedule, Specification, SpecificationError, Synthetic, SyntheticTask, TaskIndex, WorldSize,
 };
 
 const DATA: &str = r#"
@@ -219,6 +219,64 @@ fn impossible_histories_are_refused_by_their_field() {
         .replace("split = { train = 80, test = 10, validation = 10, attack = 0 }", "")
         .replace("class = { label = 1 }", "files = { images = \"i\", labels = \"l\" }");
     assert_eq!(refused(&without_pool), "data.pool: is needed: histories are made of its training part");
+}
+
+const PREDICTOR: &str = r#"
+    name = "predictor"
+    [[step]]
+    name = "predictor"
+    [step.train-predictor]
+    histories = ["job-3", "sha256:abc"]
+    held-out = { architectures = ["lenet"], optimisers = ["sgd"] }
+    horizons = [4, 8]
+    patience = 3
+"#;
+
+#[test]
+fn a_job_that_trains_a_predictor_needs_neither_model_nor_data_and_comes_back() {
+    let specification = parse(PREDICTOR).expect("is valid");
+    let (name, predictor) = specification.train_predictor().expect("trains a predictor");
+    assert_eq!((name, &predictor.snapshots[..], predictor.epochs), ("predictor", &[15][..], 20));
+    let sources = [HistorySource::Job("job-3".into()), HistorySource::Artifact(Digest("abc".into()))];
+    assert_eq!(predictor.histories, sources);
+    assert_eq!(specification.artifacts().collect::<Vec<_>>(), [&Digest("abc".into())]);
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+    let json = serde_json::to_vec(&specification).expect("is JSON");
+    assert_eq!(serde_json::from_slice::<Specification>(&json).expect("is read back"), specification);
+}
+
+#[test]
+fn impossible_predictors_are_refused_by_field() {
+    let with = |line: &str| PREDICTOR.replace("patience = 3", line);
+    for (text, expected) in [
+        (PREDICTOR.replace("\"job-3\", \"sha256:abc\"", ""), "histories: needs at least one job or digest"),
+        (PREDICTOR.replace("[4, 8]", "[4, 4]"), "horizons: must be there, and differ"),
+        (PREDICTOR.replace("[4, 8]", "[0]"), "horizons: must be at least 1 each"),
+        (
+            with("architecture = \"paper\""),
+            "horizons: must be exactly one for the paper's network, which cannot read it",
+        ),
+        (with("snapshots = [1]"), "snapshots: must be from 2 to 1000 each"),
+        (with("epochs = 0"), "epochs: must be from 1 to 100000"),
+        (with("patience = 0"), "patience: must be at least 1"),
+        (PREDICTOR.replace("held-out", "# held-out"), "patience: needs histories to measure on (held-out)"),
+        (PREDICTOR.replace("\"sgd\"", "\"lion\""), "held-out.optimisers: must be of sgd, adam, adamw"),
+        (with("learning-rate = -1.0"), "learning-rate: must be greater than 0"),
+        (with("learned = 101.0"), "learned: must be a percentage"),
+        (with("kinds = []"), "kinds: needs at least one kind"),
+    ] {
+        assert_eq!(refused(&text), format!("step[0].train-predictor.{expected}"));
+    }
+    let second = format!("{PREDICTOR}{PRETRAIN}");
+    assert_eq!(refused(&second), "data.forget: is missing: what is to be forgotten?");
+}
+
+#[test]
+fn a_job_that_trains_says_what_model_and_on_what_data() {
+    let without_model = training("").replace("model = { architecture = \"mlp\" }", "");
+    assert_eq!(refused(&without_model), "model: is missing");
+    let without_forget = training("").replace("forget = { class = { label = 1 } }", "");
+    assert_eq!(refused(&without_forget), "data.forget: is missing: what is to be forgotten?");
 }
 
 #[test]

@@ -40,7 +40,8 @@ impl Specification {
                 error.into_inner().message().to_owned(),
             )
         })?;
-        let makes_its_own = specification.collect().is_some() || specification.train_predictor().is_some();
+        let makes_its_own = specification.collect().is_some_and(|collect| !collect.architectures.is_empty())
+            || specification.train_predictor().is_some();
         let is_there = |field| makes_its_own || table.as_ref().is_ok_and(|table| table.contains_key(field));
         require(is_there("model"), "model", "is missing")?;
         require(is_there("data"), "data", "is missing")?;

@@ -351,3 +351,35 @@ fn draws_the_sample() {
     std::fs::write(format!("{path}.html"), render(&report())).unwrap();
     std::fs::write(format!("{path}.json"), serde_json::to_string_pretty(&report()).unwrap()).unwrap();
 }
+
+#[test]
+fn a_trained_predictor_is_shown_beside_its_rivals() {
+    let mut report = report();
+    let fitted = |lambda: f64, error: f64| FittedLambda { lambda, error };
+    let row = |operation, predictor: f64| PredictorError {
+        snapshots: 15,
+        horizon: 8,
+        operation,
+        coordinates: 4096,
+        predictor,
+        linear_extrapolation: 0.931,
+        task_vector: fitted(1.23, 0.912),
+        task_vector_per_operation: fitted(0.86, 0.903),
+    };
+    report.predictor = Some(PredictorReport {
+        name: "predictor".into(),
+        weights: Digest("ab".repeat(32)),
+        histories: 31,
+        held_out: 7,
+        selected: Round(2),
+        stop: StopReason { rule: "patience".into(), text: "no lower validation error since epoch 2".into() },
+        rounds: (1..=4).map(|round| RoundRecord { validation_loss: Some(0.9), ..record(round, 0.0, 0.0) }).collect(),
+        errors: vec![row(OperationType::Convolution, 0.871), row(OperationType::Bias, 0.951)],
+    });
+    let page = render(&report);
+    assert!(page.contains("better than every simpler rule in <strong>1 of 2</strong> cases"), "{page}");
+    assert!(page.contains("<strong>0.871</strong>") && page.contains("<td>0.951</td>"));
+    assert!(page.contains("<strong>0.903</strong> (λ 0.86)"));
+    assert!(page.contains("no lower validation error since epoch 2") && page.contains("epoch 2 (kept): 0.9000"));
+    assert!(!page.contains("Round by round"), "no method ran");
+}
