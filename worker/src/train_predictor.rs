@@ -86,7 +86,7 @@ fn recipes(specification: &Specification, wanted: &TrainPredictor) -> Vec<Recipe
         smoothing: wanted.smoothing,
         penalties: match wanted.architecture {
             rewind_job::PredictorArchitecture::Paper => Recipe::paper(2, 1).penalties,
-            rewind_job::PredictorArchitecture::Equivariant => Penalties { kernel: 0.0, bias: 0.0 },
+            _ => Penalties { kernel: 0.0, bias: 0.0 },
         },
         seed: specification.seed,
     };

@@ -39,10 +39,10 @@ pub enum PredictorError {
     Snapshot { expected: usize, found: Vec<i64>, found_type: String },
     #[error("needs at least {needed} snapshots, {recorded} recorded")]
     TooFewSnapshots { needed: usize, recorded: usize },
-    #[error("the tile grid has {expected} tiles, found {found} partial sums")]
+    #[error("the tile grid needs {expected} partial sums, found {found}")]
     PartialSums { expected: usize, found: usize },
-    #[error("no drift scale for segment {segment}: {found} scales given")]
-    Scales { segment: usize, found: usize },
+    #[error("no statistics for segment {segment}: {found} given")]
+    Statistics { segment: usize, found: usize },
 
     #[error("recipe: {field} {reason}")]
     Recipe { field: &'static str, reason: &'static str },

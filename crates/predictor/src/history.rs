@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tch::{Kind, Tensor};
 
-use crate::{PredictorError, Trajectory, partial_sums, scales, tensors_at_rest};
+use crate::{PredictorError, Statistics, Trajectory, partial_sums, statistics, tensors_at_rest};
 
 const METADATA: &str = "history";
 const VERSION: u32 = 1;
@@ -50,6 +50,11 @@ pub enum Sample {
 }
 
 impl Window {
+    /// Of its tensor; all but the scale as its own coordinates show them.
+    pub fn statistics(&self) -> Statistics {
+        Statistics::of_sample(&self.snapshots, self.scale)
+    }
+
     fn check(&self, index: usize) -> Result<(), PredictorError> {
         let refuse = |reason: String| Err(PredictorError::Window { index, reason });
         let (snapshots, residual) = (self.snapshots.size(), self.residual.size());
@@ -103,16 +108,16 @@ impl History {
         for snapshot in snapshots {
             trajectory.record(snapshot)?;
         }
-        let scales = scales(layout, &partial_sums(&trajectory)?, trajectory.len())?;
+        let statistics = statistics(layout, &partial_sums(&trajectory)?, trajectory.len())?;
         trajectory.check(past)?;
         let residual = past.detach() - trajectory.base()?; // [coordinates]
         let snapshots = trajectory.snapshots(); // [snapshots, coordinates]
-        for (index, (segment, scale)) in layout.segments.iter().zip(scales).enumerate() {
+        for (index, (segment, of_tensor)) in layout.segments.iter().zip(statistics).enumerate() {
             let (offset, len) = (segment.offset as i64, segment.len() as i64);
             let mut window = Window {
                 operation: segment.operation,
                 horizon,
-                scale,
+                scale: of_tensor.scale,
                 weight: 1.0,
                 snapshots: snapshots.narrow(1, offset, len).tr().contiguous(),
                 residual: residual.narrow(0, offset, len).copy(),

@@ -5,32 +5,32 @@
 //!
 //! ```text
 //! trajectory.record(Φ_0) … record(Φ_{K-1})        the shard's weights, one epoch on D_f apart
-//! partial_sums(trajectory) → gathered → scales     the drift scale of every tensor
-//! rewind(trajectory, predictor, scales, U, factor) θ_i = Φ_0,i + factor · InvWNN(W_i, dW_i)
+//! partial_sums(trajectory) → gathered → statistics how every tensor moves
+//! rewind(trajectory, predictor, statistics, U, factor) θ_i = Φ_0,i + factor · InvWNN(W_i, dW_i)
 //! ```
 //!
 //! Everything works tile by tile, with shapes that the tile alone decides: the same recorded trajectory gives the same
 //! bits however the tiles are dealt to ranks.
 
-mod drift_scale;
 mod error;
 mod history;
 mod network;
 mod predictor;
 mod rewind;
+mod statistics;
 mod tensors_at_rest;
 mod trainee;
 mod training;
 mod trajectory;
 mod validation;
 
-pub use drift_scale::{partial_sums, scales};
 pub use error::PredictorError;
 pub use history::{History, Sample, Window};
 pub use network::Network;
 pub use predictor::{Card, Networks, Predictor, Training};
 pub use rewind::{linear_extrapolation, persistence, rewind, task_vector};
 pub use rewind_job::{PredictorArchitecture as Architecture, PredictorLoss as Loss};
+pub use statistics::{SUMS, Statistics, partial_sums, statistics};
 pub use trainee::{Share, Trainee, join};
 pub use training::{Penalties, Recipe, TrainedPredictor, train};
 pub use trajectory::{Trajectory, TrajectoryTile};

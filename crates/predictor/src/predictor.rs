@@ -92,7 +92,7 @@ impl Networks {
         &self.card
     }
 
-    /// The paper's network answers for the horizons it was trained for; the equivariant one also for those between.
+    /// The paper's network answers for the horizons it was trained for; the others also for those between.
     ///
     /// # Errors
     /// Any other horizon.
@@ -100,7 +100,7 @@ impl Networks {
         let trained = &self.card.horizons;
         let answers = match self.architecture {
             Architecture::Paper => trained.contains(&horizon),
-            Architecture::Equivariant => {
+            Architecture::Equivariant | Architecture::Conditioned => {
                 trained.iter().any(|&low| low <= horizon) && trained.iter().any(|&high| horizon <= high)
             }
         };

@@ -3,20 +3,20 @@
 use rewind_job::{Lambda, OperationType};
 use tch::Tensor;
 
-use crate::{Predictor, PredictorError, Trajectory, TrajectoryTile};
+use crate::{Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile};
 
 /// `θ_i^{t−U} = Φ_0,i + factor · InvWNN(W_i, dW_i)` for every coordinate of the shard, `[coordinates]`
 /// (paper, algorithm 1; the factor is 1 there).
 ///
-/// `scales` holds the drift scale of every segment of the layout, see [`scales`](crate::scales); the paper's network
-/// does not read it. `horizon` is `U` in epochs. Weights that are not finite stay so: nothing is hidden.
+/// `statistics` are of every segment of the layout, see [`statistics`](crate::statistics()); the paper's network does
+/// not read them. `horizon` is `U` in epochs. Weights that are not finite stay so: nothing is hidden.
 ///
 /// # Errors
-/// The predictor has no network for this many snapshots or was not trained for this horizon; scales are missing.
+/// The predictor has no network for this many snapshots or was not trained for this horizon; statistics are missing.
 pub fn rewind(
     trajectory: &Trajectory,
     predictor: &Predictor,
-    scales: &[f64],
+    statistics: &[Statistics],
     horizon: u32,
     factor: f64,
 ) -> Result<Tensor, PredictorError> {
@@ -24,8 +24,9 @@ pub fn rewind(
     networks.check_horizon(horizon)?;
     move_base(trajectory, |tile| {
         let segment = tile.tile.segment;
-        let scale = *scales.get(segment).ok_or(PredictorError::Scales { segment, found: scales.len() })?;
-        let residual = networks.of(tile.operation).residual(&tile.window(), scale, horizon); // [tile]
+        let of_tensor =
+            statistics.get(segment).ok_or(PredictorError::Statistics { segment, found: statistics.len() })?;
+        let residual = networks.of(tile.operation).residual(&tile.window(), of_tensor, horizon); // [tile]
         Ok(residual * factor)
     })
 }

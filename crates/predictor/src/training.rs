@@ -48,6 +48,8 @@ pub struct Recipe {
 pub(crate) const HEAD: &str = "head.kernel";
 /// Its linear part, `[powers, snapshots − 1]`.
 const LINEAR: &str = "linear.kernel";
+/// The directions of the `conditioned` network, `[directions, snapshots − 1]`.
+const BASIS: &str = "basis.kernel";
 
 /// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +108,7 @@ impl Recipe {
         let mut distinct = self.horizons.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let single = self.architecture == Architecture::Equivariant || self.horizons.len() == 1;
+        let single = self.architecture != Architecture::Paper || self.horizons.len() == 1;
         let penalty = |penalty: f64| penalty.is_finite() && penalty >= 0.0;
         let linear = !self.linear || self.architecture == Architecture::Equivariant;
         let rules = [
@@ -203,7 +205,7 @@ impl Examples {
         };
         Self {
             horizon,
-            inputs: all(&|window| network.input(&window.snapshots, window.scale)),
+            inputs: all(&|window| network.input(&window.snapshots, &window.statistics())),
             targets: all(&|window| &window.residual / network.unit(window.scale, horizon)),
             weights: all(&|window| window.residual.full_like(window.weight)),
         }
@@ -276,7 +278,7 @@ pub(crate) fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
     let penalties = recipe.penalties;
     let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for (name, parameter) in network.parameters() {
-        if recipe.smoothing > 0.0 && name == LINEAR {
+        if recipe.smoothing > 0.0 && (name == LINEAR || name == BASIS) {
             let mean = parameter.mean_dim(1, true, Kind::Float); // [powers, 1]
             sum += (parameter - mean).square().sum(Kind::Float) * recipe.smoothing;
         }

@@ -129,11 +129,12 @@ fn error(windows: &[&Window], predict: impl Fn(&Window) -> Tensor) -> f64 {
 
 /// Tile by tile, as rewinding does: `[coordinates]`.
 pub(crate) fn residual(network: &Network, window: &Window) -> Tensor {
+    let statistics = window.statistics();
     let tiles: Vec<_> = window
         .snapshots
         .split(TILE_COORDINATES as i64, 0)
         .iter()
-        .map(|tile| network.residual(tile, window.scale, window.horizon))
+        .map(|tile| network.residual(tile, &statistics, window.horizon))
         .collect();
     Tensor::cat(&tiles, 0)
 }

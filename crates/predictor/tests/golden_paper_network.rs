@@ -44,8 +44,13 @@ fn agrees_with_torch_in_both_precisions() {
         let trajectory = tensor(&file, &format!("k{snapshots}.trajectory"));
         let expected = tensor(&file, &format!("k{snapshots}.residual"));
 
-        let double = network(&file, snapshots, Kind::Double).residual(&trajectory.to_kind(Kind::Double), 0.0, 3);
-        let float = network(&file, snapshots, Kind::Float).residual(&trajectory, 0.0, 3);
+        let double = network(&file, snapshots, Kind::Double).residual(
+            &trajectory.to_kind(Kind::Double),
+            &rewind_predictor::Statistics::default(),
+            3,
+        );
+        let float =
+            network(&file, snapshots, Kind::Float).residual(&trajectory, &rewind_predictor::Statistics::default(), 3);
         assert!(relative_error(&double, &expected) < 1e-12);
         // Rounding alone: 4e-7 at K = 5 and 8e-7 at K = 15 with AVX-512; other kernels round elsewhere.
         assert!(relative_error(&float, &expected) < 2e-6);

@@ -5,8 +5,8 @@
 
 use rewind_job::{Lambda, LambdaPerOperation, Layout, OperationType};
 use rewind_predictor::{
-    Architecture, Network, Predictor, PredictorError, Trajectory, linear_extrapolation, partial_sums, persistence,
-    rewind, scales, task_vector,
+    Architecture, Network, Predictor, PredictorError, Statistics, Trajectory, linear_extrapolation, partial_sums,
+    persistence, rewind, statistics, task_vector,
 };
 use tch::{Kind, Tensor};
 
@@ -102,22 +102,24 @@ fn the_paper_network_reads_the_newest_value_first() {
     let (_, trajectory) = trajectory();
     let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
     for (input, snapshot) in [[4.0f32, 2.5], [2.0, 3.5], [1.0, 4.0]].into_iter().enumerate() {
-        let answer = copying("weights_stream", input as i64).residual(&window, 0.0, 3);
+        let answer = copying("weights_stream", input as i64).residual(&window, &Statistics::default(), 3);
         assert_close(&values(&answer), &snapshot.map(|w| (leaky(w) / 100.0).tanh()));
     }
     // dW_j = W_{j+1} - W_j: coordinate 0 rises, so its differences are positive.
     for (input, difference) in [[2.0f32, -1.0], [1.0, -0.5]].into_iter().enumerate() {
-        let answer = copying("differences_stream", input as i64).residual(&window, 0.0, 3);
+        let answer = copying("differences_stream", input as i64).residual(&window, &Statistics::default(), 3);
         assert_close(&values(&answer), &difference.map(|dw| (leaky(dw) / 100.0).tanh()));
     }
 }
 
 #[test]
-fn the_drift_scale_is_the_root_mean_square_of_all_differences() {
+fn the_statistics_say_how_far_and_how_straight_a_tensor_moves() {
     let (layout, trajectory) = trajectory();
     let sums = partial_sums(&trajectory).unwrap();
-    assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0]);
-    assert_eq!(scales(&layout, &sums, trajectory.len()).unwrap(), [1.25]);
+    // Steps of 1 and 2, and of −0.5 and −1.
+    assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0, 9.0 + 2.25, 2.0 + 0.5, 0.0, 1.0 + 0.25]);
+    let expected = Statistics { scale: 1.25, directness: 0.9, next: 0.4, after_next: 0.0, early: 0.2 };
+    assert_eq!(statistics(&layout, &sums, trajectory.len()).unwrap(), [expected]);
 }
 
 #[test]
@@ -145,7 +147,7 @@ fn rewinding_adds_the_scaled_residual_to_the_base() {
             let _ = parameter.get(0).fill_(-0.5);
         }
     }
-    let scales = scales(&layout, &partial_sums(&trajectory).unwrap(), 3).unwrap();
+    let scales = statistics(&layout, &partial_sums(&trajectory).unwrap(), 3).unwrap();
     assert_eq!(values(&rewind(&trajectory, &predictor, &scales, 2, 1.0).unwrap()), [-2.0, 5.5]);
     assert_eq!(values(&rewind(&trajectory, &predictor, &scales, 2, 0.5).unwrap()), [-0.5, 4.75]);
 }
@@ -166,6 +168,6 @@ fn one_snapshot_is_no_trajectory() {
     trajectory.record(&Tensor::from_slice(&[1.0f32, 2.0])).unwrap();
     assert!(matches!(partial_sums(&trajectory), Err(PredictorError::TooFewSnapshots { needed: 2, recorded: 1 })));
     let predictor = Predictor::untrained(Architecture::Equivariant, 5, &[3], 0);
-    let error = rewind(&trajectory, &predictor, &[1.0], 3, 1.0).unwrap_err();
+    let error = rewind(&trajectory, &predictor, &[Statistics::of_scale(1.0)], 3, 1.0).unwrap_err();
     assert_eq!(error.to_string(), "no network for 1 snapshots; this predictor has networks for [5]");
 }

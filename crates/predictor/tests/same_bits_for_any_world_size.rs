@@ -5,7 +5,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rewind_job::{Lambda, Layout, ShardPlan, WorldSize};
-use rewind_predictor::{Architecture, Predictor, Trajectory, partial_sums, rewind, scales, task_vector};
+use rewind_predictor::{
+    Architecture, Predictor, Statistics, Trajectory, partial_sums, rewind, statistics, task_vector,
+};
 use tch::Tensor;
 
 const SNAPSHOTS: usize = 15;
@@ -42,7 +44,7 @@ fn recorded(layout: &Layout) -> Vec<Tensor> {
 }
 
 struct Rewound {
-    scales: Vec<u64>,
+    statistics: Vec<Statistics>,
     weights: Vec<u32>,
     task_vector: Vec<u32>,
 }
@@ -71,14 +73,10 @@ fn rewind_by(world: u32, predictor: &Predictor) -> Rewound {
         })
         .collect();
     let sums: Vec<f64> = shards.iter().flat_map(|shard| partial_sums(shard).unwrap()).collect();
-    let scales = scales(&layout, &sums, SNAPSHOTS).unwrap();
-    let weights: Vec<_> = shards.iter().map(|shard| rewind(shard, predictor, &scales, 3, 0.7).unwrap()).collect();
+    let statistics = statistics(&layout, &sums, SNAPSHOTS).unwrap();
+    let weights: Vec<_> = shards.iter().map(|shard| rewind(shard, predictor, &statistics, 3, 0.7).unwrap()).collect();
     let task_vector: Vec<_> = shards.iter().map(|shard| task_vector(shard, &Lambda::One(0.3)).unwrap()).collect();
-    Rewound {
-        scales: scales.iter().map(|scale| scale.to_bits()).collect(),
-        weights: bits(&weights),
-        task_vector: bits(&task_vector),
-    }
+    Rewound { statistics, weights: bits(&weights), task_vector: bits(&task_vector) }
 }
 
 fn same_bits(architecture: Architecture) {
@@ -88,7 +86,7 @@ fn same_bits(architecture: Architecture) {
     assert_ne!(alone.weights, start, "rewinding moves the weights");
     for world in [2, 3] {
         let together = rewind_by(world, &predictor);
-        assert_eq!(together.scales, alone.scales, "drift scales of {world} ranks");
+        assert_eq!(together.statistics, alone.statistics, "statistics of {world} ranks");
         assert_eq!(together.weights, alone.weights, "rewound weights of {world} ranks");
         assert_eq!(together.task_vector, alone.task_vector, "task vector of {world} ranks");
     }
@@ -102,6 +100,11 @@ fn the_paper_network_rewinds_to_the_same_bits() {
 #[test]
 fn the_equivariant_network_rewinds_to_the_same_bits() {
     same_bits(Architecture::Equivariant);
+}
+
+#[test]
+fn the_conditioned_network_rewinds_to_the_same_bits() {
+    same_bits(Architecture::Conditioned);
 }
 
 #[test]

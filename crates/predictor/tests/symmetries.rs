@@ -1,10 +1,10 @@
-//! The four symmetries of the equivariant network, on random trajectories, scales, weights and horizons.
+//! The four symmetries of the equivariant and of the conditioned network, on random trajectories, scales, weights and horizons.
 
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use rewind_job::{Layout, OperationType};
-use rewind_predictor::{Architecture, Network, Predictor, Trajectory, partial_sums, rewind, scales};
+use rewind_predictor::{Architecture, Network, Predictor, Statistics, Trajectory, partial_sums, rewind, statistics};
 use tch::Tensor;
 
 /// A tensor's snapshots, oldest first, and what to ask about them.
@@ -14,6 +14,7 @@ struct Case {
     snapshots: Vec<Vec<f32>>,
     horizon: u32,
     seed: u64,
+    architecture: Architecture,
 }
 
 impl Case {
@@ -26,9 +27,9 @@ impl Case {
         Self { snapshots, ..self.clone() }
     }
 
-    fn drift_scale(&self) -> f64 {
+    fn statistics(&self) -> Statistics {
         let (layout, trajectory) = self.record();
-        scales(&layout, &partial_sums(&trajectory).unwrap(), trajectory.len()).unwrap()[0]
+        statistics(&layout, &partial_sums(&trajectory).unwrap(), trajectory.len()).unwrap()[0]
     }
 
     fn record(&self) -> (Layout, Trajectory) {
@@ -41,7 +42,7 @@ impl Case {
     }
 
     fn predictor(&self) -> Predictor {
-        Predictor::untrained(Architecture::Equivariant, self.snapshots.len(), &[1, 20], self.seed)
+        Predictor::untrained(self.architecture, self.snapshots.len(), &[1, 20], self.seed)
     }
 
     /// A network of which every parameter is random: an untrained one answers nothing along its linear path.
@@ -51,7 +52,7 @@ impl Case {
         let predictor = self.predictor();
         let untrained = predictor.for_snapshots(self.snapshots.len()).unwrap().of(OperationType::Bias);
         let mut parameters = untrained.parameters().iter();
-        Network::from_parameters(Architecture::Equivariant, self.snapshots.len(), "", |_| {
+        Network::from_parameters(self.architecture, self.snapshots.len(), "", |_| {
             let shape = parameters.next().unwrap().1.size();
             let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| draw.random_range(-0.5..0.5)).collect();
             Ok(Tensor::from_slice(&values).view(shape.as_slice()))
@@ -63,7 +64,7 @@ impl Case {
     fn residual(&self) -> Vec<f32> {
         let (_, trajectory) = self.record();
         let window = trajectory.tiles().next().unwrap().window();
-        Vec::try_from(self.network().residual(&window, self.drift_scale(), self.horizon)).unwrap()
+        Vec::try_from(self.network().residual(&window, &self.statistics(), self.horizon)).unwrap()
     }
 }
 
@@ -75,7 +76,13 @@ fn weight() -> impl Strategy<Value = f32> {
 fn case() -> impl Strategy<Value = Case> {
     (prop_oneof![Just(2usize), Just(3), Just(5), Just(15)], 1usize..40).prop_flat_map(|(snapshots, coordinates)| {
         let trajectory = prop::collection::vec(prop::collection::vec(weight(), coordinates), snapshots);
-        (trajectory, 1u32..=20, any::<u64>()).prop_map(|(snapshots, horizon, seed)| Case { snapshots, horizon, seed })
+        let architecture = prop_oneof![Just(Architecture::Equivariant), Just(Architecture::Conditioned)];
+        (trajectory, 1u32..=20, any::<u64>(), architecture).prop_map(|(snapshots, horizon, seed, architecture)| Case {
+            snapshots,
+            horizon,
+            seed,
+            architecture,
+        })
     })
 }
 
@@ -88,13 +95,13 @@ fn assert_close(found: &[f32], expected: &[f32]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_random_trajectory_gets_an_answer(case in case()) {
         let residual = case.residual();
         prop_assert!(residual.iter().all(|r| r.is_finite()));
-        prop_assert!(case.drift_scale() == 0.0 || residual.iter().any(|&r| r != 0.0));
+        prop_assert!(case.statistics().scale == 0.0 || residual.iter().any(|&r| r != 0.0));
     }
 
     /// Still: no motion, no residual, though the rest of the tensor moves.
@@ -111,11 +118,11 @@ proptest! {
     #[test]
     fn a_still_tensor_stays(case in case()) {
         let still = Case { snapshots: vec![case.snapshots[0].clone(); case.snapshots.len()], ..case };
-        prop_assert_eq!(still.drift_scale(), 0.0);
+        prop_assert_eq!(still.statistics(), Statistics::default());
         prop_assert!(still.residual().iter().all(|&r| r == 0.0));
 
         let (_, trajectory) = still.record();
-        let rewound = rewind(&trajectory, &still.predictor(), &[0.0], still.horizon, 1.0).unwrap();
+        let rewound = rewind(&trajectory, &still.predictor(), &[Statistics::default()], still.horizon, 1.0).unwrap();
         prop_assert_eq!(Vec::<f32>::try_from(rewound).unwrap(), still.snapshots[0].clone());
     }
 

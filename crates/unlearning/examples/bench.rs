@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use rewind_collective::{CancelSignal, Collective, CollectiveError, Gloo, GlooOptions, InMemoryStore, Solo};
 use rewind_job::{Adam, Architecture, Optimiser, Rank, Schedule, ShardPlan, WorldSize};
 use rewind_models::Network;
-use rewind_predictor::{Architecture as Predicting, Predictor, Trajectory, partial_sums, rewind, scales};
+use rewind_predictor::{
+    Architecture as Predicting, Predictor, Statistics, Trajectory, partial_sums, rewind, statistics,
+};
 use rewind_unlearning::{Descent, Gang, LabelledSamples, Learner, Pass, PassMode};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -144,7 +146,7 @@ impl Round {
 
     fn drift_scale(&self) -> Result<f64, Box<dyn Error>> {
         let begun = Instant::now();
-        self.scales()?;
+        self.statistics()?;
         Ok(begun.elapsed().as_secs_f64())
     }
 
@@ -152,15 +154,15 @@ impl Round {
     fn prediction(&self, architecture: Predicting) -> Result<f64, Box<dyn Error>> {
         let horizon = self.snapshots.len() as u32;
         let predictor = Predictor::untrained(architecture, self.snapshots.len(), &[horizon], 1);
-        let scales = self.scales()?;
+        let scales = self.statistics()?;
         let begun = Instant::now();
         let _ = rewind(&self.trajectory, &predictor, &scales, horizon, 1.0)?;
         Ok(begun.elapsed().as_secs_f64())
     }
 
-    fn scales(&self) -> Result<Vec<f64>, Box<dyn Error>> {
+    fn statistics(&self) -> Result<Vec<Statistics>, Box<dyn Error>> {
         let sums = partial_sums(&self.trajectory)?;
-        Ok(scales(self.network.layout(), &sums, self.trajectory.len())?)
+        Ok(statistics(self.network.layout(), &sums, self.trajectory.len())?)
     }
 }
 

@@ -84,10 +84,10 @@ impl Gang {
         Ok(())
     }
 
-    /// Joins one number a tile over the ranks, in tile order.
-    pub fn gather_tiles(&mut self, mine: &[f64]) -> Result<Vec<f64>, UnlearningError> {
+    /// Joins so many numbers a tile over the ranks, in tile order.
+    pub fn gather_tiles(&mut self, mine: &[f64], numbers: usize) -> Result<Vec<f64>, UnlearningError> {
         let counts: Vec<usize> =
-            self.world_size().ranks().map(|rank| self.plan.tiles_of(rank, &self.grid).len()).collect();
+            self.world_size().ranks().map(|rank| numbers * self.plan.tiles_of(rank, &self.grid).len()).collect();
         let rows = self.gather_rows(mine, counts.iter().copied().max().unwrap_or(0))?;
         Ok(rows.iter().zip(&counts).flat_map(|(row, &count)| row[..count].to_vec()).collect())
     }

@@ -114,6 +114,9 @@ pub enum PredictorArchitecture {
     /// Our own: reads differences in units of the tensor's drift scale; still, shift, scale and odd by construction.
     #[default]
     Equivariant,
+    /// Linear in a tensor's coordinates, with coefficients that depend on how the whole tensor moves; the same
+    /// symmetries.
+    Conditioned,
 }
 
 /// What a predictor's training makes small.
@@ -167,7 +170,7 @@ impl TrainPredictor {
         require(in_range, at("snapshots"), "must be from 2 to 1000 each")?;
         require(!self.horizons.is_empty() && differ(&self.horizons), at("horizons"), "must be there, and differ")?;
         require(self.horizons.iter().all(|&u| u > 0), at("horizons"), "must be at least 1 each")?;
-        let readable = equivariant || self.horizons.len() == 1;
+        let readable = self.architecture != PredictorArchitecture::Paper || self.horizons.len() == 1;
         require(readable, at("horizons"), "must be exactly one for the paper's network, which cannot read it")?;
         require(!self.linear || equivariant, at("linear"), "is a choice of the equivariant network")?;
         let smoothing = self.smoothing.is_finite() && self.smoothing >= 0.0;
@@ -191,6 +194,7 @@ impl PredictorArchitecture {
         match self {
             Self::Paper => "paper",
             Self::Equivariant => "equivariant",
+            Self::Conditioned => "conditioned",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The networks that look at the trajectory of one coordinate and say how far back its weight lay.
 
+mod conditioned;
 mod dense;
 mod equivariant;
 mod paper;
@@ -7,7 +8,8 @@ mod paper;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use crate::{Architecture, PredictorError};
+use crate::{Architecture, PredictorError, Statistics};
+use conditioned::ConditionedNetwork;
 use dense::Initial;
 use equivariant::EquivariantNetwork;
 use paper::PaperNetwork;
@@ -26,6 +28,7 @@ pub struct Network {
 enum Form {
     Paper(PaperNetwork),
     Equivariant(EquivariantNetwork),
+    Conditioned(ConditionedNetwork),
 }
 
 impl Network {
@@ -44,6 +47,7 @@ impl Network {
         let form = match architecture {
             Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, &mut take)?),
             Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
+            Architecture::Conditioned => Form::Conditioned(ConditionedNetwork::build(snapshots, &mut take)?),
         };
         Ok(Self { architecture, snapshots, form, parameters })
     }
@@ -76,14 +80,20 @@ impl Network {
 
     /// The predicted residual `θ_i^{t−U} − Φ_0,i`, `[coordinates]`, in units of the weights.
     ///
-    /// `window` holds the snapshots, oldest first, `[coordinates, snapshots]`; `scale` is the drift scale of their
+    /// `window` holds the snapshots, oldest first, `[coordinates, snapshots]`; `statistics` are of their whole
     /// tensor, `horizon` is `U`. The paper's network knows neither: its scale is that of the weights, its horizon the
     /// one it was trained for.
-    pub fn residual(&self, window: &Tensor, scale: f64, horizon: u32) -> Tensor {
-        if self.is_still(scale) {
+    pub fn residual(&self, window: &Tensor, statistics: &Statistics, horizon: u32) -> Tensor {
+        if self.is_still(statistics.scale) {
             return window.select(1, 0).zeros_like();
         }
-        self.forward(&self.input(window, scale), horizon) * self.unit(scale, horizon)
+        let answer = match &self.form {
+            Form::Conditioned(network) => {
+                network.forward_one(&(differences(window) / statistics.scale), statistics, horizon)
+            }
+            _ => self.forward(&self.input(window, statistics), horizon),
+        };
+        answer * self.unit(statistics.scale, horizon)
     }
 
     /// Whether a tensor of this drift scale gets the residual 0, unseen.
@@ -91,15 +101,16 @@ impl Network {
         match self.form {
             Form::Paper(_) => false,
             // Dividing by a subnormal float32 would not keep the symmetries, and 0 / 0 is no number.
-            Form::Equivariant(_) => scale < f64::from(f32::MIN_POSITIVE),
+            Form::Equivariant(_) | Form::Conditioned(_) => scale < f64::from(f32::MIN_POSITIVE),
         }
     }
 
     /// What the network reads, computed once a window: `[coordinates, inputs]`.
-    pub(crate) fn input(&self, window: &Tensor, scale: f64) -> Tensor {
+    pub(crate) fn input(&self, window: &Tensor, statistics: &Statistics) -> Tensor {
         match self.form {
             Form::Paper(_) => window.shallow_clone(),
-            Form::Equivariant(_) => differences(window) / scale,
+            Form::Equivariant(_) => differences(window) / statistics.scale,
+            Form::Conditioned(_) => ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics),
         }
     }
 
@@ -108,6 +119,7 @@ impl Network {
         match &self.form {
             Form::Paper(network) => network.forward(input),
             Form::Equivariant(network) => network.forward(input, horizon),
+            Form::Conditioned(network) => network.forward(input, horizon),
         }
     }
 
@@ -115,7 +127,7 @@ impl Network {
     pub(crate) fn unit(&self, scale: f64, horizon: u32) -> f64 {
         match self.form {
             Form::Paper(_) => 1.0,
-            Form::Equivariant(_) => scale * f64::from(horizon),
+            Form::Equivariant(_) | Form::Conditioned(_) => scale * f64::from(horizon),
         }
     }
 
