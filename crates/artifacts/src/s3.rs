@@ -203,7 +203,8 @@ impl ArtifactStore for S3 {
             loop {
                 self.upload(&object, bytes).await?;
                 self.date(&digest).await?;
-                if !self.waited_for_deletion(&digest).await? {
+                // A deletion that began and ended meanwhile left no mark, but the artifact is gone.
+                if !self.waited_for_deletion(&digest).await? && self.time_of(&object).await?.is_some() {
                     return Ok(digest);
                 }
             }

@@ -1,8 +1,9 @@
 //! When an artifact was last written, and deletion that no concurrent put can lose to.
 //!
-//! S3 cannot delete on condition of an age. So a deletion leaves a mark before it looks at the age, and a put looks for
-//! marks after it is done: either the deletion sees the put's time and spares the artifact, or the put sees the mark,
-//! waits until it is gone and puts again.
+//! S3 cannot delete on condition of an age. So a deletion leaves a mark before it looks at the age, and takes it away at
+//! its end; a put looks for marks after it is done, and then for its artifact. Either the deletion sees the put's time
+//! and spares the artifact; or the put sees the mark, waits until it is gone and puts again; or the deletion was over by
+//! then, and the put sees that the artifact is gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -137,7 +138,7 @@ impl S3 {
         Ok(Some(end.map_or(own, |end| own.max(end))))
     }
 
-    async fn time_of(&self, object: &Path) -> Result<Option<SystemTime>, ArtifactError> {
+    pub(super) async fn time_of(&self, object: &Path) -> Result<Option<SystemTime>, ArtifactError> {
         let time = async {
             match self.remote.head(object).await {
                 Ok(found) => Ok(Some(found.last_modified.into())),
