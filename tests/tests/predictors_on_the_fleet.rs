@@ -21,7 +21,7 @@ fn a_predictor_learns_from_the_fleets_histories_and_survives_a_killed_worker() {
         example("histories.toml").replace("networks = 24", "networks = 16").replace("epochs = [4, 6]", "epochs = [3]");
     let histories = fleet.submit(&histories);
     let wanted = example("predictor.toml").replace("patience = 5\n", "").replace("epochs = 20", "epochs = 12");
-    let wanted = wanted.replace("linear = true", "linear = true\nlearned = 20.0");
+    let wanted = wanted.replace("horizons = [8]", "horizons = [8]\nlearned = 20.0");
     let write = |text: &str| {
         let file = fleet.folder.path().join("predictor.toml");
         fs::write(&file, text).expect("writes");
