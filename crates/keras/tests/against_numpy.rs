@@ -11,7 +11,7 @@ use std::{
 use proptest::prelude::*;
 use rewind_job::OperationType;
 use rewind_keras::{Network, to_bytes};
-use rewind_predictor::Predictor;
+use rewind_predictor::{Predictor, Statistics};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -70,14 +70,15 @@ fn converted_networks_answer_as_numpy_does() {
         networks.check_horizon(3).unwrap();
         for operation in OperationType::ALL {
             let network = networks.of(operation);
-            let float = relative_error(&network.residual(&window.to_kind(Kind::Float), 0.0, 3), &expected);
+            let float =
+                relative_error(&network.residual(&window.to_kind(Kind::Float), &Statistics::default(), 3), &expected);
             // Rounding alone, as in the golden test of rewind-predictor.
             assert!(float < 2e-6, "{}: {float}", case["file"]);
             let double = rewind_predictor::Network::from_parameters(predictor.architecture(), snapshots, "", |name| {
                 let (_, tensor) = network.parameters().iter().find(|(parameter, _)| parameter == name).unwrap();
                 Ok(tensor.to_kind(Kind::Double))
             });
-            let double = relative_error(&double.unwrap().residual(&window, 0.0, 3), &expected);
+            let double = relative_error(&double.unwrap().residual(&window, &Statistics::default(), 3), &expected);
             assert!(double < 1e-12, "{}: {double}", case["file"]);
         }
     }
