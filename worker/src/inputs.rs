@@ -9,7 +9,8 @@ use std::{
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
 use rewind_job::{
-    Action, DataSummary, Digest, Forget, IdxFiles, Method, Source, Specification, SpecificationError, Unlearn,
+    Action, DataSummary, Digest, Direction, Forget, IdxFiles, Method, Source, Specification, SpecificationError,
+    Unlearn,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -204,7 +205,7 @@ pub fn predictors(
             let bytes = read_source(&field, &rewinding.predictor, artifacts)?;
             let set = Predictor::from_bytes(&bytes).map_err(refuse)?;
             set.for_snapshots(rewinding.trajectory.snapshots as usize)
-                .and_then(|networks| networks.check_horizon(rewinding.horizon))
+                .and_then(|networks| networks.check_horizon(Direction::Past, rewinding.horizon))
                 .map_err(refuse)?;
             predictors.insert(step.name.clone(), set);
         }

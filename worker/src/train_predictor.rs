@@ -4,10 +4,12 @@ use rewind_artifacts::{ArtifactStore, digest_of};
 use rewind_histories::{Kind, Outline, Provenance};
 use rewind_job::{
     Assignment, DataSummary, Digest, FittedLambda, HistoryKind, HistoryPack, HistorySource, Manifest, PredictorError,
-    PredictorReport, Report, Specification, SpecificationError, StepIndex, StepWeights, TrainPredictor, WorkerEvent,
+    PredictorReading, PredictorReport, Report, Specification, SpecificationError, StepIndex, StepWeights,
+    TrainPredictor, WorkerEvent,
 };
 use rewind_predictor::{
-    Card, FittedTaskVector, History, Penalties, Recipe, Trainee, Training, ValidationRow, join, validate,
+    Card, FittedTaskVector, History, Penalties, Reading, Recipe, Trainee, Training, ValidationRow, join, readings,
+    validate,
 };
 use rewind_unlearning::{Course, PredictorLearner, UnlearningError, add_windows, load_trainee, train_predictor};
 
@@ -21,6 +23,9 @@ use crate::{
 
 /// The job's only step.
 const STEP: StepIndex = StepIndex(0);
+
+/// Pairs of true and predicted residuals that the report shows of each network.
+const POINTS: usize = 300;
 
 /// Runs an assignment of such a job to its end.
 pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
@@ -78,6 +83,7 @@ fn recipes(specification: &Specification, wanted: &TrainPredictor) -> Vec<Recipe
         architecture: wanted.architecture,
         snapshots: snapshots as usize,
         horizons: wanted.horizons.clone(),
+        direction: wanted.direction,
         epochs: wanted.epochs,
         batch_size: wanted.batch_size as usize,
         learning_rate: wanted.learning_rate,
@@ -85,7 +91,9 @@ fn recipes(specification: &Specification, wanted: &TrainPredictor) -> Vec<Recipe
         linear: wanted.linear,
         smoothing: wanted.smoothing,
         penalties: match wanted.architecture {
-            rewind_job::PredictorArchitecture::Paper => Recipe::paper(2, 1).penalties,
+            rewind_job::PredictorArchitecture::Paper | rewind_job::PredictorArchitecture::Wnn => {
+                Recipe::paper(2, 1).penalties
+            }
             _ => Penalties { kernel: 0.0, bias: 0.0 },
         },
         seed: specification.seed,
@@ -140,7 +148,7 @@ fn read<'a>(
         }
         let mut history = History::default();
         for &snapshots in &wanted.snapshots {
-            add_windows(&mut history, &run, snapshots as usize, &wanted.horizons, wanted.learned)
+            add_windows(&mut history, &run, snapshots as usize, &wanted.horizons, wanted.direction, wanted.learned)
                 .map_err(UnlearningError::from)?;
         }
         if history.windows().is_empty() {
@@ -177,17 +185,20 @@ fn measure(
     load_trainee(&trainee, &load(selected, artifacts, trainee.layout().coordinates())?);
     let (histories, held_out) = read(wanted, names.iter(), artifacts)?;
     let digests = |histories: &[History]| histories.iter().map(History::digest).collect::<Result<Vec<_>, _>>();
-    let (mut cards, mut errors) = (Vec::new(), Vec::new());
+    let (mut cards, mut errors, mut read_by) = (Vec::new(), Vec::new(), Vec::new());
     for (networks, recipe) in trainee.networks() {
         let validation = validate(&networks, &histories, &held_out).map_err(UnlearningError::from)?;
-        errors.extend(validation.rows.iter().map(|row| error_of(recipe.snapshots as u32, row)));
+        let snapshots = recipe.snapshots as u32;
+        errors.extend(validation.rows.iter().map(|row| error_of(snapshots, row)));
+        read_by
+            .extend(readings(&networks, &held_out, POINTS).into_iter().map(|reading| reading_of(snapshots, reading)));
         let training = Training {
             recipe: recipe.clone(),
             histories: digests(&histories).map_err(UnlearningError::from)?,
             validation_histories: digests(&held_out).map_err(UnlearningError::from)?,
             validation,
         };
-        cards.push((networks, Card { horizons: recipe.horizons.clone(), training: Some(training) }));
+        cards.push((networks, Card::new(recipe, Some(training))));
     }
     let predictor = join(cards).and_then(|predictor| predictor.to_bytes()).map_err(UnlearningError::from)?;
     let weights = artifacts.put(&predictor)?;
@@ -209,12 +220,14 @@ fn measure(
         predictor: Some(PredictorReport {
             name: name.to_owned(),
             weights: weights.clone(),
+            direction: wanted.direction,
             histories: histories.len() as u64,
             held_out: held_out.len() as u64,
             selected: outcome.selected,
             stop: outcome.stop,
             rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
             errors,
+            readings: read_by,
         }),
         search: crate::inputs::search_log(specification)?,
     };
@@ -232,5 +245,12 @@ fn error_of(snapshots: u32, row: &ValidationRow) -> PredictorError {
         linear_extrapolation: row.linear_extrapolation,
         task_vector: fitted(row.task_vector),
         task_vector_per_operation: fitted(row.task_vector_per_operation),
+        task_vector_per_layer: row.task_vector_per_layer.map(|fit| fit.error),
+        oracle: row.oracle,
     }
+}
+
+fn reading_of(snapshots: u32, reading: Reading) -> PredictorReading {
+    let Reading { operation, horizon, jacobian, resting, correlation, points } = reading;
+    PredictorReading { snapshots, horizon, operation, jacobian, resting, correlation, points }
 }

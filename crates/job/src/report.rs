@@ -75,6 +75,8 @@ pub struct PredictorReport {
     /// The step's name.
     pub name: String,
     pub weights: Digest,
+    #[serde(default, skip_serializing_if = "crate::Direction::is_past")]
+    pub direction: crate::Direction,
     /// Histories that gave windows: trained on, and held out.
     pub histories: u64,
     pub held_out: u64,
@@ -84,6 +86,9 @@ pub struct PredictorReport {
     pub rounds: Vec<RoundRecord>,
     /// One an operation type, number of snapshots and horizon; empty if nothing was held out.
     pub errors: Vec<PredictorError>,
+    /// Likewise.
+    #[serde(default)]
+    pub readings: Vec<PredictorReading>,
 }
 
 /// L1 errors on held-out histories, relative to no change.
@@ -100,6 +105,39 @@ pub struct PredictorError {
     /// λ fitted on the histories trained on: one for all operation types, and one for this.
     pub task_vector: FittedLambda,
     pub task_vector_per_operation: FittedLambda,
+    /// Error with λ fitted per operation type and third of the network's depth, on the histories trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_vector_per_layer: Option<f64>,
+    /// Error with a λ for each tensor fitted on what is measured: no Task Vector can be better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<f64>,
+}
+
+impl PredictorError {
+    /// The lowest error of what is simpler: no change, linear extrapolation and the fitted Task Vectors.
+    pub fn best_rival(&self) -> f64 {
+        let fitted = self.task_vector.error.min(self.task_vector_per_operation.error);
+        let layers = self.task_vector_per_layer.unwrap_or(f64::INFINITY);
+        fitted.min(layers).min(self.linear_extrapolation).min(1.0)
+    }
+}
+
+/// How a trained network reads held-out trajectories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictorReading {
+    /// `K`.
+    pub snapshots: u32,
+    /// `U`.
+    pub horizon: u32,
+    pub operation: crate::OperationType,
+    /// `∂ residual / ∂ Φ_k` for a coordinate at rest, oldest snapshot first.
+    pub jacobian: Vec<f64>,
+    /// Residual of a coordinate that rests at 0.5: anything but 0 is a false signal.
+    pub resting: f64,
+    /// Between true and predicted residuals.
+    pub correlation: f64,
+    /// Some true and predicted residuals, in units of their tensors' drift scales.
+    pub points: Vec<[f64; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,7 +17,9 @@ pub use collect::{
 };
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
-pub use train_predictor::{HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor};
+pub use train_predictor::{
+    Direction, HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor,
+};
 
 use crate::{Digest, WorldSize};
 

@@ -254,7 +254,7 @@ fn impossible_predictors_are_refused_by_field() {
         (PREDICTOR.replace("[4, 8]", "[0]"), "horizons: must be at least 1 each"),
         (
             with("architecture = \"paper\""),
-            "horizons: must be exactly one for the paper's network, which cannot read it",
+            "horizons: must be exactly one for a published network, which cannot read it",
         ),
         (with("snapshots = [1]"), "snapshots: must be from 2 to 1000 each"),
         (with("epochs = 0"), "epochs: must be from 1 to 100000"),

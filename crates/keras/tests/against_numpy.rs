@@ -67,7 +67,7 @@ fn converted_networks_answer_as_numpy_does() {
         let predictor = Predictor::from_bytes(&converted(case)).unwrap();
         assert_eq!(predictor.snapshots().collect::<Vec<_>>(), [snapshots]);
         let networks = predictor.for_snapshots(snapshots).unwrap();
-        networks.check_horizon(3).unwrap();
+        networks.check_horizon(rewind_predictor::Direction::Past, 3).unwrap();
         for operation in OperationType::ALL {
             let network = networks.of(operation);
             let float =

@@ -30,6 +30,8 @@ pub enum PredictorError {
     NoNetwork { snapshots: usize, available: Vec<usize> },
     #[error("horizon {asked} is outside of what the networks for {snapshots} snapshots were trained for: {trained:?}")]
     Horizon { asked: u32, snapshots: usize, trained: Vec<u32> },
+    #[error("the networks for {snapshots} snapshots do not look into the {asked:?}")]
+    Direction { snapshots: usize, asked: rewind_job::Direction },
     #[error("predictors of different architectures cannot share a file")]
     MixedArchitectures,
     #[error("both predictors have networks for {snapshots} snapshots")]

@@ -32,6 +32,8 @@ pub struct Window {
     pub scale: f64,
     /// How much each of its coordinates counts, in training and in validation; 1 for all is natural.
     pub weight: f64,
+    /// Where the tensor stands in its network: 0 for the first, 1 for the last.
+    pub place: f64,
     /// Oldest first, `[coordinates, snapshots]`, float32.
     pub snapshots: Tensor,
     /// `θ^{t−U} − Φ_0`, `[coordinates]`, float32.
@@ -52,7 +54,7 @@ pub enum Sample {
 impl Window {
     /// Of its tensor; all but the scale as its own coordinates show them.
     pub fn statistics(&self) -> Statistics {
-        Statistics::of_sample(&self.snapshots, self.scale)
+        Statistics::of_sample(&self.snapshots, self.scale, self.place)
     }
 
     fn check(&self, index: usize) -> Result<(), PredictorError> {
@@ -119,6 +121,7 @@ impl History {
                 horizon,
                 scale: of_tensor.scale,
                 weight: 1.0,
+                place: of_tensor.place,
                 snapshots: snapshots.narrow(1, offset, len).tr().contiguous(),
                 residual: residual.narrow(0, offset, len).copy(),
             };
@@ -155,6 +158,7 @@ impl History {
             horizon: window.horizon,
             scale: window.scale,
             weight: window.weight,
+            place: window.place,
         });
         let metadata = Metadata { version: VERSION, windows: windows.collect() };
         let mut tensors = Vec::new();
@@ -184,6 +188,7 @@ impl History {
                 horizon: window.horizon,
                 scale: window.scale,
                 weight: window.weight,
+                place: window.place,
                 snapshots: tensors_at_rest::tensor(&file, &format!("window.{i}.snapshots"))?,
                 residual: tensors_at_rest::tensor(&file, &format!("window.{i}.residual"))?,
             })?;
@@ -225,4 +230,6 @@ struct WindowAtRest {
     horizon: u32,
     scale: f64,
     weight: f64,
+    #[serde(default)]
+    place: f64,
 }

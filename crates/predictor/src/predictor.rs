@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::tensors_at_rest;
-use crate::{Architecture, Network, PredictorError, Recipe, Validation};
+use crate::{Architecture, Direction, Network, PredictorError, Recipe, Validation};
 
 const METADATA: &str = "predictor";
 const VERSION: u32 = 1;
@@ -39,9 +39,17 @@ pub struct Networks {
 pub struct Card {
     /// The horizons `U` they were trained for.
     pub horizons: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Direction::is_past")]
+    pub direction: Direction,
     /// Not known of untrained or converted networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
+}
+
+impl Card {
+    pub fn new(recipe: &Recipe, training: Option<Training>) -> Self {
+        Self { horizons: recipe.horizons.clone(), direction: recipe.direction, training }
+    }
 }
 
 /// How networks came to be, and how well they do.
@@ -92,17 +100,18 @@ impl Networks {
         &self.card
     }
 
-    /// The paper's network answers for the horizons it was trained for; the others also for those between.
+    /// The published networks answer for the horizons they were trained for; the others also for those between.
     ///
     /// # Errors
-    /// Any other horizon.
-    pub fn check_horizon(&self, horizon: u32) -> Result<(), PredictorError> {
+    /// Any other horizon, or the other direction.
+    pub fn check_horizon(&self, direction: Direction, horizon: u32) -> Result<(), PredictorError> {
+        if self.card.direction != direction {
+            return Err(PredictorError::Direction { snapshots: self.snapshots, asked: direction });
+        }
         let trained = &self.card.horizons;
-        let answers = match self.architecture {
-            Architecture::Paper => trained.contains(&horizon),
-            Architecture::Equivariant | Architecture::Conditioned => {
-                trained.iter().any(|&low| low <= horizon) && trained.iter().any(|&high| horizon <= high)
-            }
+        let answers = match self.architecture.reads_horizon() {
+            false => trained.contains(&horizon),
+            true => trained.iter().any(|&low| low <= horizon) && trained.iter().any(|&high| horizon <= high),
         };
         match answers {
             true => Ok(()),
@@ -121,7 +130,7 @@ impl Predictor {
     /// An untrained predictor; the same seed gives the same bits.
     pub fn untrained(architecture: Architecture, snapshots: usize, horizons: &[u32], seed: u64) -> Self {
         let mut draw = ChaCha8Rng::seed_from_u64(seed);
-        let card = Card { horizons: horizons.to_vec(), training: None };
+        let card = Card { horizons: horizons.to_vec(), direction: Direction::Past, training: None };
         Self::new(
             Networks::new(architecture, snapshots, card, |_| Ok(Network::initial(architecture, snapshots, &mut draw)))
                 .expect("drawing parameters cannot fail"),

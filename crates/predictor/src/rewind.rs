@@ -3,7 +3,7 @@
 use rewind_job::{Lambda, OperationType};
 use tch::Tensor;
 
-use crate::{Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile};
+use crate::{Direction, Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile};
 
 /// `θ_i^{t−U} = Φ_0,i + factor · InvWNN(W_i, dW_i)` for every coordinate of the shard, `[coordinates]`
 /// (paper, algorithm 1; the factor is 1 there).
@@ -21,7 +21,7 @@ pub fn rewind(
     factor: f64,
 ) -> Result<Tensor, PredictorError> {
     let networks = predictor.for_snapshots(trajectory.len())?;
-    networks.check_horizon(horizon)?;
+    networks.check_horizon(Direction::Past, horizon)?;
     move_base(trajectory, |tile| {
         let segment = tile.tile.segment;
         let of_tensor =

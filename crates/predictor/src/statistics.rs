@@ -22,6 +22,8 @@ pub struct Statistics {
     pub after_next: f64,
     /// Share of the squares in the first third of the steps: how fast it comes to rest.
     pub early: f64,
+    /// Where the tensor stands in its network: 0 for the first, 1 for the last.
+    pub place: f64,
 }
 
 /// Numbers that ranks exchange for each tile: sums of squares, `‖Σ d_j‖²`, `Σ d_j·d_{j+1}`, `Σ d_j·d_{j+2}`, and the
@@ -35,9 +37,9 @@ impl Statistics {
     }
 
     /// Of coordinates of a tensor, oldest first, `[coordinates, snapshots]`; `scale` is that of the whole tensor.
-    pub(crate) fn of_sample(snapshots: &Tensor, scale: f64) -> Self {
+    pub(crate) fn of_sample(snapshots: &Tensor, scale: f64, place: f64) -> Self {
         let columns: Vec<Tensor> = (0..snapshots.size()[1]).map(|j| snapshots.select(1, j)).collect();
-        Self { scale, ..Self::from_sums(&sums_of(&columns), 1.0, columns.len()) }
+        Self { scale, place, ..Self::from_sums(&sums_of(&columns), 1.0, columns.len()) }
     }
 
     /// `differences` is how many numbers the squares are of.
@@ -50,13 +52,19 @@ impl Statistics {
             next: share(sums[2]),
             after_next: share(sums[3]),
             early: share(sums[4]),
+            place: 0.0,
         }
     }
 
     /// What a network may read, beside the differences: ratios alone.
-    pub(crate) fn ratios(&self) -> [f64; 4] {
-        [self.directness, self.next, self.after_next, self.early]
+    pub(crate) fn ratios(&self) -> [f64; 5] {
+        [self.directness, self.next, self.after_next, self.early, self.place]
     }
+}
+
+/// Where tensor `index` of so many stands: 0 for the first, 1 for the last.
+pub fn place(index: usize, tensors: usize) -> f64 {
+    index as f64 / tensors.saturating_sub(1).max(1) as f64
 }
 
 /// [`SUMS`] numbers for each tile of this shard, in tile order.
@@ -124,7 +132,9 @@ pub fn statistics(layout: &Layout, sums: &[f64], snapshots: usize) -> Result<Vec
         }
     }
     let differences = |segment: usize| (layout.segments[segment].len() * (snapshots - 1)).max(1) as f64;
-    let of_segment =
-        |(segment, sums): (usize, &[f64; SUMS])| Statistics::from_sums(sums, differences(segment), snapshots);
+    let of_segment = |(segment, sums): (usize, &[f64; SUMS])| Statistics {
+        place: place(segment, layout.segments.len()),
+        ..Statistics::from_sums(sums, differences(segment), snapshots)
+    };
     Ok(of_segments.iter().enumerate().map(of_segment).collect())
 }

@@ -189,7 +189,7 @@ impl Trainee {
     /// The networks as they are, for each number of snapshots.
     pub fn networks(&self) -> Vec<(Networks, &Recipe)> {
         let of_recipe = |(index, recipe): (usize, &'_ Recipe)| {
-            let card = Card { horizons: recipe.horizons.clone(), training: None };
+            let card = Card::new(recipe, None);
             let mut parts = self.parts.iter().filter(|part| part.recipe == index);
             Networks::new(recipe.architecture, recipe.snapshots, card, |_| {
                 let part = parts.next().expect("every operation type has its part, in order");

@@ -9,7 +9,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::validation::{moving, validate};
 use crate::{
-    Architecture, Card, History, Loss, Network, Networks, Predictor, PredictorError, Training, Validation, Window,
+    Architecture, Card, Direction, History, Loss, Network, Networks, Predictor, PredictorError, Training, Validation,
+    Window,
 };
 
 /// How the networks for one number of snapshots are trained: by Adam with a cosine to zero.
@@ -22,8 +23,10 @@ pub struct Recipe {
     pub architecture: Architecture,
     /// `K`.
     pub snapshots: usize,
-    /// `U`; the paper's network takes exactly one.
+    /// `U`; the published networks take exactly one.
     pub horizons: Vec<u32>,
+    #[serde(default)]
+    pub direction: Direction,
     /// Passes over all coordinates of the histories.
     pub epochs: u32,
     /// Coordinates an optimiser step.
@@ -74,6 +77,7 @@ impl Recipe {
             architecture: Architecture::Paper,
             snapshots,
             horizons: vec![horizon],
+            direction: Direction::Past,
             epochs: 20,
             batch_size: 4096,
             learning_rate: 1e-3,
@@ -91,6 +95,7 @@ impl Recipe {
             architecture: Architecture::Equivariant,
             snapshots,
             horizons: horizons.to_vec(),
+            direction: Direction::Past,
             epochs: 20,
             batch_size: 4096,
             learning_rate: 5e-3,
@@ -108,7 +113,8 @@ impl Recipe {
         let mut distinct = self.horizons.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let single = self.architecture != Architecture::Paper || self.horizons.len() == 1;
+        let single = self.architecture.reads_horizon() || self.horizons.len() == 1;
+        let ahead = self.architecture != Architecture::Wnn || self.direction == Direction::Future;
         let penalty = |penalty: f64| penalty.is_finite() && penalty >= 0.0;
         let linear = !self.linear || self.architecture == Architecture::Equivariant;
         let rules = [
@@ -116,7 +122,8 @@ impl Recipe {
             (self.snapshots >= 2, "snapshots", "must be at least 2"),
             (!self.horizons.is_empty() && self.horizons.iter().all(|&u| u > 0), "horizons", "must be at least 1 each"),
             (distinct.len() == self.horizons.len(), "horizons", "must differ"),
-            (single, "horizons", "must be exactly one for the paper's network, which cannot read it"),
+            (single, "horizons", "must be exactly one for a published network, which cannot read it"),
+            (ahead, "direction", "must be future for wnn"),
             (self.epochs > 0, "epochs", "must be at least 1"),
             (self.batch_size > 0, "batch-size", "must be at least 1"),
             (self.learning_rate.is_finite() && self.learning_rate > 0.0, "learning-rate", "must be above 0"),
@@ -144,7 +151,7 @@ pub fn train(
 ) -> Result<TrainedPredictor, PredictorError> {
     recipe.check()?;
     let Recipe { architecture, snapshots, .. } = *recipe;
-    let card = Card { horizons: recipe.horizons.clone(), training: None };
+    let card = Card::new(recipe, None);
     let mut networks = Networks::new(architecture, snapshots, card, |operation| {
         let mut draw = ChaCha8Rng::seed_from_u64(recipe.seed);
         draw.set_stream(operation as u64);
@@ -206,8 +213,15 @@ impl Examples {
         Self {
             horizon,
             inputs: all(&|window| network.input(&window.snapshots, &window.statistics())),
-            targets: all(&|window| &window.residual / network.unit(window.scale, horizon)),
-            weights: all(&|window| window.residual.full_like(window.weight)),
+            targets: all(&|window| {
+                let unit = network.unit(&window.snapshots, window.scale, horizon);
+                &window.residual / unit.clamp_min(f64::from(f32::MIN_POSITIVE))
+            }),
+            // Where a coordinate has no unit of its own, there is nothing to learn from it.
+            weights: all(&|window| {
+                let unit = network.unit(&window.snapshots, window.scale, horizon);
+                window.residual.full_like(window.weight) * unit.gt(0.0).to_kind(Kind::Float)
+            }),
         }
     }
 

@@ -4,7 +4,7 @@ use rewind_job::{OperationType, TILE_COORDINATES};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::{History, Network, Networks, PredictorError, Window};
+use crate::{Direction, History, Network, Networks, PredictorError, Window};
 
 /// How well networks rewind histories, beside what is simpler: one row an operation type and horizon.
 ///
@@ -30,6 +30,21 @@ pub struct ValidationRow {
     pub task_vector: FittedTaskVector,
     /// λ fitted for this operation type and horizon on the training histories.
     pub task_vector_per_operation: FittedTaskVector,
+    /// λ fitted for this operation type and each third of the network's depth: layers of other networks have other names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_vector_per_layer: Option<FittedLayers>,
+    /// Error with a λ for each tensor, fitted on the very answers that are measured: no Task Vector can be better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<f64>,
+}
+
+/// λ for the tensors in the first, second and last third of a network; none where the histories had no such tensor, and
+/// the operation type's λ is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FittedLayers {
+    pub lambdas: [Option<f64>; 3],
+    pub error: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,16 +66,21 @@ pub fn validate(
 ) -> Result<Validation, PredictorError> {
     let _no_grad = tch::no_grad_guard();
     let snapshots = networks.snapshots();
+    let sign = match networks.card().direction {
+        Direction::Past => -1.0,
+        Direction::Future => 1.0,
+    };
+    let fit = |windows: &mut dyn Iterator<Item = &Window>| fit_lambda(windows).map(|lambda| -sign * lambda);
     let mut rows = Vec::new();
     for &horizon in &networks.card().horizons {
-        let one = fit_lambda(moving(fitted_on, snapshots, horizon));
+        let one = fit(&mut moving(fitted_on, snapshots, horizon));
         for operation in OperationType::ALL {
             let of_type = |window: &&Window| window.operation == operation;
             let windows: Vec<_> = moving(histories, snapshots, horizon).filter(of_type).collect();
             if windows.is_empty() {
                 continue;
             }
-            let own = fit_lambda(moving(fitted_on, snapshots, horizon).filter(of_type));
+            let own = fit(&mut moving(fitted_on, snapshots, horizon).filter(of_type));
             let (Some(one), Some(own)) = (one, own) else {
                 return Err(PredictorError::NoHistory { operation, snapshots, horizon });
             };
@@ -70,8 +90,14 @@ pub fn validate(
             }
             let task_vector = |lambda: f64| FittedTaskVector {
                 lambda,
-                error: error(&windows, |window| window.drift() * -lambda) / no_change,
+                error: error(&windows, |window| window.drift() * sign * lambda) / no_change,
             };
+            let lambdas = [0, 1, 2].map(|third| {
+                let here = |window: &&Window| of_type(window) && window.third() == third;
+                fit(&mut moving(fitted_on, snapshots, horizon).filter(here))
+            });
+            let of_layer = |window: &Window| window.drift() * sign * lambdas[window.third()].unwrap_or(own);
+            let of_itself = |window: &Window| window.drift() * sign * fit(&mut std::iter::once(window)).unwrap_or(0.0);
             let network = networks.of(operation);
             rows.push(ValidationRow {
                 operation,
@@ -82,13 +108,15 @@ pub fn validate(
                 linear_extrapolation: task_vector(f64::from(horizon) / (snapshots - 1) as f64).error,
                 task_vector: task_vector(one),
                 task_vector_per_operation: task_vector(own),
+                task_vector_per_layer: Some(FittedLayers { lambdas, error: error(&windows, of_layer) / no_change }),
+                oracle: Some(error(&windows, of_itself) / no_change),
             });
         }
     }
     Ok(Validation { rows })
 }
 
-/// The λ that minimises the L1 error of `−λ (Φ_{K−1} − Φ_0)` over the windows, in units of their drift scales.
+/// The λ that minimises the L1 error of `−λ (Φ_{K−1} − Φ_0)`, as a Task Vector rewinds, over the windows, in units of their drift scales.
 ///
 /// `Σ w/s |r + λ d| = Σ w|d|/s · |λ − (−r/d)|`, so λ is the weighted median of `−r/d`: exact, nothing to iterate.
 /// `None` where nothing drifts.
@@ -140,7 +168,12 @@ pub(crate) fn residual(network: &Network, window: &Window) -> Tensor {
 }
 
 impl Window {
-    fn coordinates(&self) -> usize {
+    /// Of the network's depth, in which the tensor lies: 0, 1 or 2.
+    fn third(&self) -> usize {
+        ((self.place * 3.0) as usize).min(2)
+    }
+
+    pub(crate) fn coordinates(&self) -> usize {
         self.residual.numel()
     }
 
@@ -161,22 +194,32 @@ impl fmt::Display for Validation {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(
             f,
-            "{:<16} {:>3} {:>11} {:>9} {:>11} {:>13} {:>20} {:>20}",
-            "operation", "U", "coordinates", "predictor", "persistence", "extrapolation", "one λ", "λ per operation"
+            "{:<16} {:>3} {:>11} {:>9} {:>13} {:>20} {:>20} {:>11} {:>6}",
+            "operation",
+            "U",
+            "coordinates",
+            "predictor",
+            "extrapolation",
+            "one λ",
+            "λ per operation",
+            "λ per layer",
+            "oracle"
         )?;
         for row in &self.rows {
+            let number = |error: Option<f64>| error.map_or_else(|| "-".to_owned(), |error| format!("{error:.3}"));
             let fitted = |fit: FittedTaskVector| format!("{:.3} (λ {:+.3})", fit.error, fit.lambda);
             writeln!(
                 f,
-                "{:<16} {:>3} {:>11} {:>9.3} {:>11.3} {:>13.3} {:>20} {:>20}",
+                "{:<16} {:>3} {:>11} {:>9.3} {:>13.3} {:>20} {:>20} {:>11} {:>6}",
                 row.operation.name(),
                 row.horizon,
                 row.coordinates,
                 row.predictor,
-                row.persistence,
                 row.linear_extrapolation,
                 fitted(row.task_vector),
-                fitted(row.task_vector_per_operation)
+                fitted(row.task_vector_per_operation),
+                number(row.task_vector_per_layer.map(|fit| fit.error)),
+                number(row.oracle)
             )?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use rewind_job::{Layout, OperationType};
-use rewind_predictor::{Architecture, History, Predictor, PredictorError, Sample};
+use rewind_predictor::{Architecture, Direction, History, Predictor, PredictorError, Sample};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::Tensor;
 
@@ -153,13 +153,16 @@ fn a_predictor_says_which_snapshots_and_horizons_it_serves() {
         "no network for 7 snapshots; this predictor has networks for [5, 15]"
     );
     let networks = equivariant.for_snapshots(15).unwrap();
-    assert!(networks.check_horizon(4).is_ok(), "between trained horizons");
+    assert!(networks.check_horizon(Direction::Past, 4).is_ok(), "between trained horizons");
     assert_eq!(
-        networks.check_horizon(6).unwrap_err().to_string(),
+        networks.check_horizon(Direction::Past, 6).unwrap_err().to_string(),
         "horizon 6 is outside of what the networks for 15 snapshots were trained for: [3, 5]"
     );
     let paper = predictor(Architecture::Paper);
-    assert!(paper.for_snapshots(15).unwrap().check_horizon(4).is_err(), "the paper's network has no such input");
+    assert!(
+        paper.for_snapshots(15).unwrap().check_horizon(Direction::Past, 4).is_err(),
+        "the paper's network has no such input"
+    );
 }
 
 #[test]

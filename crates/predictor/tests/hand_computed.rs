@@ -118,7 +118,7 @@ fn the_statistics_say_how_far_and_how_straight_a_tensor_moves() {
     let sums = partial_sums(&trajectory).unwrap();
     // Steps of 1 and 2, and of −0.5 and −1.
     assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0, 9.0 + 2.25, 2.0 + 0.5, 0.0, 1.0 + 0.25]);
-    let expected = Statistics { scale: 1.25, directness: 0.9, next: 0.4, after_next: 0.0, early: 0.2 };
+    let expected = Statistics { scale: 1.25, directness: 0.9, next: 0.4, after_next: 0.0, early: 0.2, place: 0.0 };
     assert_eq!(statistics(&layout, &sums, trajectory.len()).unwrap(), [expected]);
 }
 

@@ -76,7 +76,8 @@ fn weight() -> impl Strategy<Value = f32> {
 fn case() -> impl Strategy<Value = Case> {
     (prop_oneof![Just(2usize), Just(3), Just(5), Just(15)], 1usize..40).prop_flat_map(|(snapshots, coordinates)| {
         let trajectory = prop::collection::vec(prop::collection::vec(weight(), coordinates), snapshots);
-        let architecture = prop_oneof![Just(Architecture::Equivariant), Just(Architecture::Conditioned)];
+        let architecture =
+            prop::sample::select(vec![Architecture::Equivariant, Architecture::Conditioned, Architecture::Homogeneous]);
         (trajectory, 1u32..=20, any::<u64>(), architecture).prop_map(|(snapshots, horizon, seed, architecture)| Case {
             snapshots,
             horizon,

@@ -86,6 +86,7 @@ fn the_paper_network_learns_drifts_of_its_own_size() {
                     horizon: window.horizon,
                     scale: 0.1,
                     weight: 1.0,
+                    place: window.place,
                     snapshots: &snapshots - snapshots.select(1, 0).unsqueeze(1),
                     residual,
                 })
@@ -142,7 +143,7 @@ fn impossible_recipes_name_their_field() {
         (Recipe { horizons: vec![3, 3], ..good.clone() }, "horizons must differ"),
         (
             Recipe { architecture: Architecture::Paper, ..good.clone() },
-            "horizons must be exactly one for the paper's network, which cannot read it",
+            "horizons must be exactly one for a published network, which cannot read it",
         ),
         (Recipe { epochs: 0, ..good.clone() }, "epochs must be at least 1"),
         (Recipe { batch_size: 0, ..good.clone() }, "batch-size must be at least 1"),
@@ -161,6 +162,7 @@ fn window(drifts: &[f32], residuals: &[f32], scale: f64, weight: f64) -> Window 
         horizon: 1,
         scale,
         weight,
+        place: 0.0,
         snapshots: Tensor::stack(&[newest.zeros_like(), newest], 1),
         residual: Tensor::from_slice(residuals),
     }

@@ -1,7 +1,7 @@
 //! Rewinding: train forward on `D_f`, predict where each weight came from (paper, algorithm 1).
 
 use rewind_job::{LastEpoch, OptimiserState};
-use rewind_predictor::{Predictor, SUMS, Trajectory, partial_sums, rewind, statistics};
+use rewind_predictor::{Direction, Predictor, SUMS, Trajectory, partial_sums, rewind, statistics};
 
 use crate::{LabelledSamples, Learner, Pass, RoundMethod, UnlearningError};
 
@@ -19,7 +19,8 @@ impl<'a> Rewinding<'a> {
         forget: &'a LabelledSamples,
         predictor: &'a Predictor,
     ) -> Result<Self, UnlearningError> {
-        predictor.for_snapshots(settings.trajectory.snapshots as usize)?.check_horizon(settings.horizon)?;
+        let networks = predictor.for_snapshots(settings.trajectory.snapshots as usize)?;
+        networks.check_horizon(Direction::Past, settings.horizon)?;
         Ok(Self { settings, pass, forget, predictor })
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rewind_histories::{Kind, Phase, Run};
-use rewind_predictor::{History, PredictorError, Window};
+use rewind_predictor::{Direction, History, PredictorError, Window};
 use tch::Tensor;
 
 /// Adds the windows of a run for trajectories of `snapshots` (`K`), one a tensor and a place.
@@ -11,7 +11,8 @@ use tch::Tensor;
 /// A run made for unlearning has one place: the first `K` snapshots of forward training; the answer is where the weights
 /// were before the forget data came in, and the horizon the epochs since then. It adds none if that is not one of
 /// `horizons`, or if the forget data was not learned: its accuracy when forward training began, in percent, is below
-/// `learned`. An ordinary training has one place every `K` epochs for each horizon, and looks back within itself.
+/// `learned`. An ordinary training has one place every `K` epochs for each horizon, and looks back within itself, or
+/// ahead.
 ///
 /// Returns the number of windows.
 ///
@@ -22,6 +23,7 @@ pub fn add_windows(
     run: &Run,
     snapshots: usize,
     horizons: &[u32],
+    direction: Direction,
     learned: f64,
 ) -> Result<usize, PredictorError> {
     let before = history.windows().len();
@@ -36,15 +38,23 @@ pub fn add_windows(
             if let Some(past) =
                 past.filter(|_| has_learned && horizons.contains(&horizon) && forward.len() >= snapshots)
             {
-                add(history, run, forward.start..forward.start + snapshots, past, horizon)?;
+                add(history, run, forward.start..forward.start + snapshots, past, horizon, Direction::Past)?;
             }
         }
         Kind::Training => {
             let all = run.outline.during(Phase::Training);
             for &horizon in horizons {
-                let starts = (all.start + horizon as usize..all.end).step_by(snapshots);
-                for start in starts.filter(|start| start + snapshots <= all.end) {
-                    add(history, run, start..start + snapshots, start - horizon as usize, horizon)?;
+                let distance = horizon as usize;
+                let (first, last) = match direction {
+                    Direction::Past => (all.start + distance, all.end),
+                    Direction::Future => (all.start, all.end.saturating_sub(distance)),
+                };
+                for start in (first..last).step_by(snapshots).filter(|start| start + snapshots <= last) {
+                    let answer = match direction {
+                        Direction::Past => start - distance,
+                        Direction::Future => start + snapshots - 1 + distance,
+                    };
+                    add(history, run, start..start + snapshots, answer, horizon, direction)?;
                 }
             }
         }
@@ -52,23 +62,29 @@ pub fn add_windows(
     Ok(history.windows().len() - before)
 }
 
-/// One window a tensor: the trajectory of `window`, and where the weights were in the snapshot `past`.
+/// One window a tensor: the trajectory of `window`, and where the weights were in the snapshot `answer`.
 fn add(
     history: &mut History,
     run: &Run,
     window: Range<usize>,
-    past: usize,
+    answer: usize,
     horizon: u32,
+    direction: Direction,
 ) -> Result<(), PredictorError> {
     for (tensor, of) in run.outline.tensors.iter().enumerate() {
         let seen: Vec<Tensor> =
             window.clone().map(|snapshot| Tensor::from_slice(run.values(snapshot, tensor))).collect();
+        let nearest = match direction {
+            Direction::Past => &seen[0],
+            Direction::Future => &seen[seen.len() - 1],
+        };
         history.push(Window {
             operation: of.operation,
             horizon,
             scale: run.drift_scale(tensor, window.clone()),
             weight: 1.0,
-            residual: Tensor::from_slice(run.values(past, tensor)) - &seen[0],
+            place: rewind_predictor::place(tensor, run.outline.tensors.len()),
+            residual: Tensor::from_slice(run.values(answer, tensor)) - nearest,
             snapshots: Tensor::stack(&seen, 1), // [kept, snapshots]
         })?;
     }
@@ -139,7 +155,7 @@ mod tests {
     #[test]
     fn a_run_made_for_unlearning_gives_the_windows_that_whole_weights_give() {
         let (mut cut, mut whole) = (History::default(), History::default());
-        assert_eq!(add_windows(&mut cut, &unlearning(), 4, &[8], 50.0).expect("cuts"), 2);
+        assert_eq!(add_windows(&mut cut, &unlearning(), 4, &[8], Direction::Past, 50.0).expect("cuts"), 2);
         let seen: Vec<Tensor> = (9..13).map(|time| Tensor::from_slice(&weights(time as f32))).collect();
         let past = Tensor::from_slice(&weights(0.0));
         let sample = rewind_predictor::Sample::AtMost { coordinates: 500, seed: 3 };
@@ -155,8 +171,8 @@ mod tests {
     #[test]
     fn other_horizons_and_longer_trajectories_are_not_in_a_run() {
         let mut history = History::default();
-        assert_eq!(add_windows(&mut history, &unlearning(), 4, &[3], 50.0).expect("cuts"), 0);
-        assert_eq!(add_windows(&mut history, &unlearning(), 6, &[8], 50.0).expect("cuts"), 0);
+        assert_eq!(add_windows(&mut history, &unlearning(), 4, &[3], Direction::Past, 50.0).expect("cuts"), 0);
+        assert_eq!(add_windows(&mut history, &unlearning(), 6, &[8], Direction::Past, 50.0).expect("cuts"), 0);
     }
 
     #[test]
@@ -164,11 +180,24 @@ mod tests {
         let moments: Vec<_> = (0..=12).map(|epoch| (Phase::Training, epoch)).collect();
         let mut history = History::default();
         // Windows of four begin at 3 and 7, and at 5 and 9, of 0 to 12.
-        let added = add_windows(&mut history, &run(Kind::Training, &moments), 4, &[3, 5], 0.0).expect("cuts");
+        let added =
+            add_windows(&mut history, &run(Kind::Training, &moments), 4, &[3, 5], Direction::Past, 0.0).expect("cuts");
         assert_eq!(added, 2 * 4);
         let residual = f64::try_from(history.windows()[0].residual.get(12)).expect("a number");
         let kept = run(Kind::Training, &moments);
         let expected = f64::from(kept.values(0, 0)[12]) - f64::from(kept.values(3, 0)[12]);
+        assert!((residual - expected).abs() < 1e-6, "{residual} {expected}");
+    }
+
+    #[test]
+    fn an_ordinary_training_looks_ahead_within_itself() {
+        let moments: Vec<_> = (0..=12).map(|epoch| (Phase::Training, epoch)).collect();
+        let kept = run(Kind::Training, &moments);
+        let mut history = History::default();
+        // Windows of four begin at 0 and 4, of 0 to 12; the answer of the first lies at 3 + 5.
+        assert_eq!(add_windows(&mut history, &kept, 4, &[5], Direction::Future, 0.0).expect("cuts"), 2 * 2);
+        let residual = f64::try_from(history.windows()[0].residual.get(12)).expect("a number");
+        let expected = f64::from(kept.values(8, 0)[12]) - f64::from(kept.values(3, 0)[12]);
         assert!((residual - expected).abs() < 1e-6, "{residual} {expected}");
     }
 }

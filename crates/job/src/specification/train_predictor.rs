@@ -31,6 +31,9 @@ pub struct TrainPredictor {
     pub snapshots: Vec<u32>,
     /// Horizons (`U`) of the windows that are cut from the histories.
     pub horizons: Vec<u32>,
+    /// Whether it looks back, to unlearn, or ahead, to pretrain in fewer epochs.
+    #[serde(default, skip_serializing_if = "Direction::is_past")]
+    pub direction: Direction,
     #[serde(default)]
     pub loss: PredictorLoss,
     /// Keep the network linear in the drift of a coordinate.
@@ -117,6 +120,28 @@ pub enum PredictorArchitecture {
     /// Linear in a tensor's coordinates, with coefficients that depend on how the whole tensor moves; the same
     /// symmetries.
     Conditioned,
+    /// As `conditioned`, and beside it a reading of the shape of each coordinate's own path, in units of that path: a
+    /// path s times as long gets an answer s times as long, coordinate by coordinate.
+    Homogeneous,
+    /// WNN, the forward predecessor, as published: two streams of 64/8/32, normalised by the range of the snapshots.
+    Wnn,
+}
+
+/// Where a predictor looks from the snapshots that it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// `U` epochs before the oldest: where the weights came from.
+    #[default]
+    Past,
+    /// `U` epochs after the newest: where they will go (nowcasting).
+    Future,
+}
+
+impl Direction {
+    pub fn is_past(&self) -> bool {
+        *self == Self::Past
+    }
 }
 
 /// What a predictor's training makes small.
@@ -170,8 +195,16 @@ impl TrainPredictor {
         require(in_range, at("snapshots"), "must be from 2 to 1000 each")?;
         require(!self.horizons.is_empty() && differ(&self.horizons), at("horizons"), "must be there, and differ")?;
         require(self.horizons.iter().all(|&u| u > 0), at("horizons"), "must be at least 1 each")?;
-        let readable = self.architecture != PredictorArchitecture::Paper || self.horizons.len() == 1;
-        require(readable, at("horizons"), "must be exactly one for the paper's network, which cannot read it")?;
+        let readable = self.architecture.reads_horizon() || self.horizons.len() == 1;
+        require(readable, at("horizons"), "must be exactly one for a published network, which cannot read it")?;
+        let ahead = self.direction == Direction::Future;
+        require(
+            self.architecture != PredictorArchitecture::Wnn || ahead,
+            at("direction"),
+            "must be \"future\" for wnn",
+        )?;
+        let trainings = self.kinds == [HistoryKind::Training];
+        require(!ahead || trainings, at("kinds"), "must be [\"training\"] for a predictor that looks ahead")?;
         require(!self.linear || equivariant, at("linear"), "is a choice of the equivariant network")?;
         let smoothing = self.smoothing.is_finite() && self.smoothing >= 0.0;
         require(smoothing, at("smoothing"), "must not be below 0")?;
@@ -189,12 +222,19 @@ impl TrainPredictor {
 }
 
 impl PredictorArchitecture {
+    /// The published networks answer for the one horizon that they were trained for.
+    pub fn reads_horizon(self) -> bool {
+        !matches!(self, Self::Paper | Self::Wnn)
+    }
+
     /// As specifications spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Paper => "paper",
             Self::Equivariant => "equivariant",
             Self::Conditioned => "conditioned",
+            Self::Homogeneous => "homogeneous",
+            Self::Wnn => "wnn",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod conditioned;
 mod dense;
 mod equivariant;
+mod homogeneous;
 mod paper;
 
 use rand_chacha::ChaCha8Rng;
@@ -12,6 +13,7 @@ use crate::{Architecture, PredictorError, Statistics};
 use conditioned::ConditionedNetwork;
 use dense::Initial;
 use equivariant::EquivariantNetwork;
+use homogeneous::HomogeneousNetwork;
 use paper::PaperNetwork;
 
 /// InvWNN for one operation type and one number of snapshots.
@@ -29,6 +31,8 @@ enum Form {
     Paper(PaperNetwork),
     Equivariant(EquivariantNetwork),
     Conditioned(ConditionedNetwork),
+    Homogeneous(HomogeneousNetwork),
+    Wnn(PaperNetwork),
 }
 
 impl Network {
@@ -45,9 +49,11 @@ impl Network {
             Ok(tensor)
         };
         let form = match architecture {
-            Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, &mut take)?),
+            Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, paper::INV_WNN, &mut take)?),
+            Architecture::Wnn => Form::Wnn(PaperNetwork::build(snapshots, paper::WNN, &mut take)?),
             Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
             Architecture::Conditioned => Form::Conditioned(ConditionedNetwork::build(snapshots, &mut take)?),
+            Architecture::Homogeneous => Form::Homogeneous(HomogeneousNetwork::build(snapshots, &mut take)?),
         };
         Ok(Self { architecture, snapshots, form, parameters })
     }
@@ -78,22 +84,23 @@ impl Network {
             .expect("drawing parameters cannot fail")
     }
 
-    /// The predicted residual `θ_i^{t−U} − Φ_0,i`, `[coordinates]`, in units of the weights.
+    /// The predicted residual, `[coordinates]`, in units of the weights: `θ_i^{t−U} − Φ_0,i` where the network looks
+    /// back, `θ_i^{t+U} − Φ_{K−1},i` where it looks ahead.
     ///
     /// `window` holds the snapshots, oldest first, `[coordinates, snapshots]`; `statistics` are of their whole
     /// tensor, `horizon` is `U`. The paper's network knows neither: its scale is that of the weights, its horizon the
-    /// one it was trained for.
+    /// one it was trained for. WNN's scale is each coordinate's own range.
     pub fn residual(&self, window: &Tensor, statistics: &Statistics, horizon: u32) -> Tensor {
         if self.is_still(statistics.scale) {
             return window.select(1, 0).zeros_like();
         }
+        let steps = || differences(window) / statistics.scale;
         let answer = match &self.form {
-            Form::Conditioned(network) => {
-                network.forward_one(&(differences(window) / statistics.scale), statistics, horizon)
-            }
+            Form::Conditioned(network) => network.forward_one(&steps(), statistics, horizon),
+            Form::Homogeneous(network) => network.forward_one(&steps(), statistics, horizon),
             _ => self.forward(&self.input(window, statistics), horizon),
         };
-        answer * self.unit(statistics.scale, horizon)
+        answer * self.unit(window, statistics.scale, horizon)
     }
 
     /// Whether a tensor of this drift scale gets the residual 0, unseen.
@@ -101,7 +108,7 @@ impl Network {
         match self.form {
             Form::Paper(_) => false,
             // Dividing by a subnormal float32 would not keep the symmetries, and 0 / 0 is no number.
-            Form::Equivariant(_) | Form::Conditioned(_) => scale < f64::from(f32::MIN_POSITIVE),
+            _ => scale < f64::from(f32::MIN_POSITIVE),
         }
     }
 
@@ -109,25 +116,33 @@ impl Network {
     pub(crate) fn input(&self, window: &Tensor, statistics: &Statistics) -> Tensor {
         match self.form {
             Form::Paper(_) => window.shallow_clone(),
+            Form::Wnn(_) => {
+                let newest = window.narrow(1, window.size()[1] - 1, 1);
+                (window - newest) / range(window).unsqueeze(1).clamp_min(f64::from(f32::MIN_POSITIVE))
+            }
             Form::Equivariant(_) => differences(window) / statistics.scale,
-            Form::Conditioned(_) => ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics),
+            Form::Conditioned(_) | Form::Homogeneous(_) => {
+                ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics)
+            }
         }
     }
 
     /// What the network answers, in its own unit: `[coordinates]`.
     pub(crate) fn forward(&self, input: &Tensor, horizon: u32) -> Tensor {
         match &self.form {
-            Form::Paper(network) => network.forward(input),
+            Form::Paper(network) | Form::Wnn(network) => network.forward(input),
             Form::Equivariant(network) => network.forward(input, horizon),
             Form::Conditioned(network) => network.forward(input, horizon),
+            Form::Homogeneous(network) => network.forward(input, horizon),
         }
     }
 
-    /// The size of the network's unit: its answer times this is the residual.
-    pub(crate) fn unit(&self, scale: f64, horizon: u32) -> f64 {
+    /// The size of the network's unit, `[coordinates]` or one for all: its answer times this is the residual.
+    pub(crate) fn unit(&self, window: &Tensor, scale: f64, horizon: u32) -> Tensor {
         match self.form {
-            Form::Paper(_) => 1.0,
-            Form::Equivariant(_) | Form::Conditioned(_) => scale * f64::from(horizon),
+            Form::Paper(_) => Tensor::from(1.0_f32),
+            Form::Wnn(_) => range(window),
+            _ => Tensor::from((scale * f64::from(horizon)) as f32),
         }
     }
 
@@ -150,4 +165,14 @@ impl Network {
 fn differences(window: &Tensor) -> Tensor {
     let differences = window.size()[1] - 1;
     window.narrow(1, 1, differences) - window.narrow(1, 0, differences)
+}
+
+/// Largest minus smallest value of each coordinate, `[coordinates]`.
+fn range(window: &Tensor) -> Tensor {
+    window.amax([1_i64].as_slice(), false) - window.amin([1_i64].as_slice(), false)
+}
+
+/// `h / (1 + |h|)`: odd to the last bit, and a sixth of the cost of tanh.
+fn softsign(h: &Tensor) -> Tensor {
+    h / (h.abs() + 1.0)
 }

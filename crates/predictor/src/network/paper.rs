@@ -4,10 +4,19 @@ use super::dense::{Dense, Source};
 use super::differences;
 use crate::PredictorError;
 
+/// Widths of the stream's wide layers, of `c`, and of the layer that leaves it.
+pub(super) type Widths = [i64; 3];
+
+/// InvWNN, as published.
+pub(super) const INV_WNN: Widths = [128, 8, 64];
+/// WNN, as published.
+pub(super) const WNN: Widths = [64, 8, 32];
+
 /// InvWNN of "Learning to Rewind via Iterative Prediction of Past Weights for Practical Unlearning" (AAAI 2025).
 ///
 /// One stream reads the `K` weights, another the `K − 1` differences, both newest first; no input normalisation.
-/// 61 thousand multiply-adds and 256 exponentials a coordinate at `K = 15`.
+/// 61 thousand multiply-adds and 256 exponentials a coordinate at `K = 15`. WNN, its predecessor (ICML 2023), has the same
+/// shape with other widths.
 #[derive(Debug)]
 pub(super) struct PaperNetwork {
     weights_stream: Stream,
@@ -16,12 +25,12 @@ pub(super) struct PaperNetwork {
 }
 
 impl PaperNetwork {
-    pub(super) fn build(snapshots: usize, source: Source) -> Result<Self, PredictorError> {
+    pub(super) fn build(snapshots: usize, widths: Widths, source: Source) -> Result<Self, PredictorError> {
         let snapshots = snapshots as i64;
         Ok(Self {
-            weights_stream: Stream::build(source, "weights_stream", snapshots)?,
-            differences_stream: Stream::build(source, "differences_stream", snapshots - 1)?,
-            out: Dense::build(source, "out", 128, 1)?,
+            weights_stream: Stream::build(source, "weights_stream", snapshots, widths)?,
+            differences_stream: Stream::build(source, "differences_stream", snapshots - 1, widths)?,
+            out: Dense::build(source, "out", 2 * widths[2], 1)?,
         })
     }
 
@@ -47,22 +56,27 @@ struct Stream {
 }
 
 impl Stream {
-    fn build(source: Source, stream: &str, inputs: i64) -> Result<Self, PredictorError> {
+    fn build(
+        source: Source,
+        stream: &str,
+        inputs: i64,
+        [wide, narrow, leaving]: Widths,
+    ) -> Result<Self, PredictorError> {
         let mut dense = |name, inputs, outputs| Dense::build(source, &format!("{stream}.{name}"), inputs, outputs);
         Ok(Self {
-            dense1: dense("dense1", inputs, 128)?,
-            dense2: dense("dense2", 128, 128)?,
-            a_c: dense("a_c", 128, 8)?,
-            a_shift: dense("a_shift", 8, 128)?,
-            a_scale: dense("a_scale", 8, 128)?,
-            a_gate: dense("a_gate", 8, 128)?,
-            dense3: dense("dense3", 128, 64)?,
+            dense1: dense("dense1", inputs, wide)?,
+            dense2: dense("dense2", wide, wide)?,
+            a_c: dense("a_c", wide, narrow)?,
+            a_shift: dense("a_shift", narrow, wide)?,
+            a_scale: dense("a_scale", narrow, wide)?,
+            a_gate: dense("a_gate", narrow, wide)?,
+            dense3: dense("dense3", wide, leaving)?,
         })
     }
 
-    /// `[coordinates, inputs]` → `[coordinates, 64]`.
+    /// `[coordinates, inputs]` → `[coordinates, leaving]`.
     fn forward(&self, x: &Tensor) -> Tensor {
-        let h = self.dense2.forward(&leaky_relu(&self.dense1.forward(x))); // [coordinates, 128]
+        let h = self.dense2.forward(&leaky_relu(&self.dense1.forward(x))); // [coordinates, wide]
         leaky_relu(&self.dense3.forward(&self.a(&h)))
     }
 

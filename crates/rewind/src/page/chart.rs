@@ -48,6 +48,16 @@ impl Scale {
     /// Covers the values with round limits and about `ticks` ticks; never beyond `limits`.
     /// Values that are not finite are left out.
     pub fn covering(values: impl IntoIterator<Item = f64>, limits: (f64, f64), ticks: usize) -> Self {
+        // Steps below one would show noise: axes count percent or rounds.
+        Self::with_steps(values, limits, ticks, 1.0)
+    }
+
+    /// As [`covering`](Self::covering), for what is not counted: steps may be as small as the values ask.
+    pub fn covering_finely(values: impl IntoIterator<Item = f64>, limits: (f64, f64), ticks: usize) -> Self {
+        Self::with_steps(values, limits, ticks, 0.0)
+    }
+
+    fn with_steps(values: impl IntoIterator<Item = f64>, limits: (f64, f64), ticks: usize, least: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.into_iter().filter(|value| value.is_finite()) {
             low = low.min(value);
@@ -56,14 +66,14 @@ impl Scale {
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        if high - low < 1e-9 {
-            (low, high) = (low - 1.0, high + 1.0);
+        if high - low < 1e-9 * low.abs().max(1e-6) {
+            let around = if least > 0.0 { least } else { low.abs().max(1e-6) * 0.1 };
+            (low, high) = (low - around, high + around);
         }
         let rough = (high - low) / ticks.max(1) as f64;
         let magnitude = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude).into_iter().find(|step| *step >= rough);
-        // Steps below one would show noise: axes count percent or rounds.
-        let step = step.unwrap_or(10.0 * magnitude).max(1.0);
+        let step = step.unwrap_or(10.0 * magnitude).max(least);
         low = ((low / step).floor() * step).max(limits.0);
         high = ((high / step).ceil() * step).min(limits.1);
         while high - low < 3.0 * step {
@@ -88,6 +98,11 @@ impl Scale {
         let first = (self.low / self.step - 1e-9).ceil();
         let count = ((self.high / self.step + 1e-9).floor() - first).clamp(0.0, 50.0) as usize;
         (0..=count).map(|index| (first + index as f64) * self.step).collect()
+    }
+
+    /// Digits behind the point that tell ticks apart.
+    fn places(&self) -> usize {
+        (-self.step.log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize
     }
 }
 
@@ -195,6 +210,15 @@ impl<'a> Frame<'a> {
         ));
     }
 
+    /// Small dots, as many as there are; those outside of the frame are not drawn.
+    pub fn dots(&mut self, series: Series, points: &[(f64, f64)]) {
+        let pixels = points.iter().filter_map(|&point| self.point(point)).filter(|&pixel| self.is_inside(pixel));
+        let dot =
+            |(x, y)| format!("<circle class=\"dot s{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.8\"/>\n", series.color());
+        let dots: String = pixels.map(dot).collect();
+        self.body.push_str(&dots);
+    }
+
     /// A reference: a cross in ink, not in a method's colour.
     pub fn reference(&mut self, point: (f64, f64), hint: &str) {
         let Some((x, y)) = self.point(point).filter(|pixel| self.is_inside(*pixel)) else { return };
@@ -237,7 +261,7 @@ impl<'a> Frame<'a> {
                 "<line class=\"grid\" x1=\"{LEFT:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 8.0,
                 y + 4.0,
-                decimal(tick, 0)
+                decimal(tick, self.y.places())
             ));
         }
         for tick in self.x.ticks() {
@@ -246,7 +270,7 @@ impl<'a> Frame<'a> {
                 "<line class=\"notch\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom:.1}\" y2=\"{:.1}\"/><text class=\"tick-name\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 4.0,
                 bottom + 18.0,
-                decimal(tick, 0)
+                decimal(tick, self.x.places())
             ));
         }
         format!(

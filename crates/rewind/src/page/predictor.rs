@@ -1,19 +1,19 @@
 //! A trained predictor: how well it rewinds histories that it was not trained on, beside what is simpler.
 
-use rewind_job::{PredictorError, PredictorReport, Report};
+use rewind_job::{Direction, PredictorReading, PredictorReport, Report};
 
 use super::{
     chart::{Frame, Labels, SMALL, Scale, Series},
-    text::{count, decimal, name, plural, seconds},
+    text::{NOTHING, count, decimal, name, plural, seconds},
 };
 
 pub fn render(report: &Report, predictor: &PredictorReport) -> String {
-    header(report, predictor) + &errors(predictor) + &epochs(predictor)
+    header(report, predictor) + &errors(predictor) + &pictures(predictor) + &epochs(predictor)
 }
 
 fn header(report: &Report, predictor: &PredictorReport) -> String {
     let time = predictor.rounds.last().map_or(0.0, |record| record.seconds);
-    let better = predictor.errors.iter().filter(|row| row.predictor < best_rival(row)).count();
+    let better = predictor.errors.iter().filter(|row| row.predictor < row.best_rival()).count();
     let close = match predictor.errors.len() {
         0 => "Nothing was held out, so nothing is known about histories that it has not seen.".to_owned(),
         all => format!(
@@ -40,17 +40,13 @@ fn header(report: &Report, predictor: &PredictorReport) -> String {
     )
 }
 
-fn best_rival(row: &PredictorError) -> f64 {
-    row.linear_extrapolation.min(row.task_vector.error).min(row.task_vector_per_operation.error).min(1.0)
-}
-
 fn errors(predictor: &PredictorReport) -> String {
     if predictor.errors.is_empty() {
         return String::new();
     }
     let mut rows = String::new();
     for row in &predictor.errors {
-        let best = best_rival(row).min(row.predictor);
+        let best = row.best_rival().min(row.predictor);
         let cell = |error: f64, more: String| {
             let text = decimal(error, 3);
             let text = if error <= best { format!("<strong>{text}</strong>") } else { text };
@@ -58,7 +54,7 @@ fn errors(predictor: &PredictorReport) -> String {
         };
         let lambda = |lambda: f64| format!(" (λ {})", decimal(lambda, 2));
         rows.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td>{}{}{}{}</tr>\n",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td>{}{}{}{}{}<td>{}</td></tr>\n",
             row.operation.name(),
             row.snapshots,
             row.horizon,
@@ -67,21 +63,119 @@ fn errors(predictor: &PredictorReport) -> String {
             cell(row.linear_extrapolation, String::new()),
             cell(row.task_vector.error, lambda(row.task_vector.lambda)),
             cell(row.task_vector_per_operation.error, lambda(row.task_vector_per_operation.lambda)),
+            row.task_vector_per_layer.map_or_else(|| format!("<td>{NOTHING}</td>"), |error| cell(error, String::new())),
+            decimal(row.oracle, 3),
         ));
     }
     format!(
         r#"<section>
 <h2>Error on held-out histories</h2>
-<p>L1 error of the predicted past weights, relative to “no change” (1.000); smaller is better. λ is fitted on the histories that were trained on.</p>
+<p>L1 error of the predicted past weights, relative to “no change” (1.000); smaller is better. λ is fitted on the histories that were trained on; layers of other networks have other names, so “per layer” is per operation type and third of the depth. The oracle has a λ for each tensor, fitted on the very answers that are measured: no Task Vector can be better.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Table of errors">
 <table class="methods">
-<thead><tr><th scope="col">operation type</th><th scope="col"><abbr title="number of snapshots">K</abbr></th><th scope="col"><abbr title="horizon, in epochs">U</abbr></th><th scope="col">coordinates</th><th scope="col">predictor</th><th scope="col">linear extrapolation</th><th scope="col">Task Vector, one λ</th><th scope="col">Task Vector, λ per type</th></tr></thead>
+<thead><tr><th scope="col">operation type</th><th scope="col"><abbr title="number of snapshots">K</abbr></th><th scope="col"><abbr title="horizon, in epochs">U</abbr></th><th scope="col">coordinates</th><th scope="col">predictor</th><th scope="col">linear extrapolation</th><th scope="col">Task Vector, one λ</th><th scope="col">Task Vector, λ per type</th><th scope="col">λ per layer</th><th scope="col">oracle</th></tr></thead>
 <tbody>
 {rows}</tbody>
 </table>
 </div>
 </section>
 "#
+    )
+}
+
+/// What the networks do: their effective linear maps, and predicted against true residuals.
+fn pictures(predictor: &PredictorReport) -> String {
+    if predictor.readings.is_empty() {
+        return String::new();
+    }
+    let figures: String =
+        predictor.readings.iter().enumerate().map(|(index, reading)| picture(predictor, index, reading)).collect();
+    format!(
+        r#"<section>
+<h2>What the networks do</h2>
+<p>Left: by how much a coordinate at rest is moved when one of its snapshots is raised (the network’s Jacobian at rest; the rest of its tensor moves as usual). The second line is the Task Vector with the fitted λ of this operation type. Right: predicted against true residuals of held-out histories, in units of their tensors’ drift scales; on the line they agree.</p>
+{figures}</section>
+"#
+    )
+}
+
+fn picture(predictor: &PredictorReport, index: usize, reading: &PredictorReading) -> String {
+    let PredictorReading { snapshots, horizon, operation, jacobian, resting, correlation, points } = reading;
+    let of = format!("{}, K = {snapshots}, U = {horizon}", operation.name());
+    let same = |row: &&rewind_job::PredictorError| {
+        (row.operation, row.snapshots, row.horizon) == (*operation, *snapshots, *horizon)
+    };
+    let row = predictor.errors.iter().find(same);
+    let numbered = |values: &[f64]| -> Vec<(f64, f64)> {
+        values.iter().enumerate().map(|(k, &value)| (k as f64, value)).collect()
+    };
+    let network = numbered(jacobian);
+    let rival = row.map(|row| {
+        let lambda = row.task_vector_per_operation.lambda;
+        let last = jacobian.len().saturating_sub(1);
+        // Back: Φ_0 − λ (Φ_{K−1} − Φ_0); ahead: Φ_{K−1} + λ (Φ_{K−1} − Φ_0).
+        let ends = if predictor.direction == Direction::Past { [lambda, -lambda] } else { [-lambda, lambda] };
+        let at = |k: usize| {
+            if k == 0 {
+                ends[0]
+            } else if k == last {
+                ends[1]
+            } else {
+                0.0
+            }
+        };
+        numbered(&(0..jacobian.len()).map(at).collect::<Vec<_>>())
+    });
+    let map = SMALL.map(|size| {
+        let description = format!("Jacobian at rest, {of}");
+        let id = format!("map-{index}");
+        let labels = Labels { id: &id, description: &description, x: "snapshot", y: "∂ residual / ∂ snapshot" };
+        let all = network.iter().chain(rival.iter().flatten());
+        let x = Scale::covering(network.iter().map(|point| point.0), (0.0, f64::INFINITY), 6);
+        let y = Scale::covering_finely(all.map(|point| point.1).chain([0.0]), (f64::NEG_INFINITY, f64::INFINITY), 5);
+        let mut frame = Frame::new(size, labels, x, y, false);
+        frame.level(0.0, "", true, None);
+        if let Some(rival) = &rival {
+            frame.line(Series(1), rival, false);
+            rival.iter().for_each(|&point| {
+                frame.mark(
+                    Series(1),
+                    point,
+                    false,
+                    &format!("Task Vector, snapshot {}: {}", point.0, decimal(point.1, 3)),
+                );
+            });
+        }
+        frame.line(Series(0), &network, false);
+        network.iter().for_each(|&point| {
+            frame.mark(Series(0), point, false, &format!("predictor, snapshot {}: {}", point.0, decimal(point.1, 3)));
+        });
+        frame.finish()
+    });
+    let pairs: Vec<(f64, f64)> = points.iter().map(|&[truth, found]| (truth, found)).collect();
+    let scatter = SMALL.map(|size| {
+        let description = format!("predicted against true residuals, {of}");
+        let id = format!("pairs-{index}");
+        let labels = Labels { id: &id, description: &description, x: "true residual", y: "predicted residual" };
+        let limits = (f64::NEG_INFINITY, f64::INFINITY);
+        let x = Scale::covering_finely(pairs.iter().map(|pair| pair.0), limits, 6);
+        let y = Scale::covering_finely(pairs.iter().map(|pair| pair.1), limits, 5);
+        let mut frame = Frame::new(size, labels, x, y, false);
+        let widest = pairs.iter().map(|pair| pair.0.abs()).fold(0.0, f64::max);
+        frame.dots(Series(0), &pairs);
+        frame.line(Series(2), &[(-widest, -widest), (widest, widest)], false);
+        frame.finish()
+    });
+    let still = if resting.abs() < 1e-12 {
+        "A coordinate that rests stays where it is.".to_owned()
+    } else {
+        format!("A coordinate that rests at 0.5 is moved by {resting:+.1e}: a false signal.")
+    };
+    format!(
+        "<h3>{of}</h3>\n<p>Correlation {}. {still}</p>\n<div class=\"pair\">\n<figure>\n{}</figure>\n<figure>\n{}</figure>\n</div>\n",
+        decimal(*correlation, 3),
+        map.concat(),
+        scatter.concat(),
     )
 }
 
@@ -112,7 +206,7 @@ fn curve(
     let chart = SMALL.map(|size| {
         let labels = Labels { id, description: &description, x: "epoch", y: label };
         let x = Scale::covering(points.iter().map(|point| point.0).chain([0.0]), (0.0, f64::INFINITY), 6);
-        let y = Scale::covering(points.iter().map(|point| point.1), (0.0, f64::INFINITY), 5);
+        let y = Scale::covering_finely(points.iter().map(|point| point.1), (0.0, f64::INFINITY), 5);
         let mut frame = Frame::new(size, labels, x, y, false);
         frame.line(Series(0), &points, false);
         for &(epoch, value) in &points {

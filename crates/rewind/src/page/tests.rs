@@ -365,21 +365,35 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
         linear_extrapolation: 0.931,
         task_vector: fitted(1.23, 0.912),
         task_vector_per_operation: fitted(0.86, 0.903),
+        task_vector_per_layer: Some(0.899),
+        oracle: Some(0.85),
     };
     report.predictor = Some(PredictorReport {
         name: "predictor".into(),
         weights: Digest("ab".repeat(32)),
+        direction: Direction::Past,
         histories: 31,
         held_out: 7,
         selected: Round(2),
         stop: StopReason { rule: "patience".into(), text: "no lower validation error since epoch 2".into() },
         rounds: (1..=4).map(|round| RoundRecord { validation_loss: Some(0.9), ..record(round, 0.0, 0.0) }).collect(),
         errors: vec![row(OperationType::Convolution, 0.871), row(OperationType::Bias, 0.951)],
+        readings: vec![PredictorReading {
+            snapshots: 15,
+            horizon: 8,
+            operation: OperationType::Convolution,
+            jacobian: vec![0.5, 0.0, -0.5],
+            resting: 3e-3,
+            correlation: 0.412,
+            points: vec![[-1.0, -0.5], [2.0, 0.75]],
+        }],
     });
     let page = render(&report);
     assert!(page.contains("better than every simpler rule in <strong>1 of 2</strong> cases"), "{page}");
     assert!(page.contains("<strong>0.871</strong>") && page.contains("<td>0.951</td>"));
-    assert!(page.contains("<strong>0.903</strong> (λ 0.86)"));
+    assert!(page.contains("<strong>0.899</strong>") && page.contains("<td>0.850</td>"));
+    assert!(page.contains("predictor, snapshot 2: −0.500") && page.contains("Correlation 0.412"));
+    assert!(page.contains("moved by +3.0e-3: a false signal"));
     assert!(page.contains("no lower validation error since epoch 2") && page.contains("epoch 2 (kept): 0.9000"));
     assert!(!page.contains("Round by round"), "no method ran");
 }
