@@ -9,7 +9,7 @@ use std::{
 
 use rewind_artifacts::ArtifactStore;
 use rewind_datasets::{IdxSummary, idx};
-use rewind_job::{Action, Forget, IdxFiles, Method, Source, Specification, SpecificationError};
+use rewind_job::{Forget, IdxFiles, Source, Specification, SpecificationError};
 
 /// Bytes of a specification: stores keep values small, and JSON is longer than TOML.
 const LARGEST_SPECIFICATION: usize = 256 << 10;
@@ -81,11 +81,9 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
         safetensors(source, "model.weights", artifacts)?;
     }
     for (index, step) in specification.steps.iter().enumerate() {
-        if let Action::Unlearn(unlearn) = &step.action
-            && let Method::Rewinding(rewinding) = &unlearn.method
-        {
-            let field = format!("step[{index}].unlearn.method.rewinding.predictor");
-            let metadata = safetensors(&rewinding.predictor, &field, artifacts)?;
+        if let Some(wanted) = step.predictor() {
+            let field = format!("step[{index}].{}", wanted.field);
+            let metadata = safetensors(wanted.source, &field, artifacts)?;
             if !metadata.contains_key("predictor") {
                 return Err(refuse(&field, "is a safetensors file, but no predictor"));
             }
@@ -116,6 +114,7 @@ fn samples(specification: &Specification, files: &IdxFiles, field: &str) -> Resu
 /// A share of the training samples is some of them, and not all.
 fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
     let (field, share) = match forget {
+        Forget::Backdoor(backdoor) => ("data.forget.backdoor.share", backdoor.share),
         Forget::LabelNoise { share, .. } => ("data.forget.label-noise.share", *share),
         Forget::Random { share, .. } => ("data.forget.random.share", *share),
         Forget::Class { .. } | Forget::Files(_) | Forget::Nothing => return Ok(()),

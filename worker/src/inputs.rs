@@ -8,10 +8,7 @@ use std::{
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
-use rewind_job::{
-    Action, DataSummary, Digest, Direction, Forget, IdxFiles, Method, Source, Specification, SpecificationError,
-    Unlearn,
-};
+use rewind_job::{DataSummary, Digest, Forget, IdxFiles, Source, Specification, SpecificationError};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
@@ -76,6 +73,8 @@ pub fn require_inside(roots: &[PathBuf], specification: &Specification) -> Resul
 /// A job's data as tensors. What the specification has no data for is absent.
 pub struct JobData {
     pub forget: LabelledSamples,
+    /// The same samples with the labels that they really have, where those are others.
+    pub forget_truth: Option<LabelledSamples>,
     pub train: Option<LabelledSamples>,
     pub remaining: Option<LabelledSamples>,
     pub validation: Option<LabelledSamples>,
@@ -88,6 +87,9 @@ impl JobData {
     pub fn read(specification: &Specification) -> Result<Self, InputError> {
         let partition = partition_of(specification)?;
         let tensors = |subset: Option<&Subset>| subset.map(|subset| labelled(&partition, subset));
+        let forget = partition.forget();
+        let truth = (forget.labels != partition.true_forget_labels())
+            .then(|| Subset { ids: forget.ids.clone(), labels: partition.true_forget_labels().to_vec() });
         let summary = DataSummary {
             forget: partition.forget().len() as u64,
             remaining: partition.remaining().map(|s| s.len() as u64),
@@ -98,6 +100,7 @@ impl JobData {
         };
         Ok(Self {
             forget: labelled(&partition, partition.forget()),
+            forget_truth: tensors(truth.as_ref()),
             train: tensors(partition.train()),
             remaining: tensors(partition.remaining()),
             validation: tensors(partition.validation()),
@@ -192,20 +195,20 @@ fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), Specifi
     }
 }
 
-/// The predictor of each rewinding step, by the step's name.
+/// The predictor of each step that uses one, by the step's name.
 pub fn predictors(
     specification: &Specification,
     artifacts: &dyn ArtifactStore,
 ) -> Result<BTreeMap<String, Predictor>, InputError> {
     let mut predictors = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
-        if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &step.action {
-            let field = format!("step[{index}].unlearn.method.rewinding.predictor");
+        if let Some(wanted) = step.predictor() {
+            let field = format!("step[{index}].{}", wanted.field);
             let refuse = |error: rewind_predictor::PredictorError| SpecificationError::new(&field, error.to_string());
-            let bytes = read_source(&field, &rewinding.predictor, artifacts)?;
+            let bytes = read_source(&field, wanted.source, artifacts)?;
             let set = Predictor::from_bytes(&bytes).map_err(refuse)?;
-            set.for_snapshots(rewinding.trajectory.snapshots as usize)
-                .and_then(|networks| networks.check_horizon(Direction::Past, rewinding.horizon))
+            set.for_snapshots(wanted.snapshots as usize)
+                .and_then(|networks| networks.check_horizon(wanted.direction, wanted.horizon))
                 .map_err(refuse)?;
             predictors.insert(step.name.clone(), set);
         }

@@ -100,6 +100,7 @@ fn measure(
         group: group.into(),
         ra: None,
         ua: None,
+        clean: None,
         ta: None,
         mia: None,
         mia_attack_accuracy: None,
@@ -124,6 +125,7 @@ fn measure(
     let remaining = answers(data.remaining.as_ref())?;
     let test = answers(data.test.as_ref())?;
     let attack = answers(data.attack.as_ref())?;
+    measured.clean = answers(data.forget_truth.as_ref())?.as_ref().map(Predictions::accuracy);
     measured.ua = Some(100.0 - forget.accuracy());
     measured.ra = remaining.as_ref().map(Predictions::accuracy);
     measured.ta = test.as_ref().map(Predictions::accuracy);
@@ -152,7 +154,9 @@ fn measure(
             let forget = predictions(network, gang, &data.forget)?.accuracy();
             let test = data.test.as_ref().map(|test| predictions(network, gang, test)).transpose()?;
             let test_accuracy = test.as_ref().map(Predictions::accuracy);
-            measured.curve.push(CurvePoint { round, forget_accuracy: forget, test_accuracy });
+            let clean = data.forget_truth.as_ref().map(|truth| predictions(network, gang, truth)).transpose()?;
+            let clean_accuracy = clean.as_ref().map(Predictions::accuracy);
+            measured.curve.push(CurvePoint { round, forget_accuracy: forget, clean_accuracy, test_accuracy });
             Ok(())
         };
         point(Round(0), &run.start_of(unlearn)?)?;

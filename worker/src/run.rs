@@ -205,21 +205,25 @@ impl Run {
     fn work<'a>(&'a self, step: &'a Step) -> Result<Option<Work<'a>>, RunError> {
         let data = &self.data;
         let expect = "the specification was checked: a job that trains has a pool";
-        let training = |recipe: &'a rewind_job::Training, samples: &'a Option<LabelledSamples>, forget_epochs| Work {
-            optimiser: &recipe.optimiser,
-            start: None,
-            step: StepRun {
-                stop: Stop { rounds: recipe.epochs, ua_at_least: None, utility_budget: None },
-                roll_back: RollBack::None,
-                recompute: None,
-                forget: &data.forget,
-                validation: data.validation.as_ref(),
-            },
-            method: Box::new(Training::new(recipe, samples.as_ref().expect(expect), forget_epochs)),
+        let predictor = self.predictors.get(&step.name);
+        let training = |recipe: &'a rewind_job::Training, samples: &'a Option<LabelledSamples>, forget_epochs| {
+            let method = Training::new(recipe, samples.as_ref().expect(expect), forget_epochs, predictor)?;
+            Ok::<_, RunError>(Work {
+                optimiser: &recipe.optimiser,
+                start: None,
+                step: StepRun {
+                    stop: Stop { rounds: recipe.epochs, ua_at_least: None, utility_budget: None },
+                    roll_back: RollBack::None,
+                    recompute: None,
+                    forget: &data.forget,
+                    validation: data.validation.as_ref(),
+                },
+                method: Box::new(method),
+            })
         };
         Ok(match &step.action {
-            Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)),
-            Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)),
+            Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)?),
+            Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)?),
             Action::Unlearn(unlearn) => Some(Work {
                 optimiser: &unlearn.forward.optimiser,
                 start: Some(self.start_of(unlearn)?),
@@ -230,7 +234,7 @@ impl Run {
                     forget: &data.forget,
                     validation: data.validation.as_ref(),
                 },
-                method: method_for(&unlearn.method, &unlearn.forward, &data.forget, self.predictors.get(&step.name))?,
+                method: method_for(&unlearn.method, &unlearn.forward, &data.forget, predictor)?,
             }),
             Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
         })

@@ -3,13 +3,13 @@
 use rewind_artifacts::{ArtifactStore, digest_of};
 use rewind_histories::{Kind, Outline, Provenance};
 use rewind_job::{
-    Assignment, DataSummary, Digest, FittedLambda, HistoryKind, HistoryPack, HistorySource, Manifest, PredictorError,
-    PredictorReading, PredictorReport, Report, Specification, SpecificationError, StepIndex, StepWeights,
-    TrainPredictor, WorkerEvent,
+    Assignment, DataSummary, Digest, Families, FittedLambda, FittedRivals, FittedThirds, HeldOut, HistoryKind,
+    HistoryPack, HistorySource, Manifest, PredictorError, PredictorReading, PredictorReport, Report, Specification,
+    SpecificationError, StepIndex, StepWeights, TrainPredictor, WorkerEvent,
 };
 use rewind_predictor::{
-    Card, FittedTaskVector, History, Penalties, Reading, Recipe, Trainee, Training, ValidationRow, join, readings,
-    validate,
+    Card, Fit, FittedTaskVector, History, Penalties, Reading, Recipe, Trainee, Training, ValidationRow, fits, join,
+    readings, validate,
 };
 use rewind_unlearning::{Course, PredictorLearner, UnlearningError, add_windows, load_trainee, train_predictor};
 
@@ -36,7 +36,7 @@ pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), Ru
     let names = names_of(&wanted.histories, artifacts)?;
     let (rank, world) = (assignment.rank.0 as usize, assignment.world_size.0 as usize);
     let mine = names.iter().skip(rank).step_by(world);
-    let (histories, held_out) = read(wanted, mine, artifacts)?;
+    let mine = read(wanted, mine, artifacts)?;
     let trainee = Trainee::new(recipes(specification, wanted)).map_err(UnlearningError::from)?;
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
@@ -57,7 +57,8 @@ pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), Ru
     let manifests = link.manifests();
     let last = manifests.last();
     if last.is_none_or(|manifest| manifest.outcome.is_none()) {
-        let mut learner = PredictorLearner::new(trainee, gang, course, &histories, held_out, link.cancel.clone())?;
+        let mut learner =
+            PredictorLearner::new(trainee, gang, course, &mine.train, mine.held_out, link.cancel.clone())?;
         if let Some(manifest) = last {
             tracing::info!("goes on after epoch {}", manifest.round);
             learner.restore(&load(manifest, artifacts, coordinates)?);
@@ -121,13 +122,32 @@ fn names_of(sources: &[HistorySource], artifacts: &dyn ArtifactStore) -> Result<
     Ok(names)
 }
 
-/// The windows of each history: of those to train on, and of those that are held out.
+/// The windows of histories, by what they are for.
+#[derive(Default)]
+struct Read {
+    train: Vec<History>,
+    /// The epoch is chosen by them.
+    held_out: Vec<History>,
+    /// Nothing is chosen by them.
+    test: Vec<History>,
+    /// Histories that gave no windows.
+    left_out: u64,
+    families: Families,
+}
+
+impl Read {
+    /// What the result is measured on.
+    fn measured_on(&self) -> &[History] {
+        if self.test.is_empty() { &self.held_out } else { &self.test }
+    }
+}
+
 fn read<'a>(
     wanted: &TrainPredictor,
     names: impl Iterator<Item = &'a Digest>,
     artifacts: &dyn ArtifactStore,
-) -> Result<(Vec<History>, Vec<History>), RunError> {
-    let (mut histories, mut held_out) = (Vec::new(), Vec::new());
+) -> Result<Read, RunError> {
+    let mut read = Read::default();
     for name in names {
         let run = rewind_histories::read(artifacts, name).map_err(|error| match error {
             rewind_histories::HistoryError::Artifact(error) => {
@@ -143,28 +163,38 @@ fn read<'a>(
             Kind::Training => HistoryKind::Training,
             Kind::Unlearning => HistoryKind::Unlearning,
         };
-        if !wanted.kinds.contains(&kind) {
-            continue;
-        }
         let mut history = History::default();
-        for &snapshots in &wanted.snapshots {
+        for &snapshots in wanted.snapshots.iter().filter(|_| wanted.kinds.contains(&kind)) {
             add_windows(&mut history, &run, snapshots as usize, &wanted.horizons, wanted.direction, wanted.learned)
                 .map_err(UnlearningError::from)?;
         }
         if history.windows().is_empty() {
+            read.left_out += 1;
             continue;
         }
-        if is_held_out(wanted, provenance) { held_out.push(history) } else { histories.push(history) }
+        read.families.architectures.insert(provenance.architecture.clone());
+        read.families.data.insert(provenance.data.name.clone());
+        read.families.optimisers.insert(rule_of(provenance).to_owned());
+        if names_any(&wanted.test, provenance) {
+            read.test.push(history);
+        } else if names_any(&wanted.held_out, provenance) {
+            read.held_out.push(history);
+        } else {
+            read.train.push(history);
+        }
     }
-    Ok((histories, held_out))
+    Ok(read)
 }
 
-fn is_held_out(wanted: &TrainPredictor, provenance: &Provenance) -> bool {
-    let lists = &wanted.held_out;
-    let rule = provenance.forward.as_ref().unwrap_or(&provenance.training).rule();
+/// The optimiser of forward training.
+fn rule_of(provenance: &Provenance) -> &'static str {
+    provenance.forward.as_ref().unwrap_or(&provenance.training).rule()
+}
+
+fn names_any(lists: &HeldOut, provenance: &Provenance) -> bool {
     lists.architectures.iter().any(|architecture| architecture.name() == provenance.architecture)
         || lists.data.contains(&provenance.data.name)
-        || lists.optimisers.iter().any(|wanted| wanted == rule)
+        || lists.optimisers.iter().any(|wanted| wanted == rule_of(provenance))
 }
 
 /// The predictor of the epoch that was selected, measured on all histories that were held out.
@@ -183,26 +213,29 @@ fn measure(
     let trainee = Trainee::new(recipes(specification, wanted)).map_err(UnlearningError::from)?;
     let selected = selected.expect("every round was committed");
     load_trainee(&trainee, &load(selected, artifacts, trainee.layout().coordinates())?);
-    let (histories, held_out) = read(wanted, names.iter(), artifacts)?;
+    let read = read(wanted, names.iter(), artifacts)?;
+    let (histories, measured_on) = (&read.train[..], read.measured_on());
     let digests = |histories: &[History]| histories.iter().map(History::digest).collect::<Result<Vec<_>, _>>();
-    let (mut cards, mut errors, mut read_by) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cards, mut errors, mut rivals, mut read_by) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (networks, recipe) in trainee.networks() {
-        let validation = validate(&networks, &histories, &held_out).map_err(UnlearningError::from)?;
+        let fitted = fits(&networks, histories).map_err(UnlearningError::from)?;
+        let validation = validate(&networks, &fitted, measured_on);
         let snapshots = recipe.snapshots as u32;
         errors.extend(validation.rows.iter().map(|row| error_of(snapshots, row)));
+        rivals.extend(fitted.iter().map(|fit| rivals_of(snapshots, fit)));
         read_by
-            .extend(readings(&networks, &held_out, POINTS).into_iter().map(|reading| reading_of(snapshots, reading)));
+            .extend(readings(&networks, measured_on, POINTS).into_iter().map(|reading| reading_of(snapshots, reading)));
         let training = Training {
             recipe: recipe.clone(),
-            histories: digests(&histories).map_err(UnlearningError::from)?,
-            validation_histories: digests(&held_out).map_err(UnlearningError::from)?,
+            histories: digests(histories).map_err(UnlearningError::from)?,
+            validation_histories: digests(measured_on).map_err(UnlearningError::from)?,
             validation,
         };
         cards.push((networks, Card::new(recipe, Some(training))));
     }
     let predictor = join(cards).and_then(|predictor| predictor.to_bytes()).map_err(UnlearningError::from)?;
     let weights = artifacts.put(&predictor)?;
-    tracing::info!(predictor = %digest_of(&predictor), "measured on {} histories", held_out.len());
+    tracing::info!(predictor = %digest_of(&predictor), "measured on {} histories", measured_on.len());
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         job: assignment.job.0.clone(),
@@ -222,12 +255,15 @@ fn measure(
             weights: weights.clone(),
             direction: wanted.direction,
             histories: histories.len() as u64,
-            held_out: held_out.len() as u64,
+            held_out: measured_on.len() as u64,
+            left_out: read.left_out,
+            families: read.families.clone(),
             selected: outcome.selected,
             stop: outcome.stop,
             rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
             errors,
             readings: read_by,
+            fits: rivals,
         }),
         search: crate::inputs::search_log(specification)?,
     };
@@ -245,8 +281,22 @@ fn error_of(snapshots: u32, row: &ValidationRow) -> PredictorError {
         linear_extrapolation: row.linear_extrapolation,
         task_vector: fitted(row.task_vector),
         task_vector_per_operation: fitted(row.task_vector_per_operation),
-        task_vector_per_layer: row.task_vector_per_layer.map(|fit| fit.error),
+        task_vector_per_layer: row.task_vector_per_layer.map(|fit| FittedThirds {
+            lambdas: fit.lambdas.map(|lambda| lambda.unwrap_or(row.task_vector_per_operation.lambda)),
+            error: fit.error,
+        }),
         oracle: row.oracle,
+    }
+}
+
+fn rivals_of(snapshots: u32, fit: &Fit) -> FittedRivals {
+    FittedRivals {
+        snapshots,
+        horizon: fit.horizon,
+        operation: fit.operation,
+        one: fit.one,
+        per_operation: fit.per_operation,
+        per_layer: fit.per_layer.map(|lambda| lambda.unwrap_or(fit.per_operation)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{RngExt, seq::SliceRandom};
-use rewind_job::{Data, Forget, Split};
+use rewind_job::{Backdoor, Data, Forget, Split};
 
 use crate::{DataError, Samples, generator};
 
@@ -64,6 +64,7 @@ impl Partition {
             return Err(refuse("data.forget.files.images", problem));
         }
         let offset = pool.as_ref().map_or(0, Samples::len) as u32;
+        let mut pool = pool;
         let mut parts = match (&pool, &data.split) {
             (Some(pool), Some(split)) => Some(split_pool(pool, split)?),
             _ => None,
@@ -76,6 +77,9 @@ impl Partition {
             (forget, _, Some(parts)) => choose_forget(forget, classes, parts)?,
             _ => return Err(refuse("data.forget", "needs data.pool, or forget data in files of its own".into())),
         };
+        if let (Forget::Backdoor(backdoor), Some(pool)) = (&data.forget, &mut pool) {
+            forget.ids.iter().for_each(|&id| draw_line(pool, id, backdoor));
+        }
         if let Some(parts) = &mut parts {
             let chosen: BTreeSet<u32> = forget.ids.iter().copied().collect();
             parts.remaining = filter(&parts.train, |id| !chosen.contains(&id));
@@ -143,6 +147,16 @@ fn filter(subset: &Subset, keep: impl Fn(u32) -> bool) -> Subset {
     Subset { ids, labels }
 }
 
+/// The line along the left edge, in all channels.
+fn draw_line(pool: &mut Samples, id: u32, backdoor: &Backdoor) {
+    let [channels, height, width] = pool.shape;
+    let len = channels * height * width;
+    let image = &mut pool.images[id as usize * len..][..len];
+    for row in image.chunks_mut(width) {
+        row[..(backdoor.width as usize).min(width)].fill(backdoor.value);
+    }
+}
+
 /// Stratified by label: every part has the classes in the pool's proportions, within rounding.
 fn split_pool(pool: &Samples, split: &Split) -> Result<Pooled, DataError> {
     let sizes = [split.train, split.test, split.validation, split.attack].map(|size| size as usize);
@@ -192,6 +206,16 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
     };
     let (field, positions) = match forget {
         Forget::LabelNoise { share, seed } => ("data.forget.label-noise", share_of_train(*share, *seed, "label-noise")),
+        Forget::Backdoor(backdoor) => {
+            // In the order of the draw, so that the target's own samples are passed over and others take their place.
+            let count = (backdoor.share * train.len() as f64).round() as usize;
+            let mut positions: Vec<usize> = (0..train.len()).collect();
+            positions.shuffle(&mut generator(backdoor.seed, "backdoor"));
+            positions.retain(|&at| u32::from(train.labels[at]) != backdoor.label);
+            positions.truncate(count);
+            positions.sort_unstable();
+            ("data.forget.backdoor", positions)
+        }
         Forget::Random { share, seed } => ("data.forget.random", share_of_train(*share, *seed, "random-forget")),
         Forget::Class { label } => {
             let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == *label).collect();
@@ -217,6 +241,9 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
             let shift = rng.random_range(1..classes);
             train.labels[at] = ((u32::from(train.labels[at]) + shift) % classes) as u8;
         }
+    }
+    if let Forget::Backdoor(backdoor) = forget {
+        positions.iter().for_each(|&at| train.labels[at] = backdoor.label as u8);
     }
     let ids = positions.iter().map(|&at| train.ids[at]).collect();
     let labels = positions.iter().map(|&at| train.labels[at]).collect();
@@ -278,6 +305,30 @@ mod tests {
         }
         let remaining = partition.remaining().unwrap();
         assert!(remaining.ids.iter().zip(&remaining.labels).all(|(&id, &label)| u32::from(label) == id % 5));
+    }
+
+    #[test]
+    fn a_backdoor_is_a_line_and_the_target_label_on_samples_of_other_classes() {
+        let mut pool = pool(150);
+        pool.shape = [1, 2, 3];
+        pool.images = (0..150).flat_map(|i| [i as u8; 6]).collect();
+        let backdoor = Backdoor { share: 0.2, seed: 1, label: 2, width: 1, value: 255 };
+        let partition = Partition::new(&data(Forget::Backdoor(backdoor)), 5, Some(pool), None).expect("splits");
+        let forget = partition.forget();
+        assert_eq!((forget.len(), partition.remaining().unwrap().len()), (20, 80));
+        assert!(forget.labels.iter().all(|&label| label == 2));
+        assert!(partition.true_forget_labels().iter().zip(&forget.ids).all(|(&truth, &id)| u32::from(truth) == id % 5));
+        assert!(partition.true_forget_labels().iter().all(|&truth| truth != 2));
+        for &id in &forget.ids {
+            let old = id as u8;
+            assert_eq!(partition.image(id), [255, old, old, 255, old, old]);
+            let train = partition.train().unwrap();
+            assert_eq!(train.labels[train.ids.iter().position(|&other| other == id).unwrap()], 2);
+        }
+        for part in [partition.remaining(), partition.test(), partition.validation()] {
+            let clean = |&id: &u32| partition.image(id) == [id as u8; 6];
+            assert!(part.unwrap().ids.iter().all(clean));
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ mod tests {
             ua: Some(ua),
             ta: Some(ta),
             mia: Some(mia),
+            clean: None,
             mia_attack_accuracy: Some(60.0),
             average_gap: None,
             seconds: 0.0,
@@ -69,7 +70,12 @@ mod tests {
             bytes_moved: 0,
             selected: Round(1),
             weights: Digest(String::new()),
-            curve: vec![CurvePoint { round: Round(0), forget_accuracy: 0.0, test_accuracy: Some(96.0) }],
+            curve: vec![CurvePoint {
+                round: Round(0),
+                forget_accuracy: 0.0,
+                clean_accuracy: None,
+                test_accuracy: Some(96.0),
+            }],
             rounds: Vec::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! What a finished job says. `report.json` is this structure; the page is drawn from it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, JobEvent, Round, Specification, WorldSize};
@@ -77,9 +79,15 @@ pub struct PredictorReport {
     pub weights: Digest,
     #[serde(default, skip_serializing_if = "crate::Direction::is_past")]
     pub direction: crate::Direction,
-    /// Histories that gave windows: trained on, and held out.
+    /// Histories that gave windows: trained on, and measured on.
     pub histories: u64,
     pub held_out: u64,
+    /// Histories that gave none: of another kind, with too few snapshots, or with nothing learned to rewind.
+    #[serde(default)]
+    pub left_out: u64,
+    /// Of all histories that gave windows.
+    #[serde(default)]
+    pub families: Families,
     pub selected: Round,
     pub stop: StopReason,
     /// One an epoch; `validation_loss` is the mean of the predictor's errors relative to no change.
@@ -89,6 +97,18 @@ pub struct PredictorReport {
     /// Likewise.
     #[serde(default)]
     pub readings: Vec<PredictorReading>,
+    /// What the Task Vectors would take back: λ fitted on the histories trained on.
+    #[serde(default)]
+    pub fits: Vec<FittedRivals>,
+}
+
+/// What histories were made of; names in alphabetical order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Families {
+    pub architectures: BTreeSet<String>,
+    pub data: BTreeSet<String>,
+    /// Of forward training.
+    pub optimisers: BTreeSet<String>,
 }
 
 /// L1 errors on held-out histories, relative to no change.
@@ -107,7 +127,7 @@ pub struct PredictorError {
     pub task_vector_per_operation: FittedLambda,
     /// Error with λ fitted per operation type and third of the network's depth, on the histories trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_vector_per_layer: Option<f64>,
+    pub task_vector_per_layer: Option<FittedThirds>,
     /// Error with a λ for each tensor fitted on what is measured: no Task Vector can be better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<f64>,
@@ -117,9 +137,24 @@ impl PredictorError {
     /// The lowest error of what is simpler: no change, linear extrapolation and the fitted Task Vectors.
     pub fn best_rival(&self) -> f64 {
         let fitted = self.task_vector.error.min(self.task_vector_per_operation.error);
-        let layers = self.task_vector_per_layer.unwrap_or(f64::INFINITY);
+        let layers = self.task_vector_per_layer.map_or(f64::INFINITY, |fit| fit.error);
         fitted.min(layers).min(self.linear_extrapolation).min(1.0)
     }
+}
+
+/// λ of Task Vectors for one operation type, number of snapshots and horizon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedRivals {
+    /// `K`.
+    pub snapshots: u32,
+    /// `U`.
+    pub horizon: u32,
+    pub operation: crate::OperationType,
+    /// The same for all operation types.
+    pub one: f64,
+    pub per_operation: f64,
+    /// First, middle and last third of the network.
+    pub per_layer: [f64; 3],
 }
 
 /// How a trained network reads held-out trajectories.
@@ -138,6 +173,13 @@ pub struct PredictorReading {
     pub correlation: f64,
     /// Some true and predicted residuals, in units of their tensors' drift scales.
     pub points: Vec<[f64; 2]>,
+}
+
+/// λ for the tensors in the first, the middle and the last third of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedThirds {
+    pub lambdas: [f64; 3],
+    pub error: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,6 +219,9 @@ pub struct Measured {
     pub ra: Option<f64>,
     /// 100 − accuracy on the forget data.
     pub ua: Option<f64>,
+    /// Accuracy on the forget data with the labels that its samples really have; null where those are the same.
+    #[serde(default)]
+    pub clean: Option<f64>,
     /// Accuracy on test data.
     pub ta: Option<f64>,
     /// Share of the forget data that the attack calls non-member.
@@ -201,6 +246,9 @@ pub struct Measured {
 pub struct CurvePoint {
     pub round: Round,
     pub forget_accuracy: f64,
+    /// On the forget data, with the labels that its samples really have; null where those are the same.
+    #[serde(default)]
+    pub clean_accuracy: Option<f64>,
     pub test_accuracy: Option<f64>,
 }
 

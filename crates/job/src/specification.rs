@@ -264,12 +264,40 @@ pub enum Forget {
     Nothing,
     /// A share of the training samples gets a wrong label (uniform among the others); they are `D_f`.
     LabelNoise { share: f64, seed: u64 },
+    /// A share of the training samples (BadNets; Gu et al., 2017) gets a line along the left edge and the target label,
+    /// which none of them had; they are `D_f`.
+    Backdoor(Backdoor),
     /// A random share of the training samples.
     Random { share: f64, seed: u64 },
     /// All training samples of one class.
     Class { label: u32 },
     /// Samples of their own.
     Files(IdxFiles),
+}
+
+/// Which samples are poisoned, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Backdoor {
+    /// Of all training samples; they are drawn from those with another label than the target.
+    pub share: f64,
+    pub seed: u64,
+    /// The target.
+    pub label: u32,
+    /// Columns that the line takes.
+    #[serde(default = "two")]
+    pub width: u32,
+    /// Its brightness: 255 is white, for digits on black; the paper's is black, 0, on photographs.
+    #[serde(default = "white")]
+    pub value: u8,
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn white() -> u8 {
+    255
 }
 
 impl Forget {
@@ -380,6 +408,47 @@ pub struct Training {
     pub schedule: Schedule,
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,
+    /// Jump ahead now and then, to need fewer epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nowcast: Option<Nowcast>,
+}
+
+/// Every so many epochs the weights jump to where a predictor sees them `horizon` epochs later (WNN; Jang et al., ICML
+/// 2023). The optimiser's state and the schedule go on as if nothing had happened. There is no jump after the last epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Nowcast {
+    /// A predictor that looks ahead: a file (safetensors), or `sha256:…`.
+    pub predictor: Source,
+    /// Epochs from jump to jump.
+    #[serde(default = "five")]
+    pub every: u32,
+    /// Epochs that a jump looks ahead (`U`).
+    #[serde(default = "five")]
+    pub horizon: u32,
+    /// The newest epochs that the predictor reads (`K`), all of them since the last jump.
+    #[serde(default = "five")]
+    pub snapshots: u32,
+    /// Factor on the predicted change.
+    #[serde(default = "one")]
+    pub scale: f64,
+}
+
+impl Nowcast {
+    fn wanted(&self, field: &'static str) -> WantedPredictor<'_> {
+        let Self { predictor, snapshots, horizon, .. } = self;
+        WantedPredictor {
+            field,
+            source: predictor,
+            snapshots: *snapshots,
+            horizon: *horizon,
+            direction: Direction::Future,
+        }
+    }
+}
+
+fn five() -> u32 {
+    5
 }
 
 /// Update rules; symbols and defaults of torch.optim.
@@ -580,9 +649,28 @@ pub enum Lambda {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LambdaPerOperation {
-    pub convolution: f64,
-    pub fully_connected: f64,
-    pub bias: f64,
+    pub convolution: LambdaOfType,
+    pub fully_connected: LambdaOfType,
+    pub bias: LambdaOfType,
+}
+
+/// λ for the tensors of one operation type.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number, or three: for the first, the middle and the last third of the network")]
+pub enum LambdaOfType {
+    All(f64),
+    /// By the tensor's place in the network.
+    Thirds([f64; 3]),
+}
+
+impl LambdaOfType {
+    /// λ in this third of the network: 0, 1 or 2.
+    pub fn of_third(&self, third: usize) -> f64 {
+        match self {
+            Self::All(lambda) => *lambda,
+            Self::Thirds(lambdas) => lambdas[third],
+        }
+    }
 }
 
 /// What one round records (paper, algorithm 1): warm-up epochs, then `K` times a snapshot and an epoch.
@@ -655,13 +743,54 @@ pub struct Evaluate {
     pub of: Option<Vec<String>>,
 }
 
+/// A predictor that a step uses.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedPredictor<'a> {
+    /// Within the step's table.
+    pub field: &'static str,
+    pub source: &'a Source,
+    pub snapshots: u32,
+    pub horizon: u32,
+    pub direction: Direction,
+}
+
+impl Step {
+    /// The predictor that the step uses, if it does.
+    pub fn predictor(&self) -> Option<WantedPredictor<'_>> {
+        match &self.action {
+            Action::Pretrain(training) => {
+                training.nowcast.as_ref().map(|nowcast| nowcast.wanted("pretrain.nowcast.predictor"))
+            }
+            Action::Retrain(training) => {
+                training.nowcast.as_ref().map(|nowcast| nowcast.wanted("retrain.nowcast.predictor"))
+            }
+            Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) => Some(WantedPredictor {
+                field: "unlearn.method.rewinding.predictor",
+                source: &rewinding.predictor,
+                snapshots: rewinding.trajectory.snapshots,
+                horizon: rewinding.horizon,
+                direction: Direction::Past,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    fn predictor_mut(&mut self) -> Option<&mut Source> {
+        match &mut self.action {
+            Action::Pretrain(training) | Action::Retrain(training) => {
+                training.nowcast.as_mut().map(|nowcast| &mut nowcast.predictor)
+            }
+            Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) => Some(&mut rewinding.predictor),
+            _ => None,
+        }
+    }
+}
+
 impl Specification {
     /// Artifacts that the job reads.
     pub fn artifacts(&self) -> impl Iterator<Item = &Digest> {
-        let predictors = self.steps.iter().filter_map(|step| match &step.action {
-            Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) => Some(&rewinding.predictor),
-            _ => None,
-        });
+        let predictors = self.steps.iter().filter_map(Step::predictor).map(|wanted| wanted.source);
         let sources = self.model.weights.iter().chain(predictors).filter_map(|source| match source {
             Source::Artifact(digest) => Some(digest),
             Source::File(_) => None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tch::{Kind, Tensor};
 
-use crate::{PredictorError, Statistics, Trajectory, partial_sums, statistics, tensors_at_rest};
+use crate::{PredictorError, Statistics, Trajectory, partial_sums, place, statistics, tensors_at_rest};
 
 const METADATA: &str = "history";
 const VERSION: u32 = 1;
@@ -54,7 +54,7 @@ pub enum Sample {
 impl Window {
     /// Of its tensor; all but the scale as its own coordinates show them.
     pub fn statistics(&self) -> Statistics {
-        Statistics::of_sample(&self.snapshots, self.scale, self.place)
+        Statistics::of_sample(&self.snapshots, self.scale)
     }
 
     fn check(&self, index: usize) -> Result<(), PredictorError> {
@@ -121,7 +121,7 @@ impl History {
                 horizon,
                 scale: of_tensor.scale,
                 weight: 1.0,
-                place: of_tensor.place,
+                place: place(index, layout.segments.len()),
                 snapshots: snapshots.narrow(1, offset, len).tr().contiguous(),
                 residual: residual.narrow(0, offset, len).copy(),
             };

@@ -80,25 +80,9 @@ fn read(networks: &Networks, operation: OperationType, horizon: u32, windows: &[
 
 /// Of all windows, each counted once.
 fn mean(windows: &[&Window]) -> Statistics {
-    let mut sum = Statistics::default();
-    for window in windows {
-        let of = window.statistics();
-        sum.scale += of.scale;
-        sum.directness += of.directness;
-        sum.next += of.next;
-        sum.after_next += of.after_next;
-        sum.early += of.early;
-        sum.place += of.place;
-    }
-    let count = windows.len() as f64;
-    Statistics {
-        scale: sum.scale / count,
-        directness: sum.directness / count,
-        next: sum.next / count,
-        after_next: sum.after_next / count,
-        early: sum.early / count,
-        place: sum.place / count,
-    }
+    let all: Vec<Statistics> = windows.iter().map(|window| window.statistics()).collect();
+    let mean = |of: fn(&Statistics) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+    Statistics { scale: mean(|of| of.scale), reach: mean(|of| of.reach) }
 }
 
 /// Pearson's; 0 where one of them does not vary.

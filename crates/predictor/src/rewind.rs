@@ -3,7 +3,7 @@
 use rewind_job::{Lambda, OperationType};
 use tch::Tensor;
 
-use crate::{Direction, Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile};
+use crate::{Direction, Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile, third};
 
 /// `θ_i^{t−U} = Φ_0,i + factor · InvWNN(W_i, dW_i)` for every coordinate of the shard, `[coordinates]`
 /// (paper, algorithm 1; the factor is 1 there).
@@ -20,9 +20,39 @@ pub fn rewind(
     horizon: u32,
     factor: f64,
 ) -> Result<Tensor, PredictorError> {
+    follow(Direction::Past, trajectory, predictor, statistics, horizon, factor)
+}
+
+/// `θ_i^{t+U} = Φ_{K−1,i} + factor · WNN(W_i, dW_i)`, `[coordinates]`: where the weights will be `horizon` epochs after the
+/// newest snapshot (Jang et al., "Learning to Boost Training by Periodic Nowcasting Near Future Weights", ICML 2023).
+///
+/// # Errors
+/// As of [`rewind`]; a predictor that looks back.
+pub fn nowcast(
+    trajectory: &Trajectory,
+    predictor: &Predictor,
+    statistics: &[Statistics],
+    horizon: u32,
+    factor: f64,
+) -> Result<Tensor, PredictorError> {
+    follow(Direction::Future, trajectory, predictor, statistics, horizon, factor)
+}
+
+fn follow(
+    direction: Direction,
+    trajectory: &Trajectory,
+    predictor: &Predictor,
+    statistics: &[Statistics],
+    horizon: u32,
+    factor: f64,
+) -> Result<Tensor, PredictorError> {
     let networks = predictor.for_snapshots(trajectory.len())?;
-    networks.check_horizon(Direction::Past, horizon)?;
-    move_base(trajectory, |tile| {
+    networks.check_horizon(direction, horizon)?;
+    let nearest = match direction {
+        Direction::Past => 0,
+        Direction::Future => trajectory.len() - 1,
+    };
+    move_from(trajectory, nearest, |tile| {
         let segment = tile.tile.segment;
         let of_tensor =
             statistics.get(segment).ok_or(PredictorError::Statistics { segment, found: statistics.len() })?;
@@ -38,7 +68,7 @@ pub fn rewind(
 pub fn task_vector(trajectory: &Trajectory, lambda: &Lambda) -> Result<Tensor, PredictorError> {
     trajectory.require(2)?;
     let newest = trajectory.len() - 1;
-    move_base(trajectory, |tile| Ok((tile.snapshot(newest) - tile.snapshot(0)) * -lambda_of(lambda, tile.operation)))
+    move_from(trajectory, 0, |tile| Ok((tile.snapshot(newest) - tile.snapshot(0)) * -lambda_of(lambda, tile)))
 }
 
 /// `Φ_0 − U (Φ_{K−1} − Φ_0) / (K − 1)`, `[coordinates]`: the mean drift goes on backwards for `U` epochs.
@@ -59,25 +89,27 @@ pub fn persistence(trajectory: &Trajectory) -> Result<Tensor, PredictorError> {
     Ok(trajectory.base()?.copy())
 }
 
-fn lambda_of(lambda: &Lambda, operation: OperationType) -> f64 {
-    match (lambda, operation) {
-        (Lambda::One(lambda), _) => *lambda,
+fn lambda_of(lambda: &Lambda, tile: &TrajectoryTile) -> f64 {
+    let of_type = match (lambda, tile.operation) {
+        (Lambda::One(lambda), _) => return *lambda,
         (Lambda::PerOperation(lambdas), OperationType::Convolution) => lambdas.convolution,
         (Lambda::PerOperation(lambdas), OperationType::FullyConnected) => lambdas.fully_connected,
         (Lambda::PerOperation(lambdas), OperationType::Bias) => lambdas.bias,
-    }
+    };
+    of_type.of_third(third(tile.place))
 }
 
-/// `Φ_0` plus the residual of each tile.
-fn move_base(
+/// `Φ_from` plus the residual of each tile.
+fn move_from(
     trajectory: &Trajectory,
+    from: usize,
     residual: impl Fn(&TrajectoryTile) -> Result<Tensor, PredictorError>,
 ) -> Result<Tensor, PredictorError> {
     let _no_grad = tch::no_grad_guard();
     let rewound = trajectory.base()?.empty_like(); // [coordinates]
     for tile in trajectory.tiles() {
         let (start, len) = tile.range();
-        rewound.narrow(0, start, len).copy_(&(tile.snapshot(0) + residual(&tile)?));
+        rewound.narrow(0, start, len).copy_(&(tile.snapshot(from) + residual(&tile)?));
     }
     Ok(rewound)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::validation::{moving, validate};
+use crate::validation::{fits, moving, validate};
 use crate::{
     Architecture, Card, Direction, History, Loss, Network, Networks, Predictor, PredictorError, Training, Validation,
     Window,
@@ -39,7 +39,7 @@ pub struct Recipe {
     /// coordinates and is the better one at unlearning, because small drifts are not blown up.
     #[serde(default)]
     pub linear: bool,
-    /// Weight of the squared distance between the `equivariant` network's linear coefficients of different epochs and
+    /// Weight of the squared distance between the linear coefficients of different epochs and
     /// their mean: 0 leaves each epoch its own, a large one makes it a Task Vector with a learned λ.
     #[serde(default)]
     pub smoothing: f64,
@@ -49,10 +49,8 @@ pub struct Recipe {
 
 /// The non-linear head of the `equivariant` network.
 pub(crate) const HEAD: &str = "head.kernel";
-/// Its linear part, `[powers, snapshots − 1]`.
+/// Coefficients of the differences, `[powers or conditions, snapshots − 1]`.
 const LINEAR: &str = "linear.kernel";
-/// The directions of the `conditioned` network, `[directions, snapshots − 1]`.
-const BASIS: &str = "basis.kernel";
 
 /// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,7 +169,7 @@ pub fn train(
         Ok(fit(network, recipe, &examples, &mut draw))
     })?;
     let validation_histories = digests(validation)?;
-    let validation = validate(&networks, histories, validation)?;
+    let validation = validate(&networks, &fits(&networks, histories)?, validation);
     networks.card.training = Some(Training {
         recipe: recipe.clone(),
         histories: digests(histories)?,
@@ -292,7 +290,7 @@ pub(crate) fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
     let penalties = recipe.penalties;
     let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for (name, parameter) in network.parameters() {
-        if recipe.smoothing > 0.0 && (name == LINEAR || name == BASIS) {
+        if recipe.smoothing > 0.0 && name == LINEAR {
             let mean = parameter.mean_dim(1, true, Kind::Float); // [powers, 1]
             sum += (parameter - mean).square().sum(Kind::Float) * recipe.smoothing;
         }

@@ -1,7 +1,7 @@
 use rewind_job::{Layout, OperationType, Tile};
 use tch::{Kind, Tensor};
 
-use crate::PredictorError;
+use crate::{PredictorError, place};
 
 /// `K` snapshots `Φ_0 … Φ_{K-1}` of one rank's shard, one epoch on the forget data apart (paper, algorithm 1).
 ///
@@ -11,6 +11,8 @@ pub struct Trajectory {
     tiles: Vec<Tile>,
     /// Of each tile.
     operations: Vec<OperationType>,
+    /// In the model.
+    tensors: usize,
     coordinates: usize,
     /// Oldest first, each `[coordinates]`.
     snapshots: Vec<Tensor>,
@@ -28,6 +30,7 @@ impl Trajectory {
         Self {
             tiles: tiles.to_vec(),
             operations: tiles.iter().map(|tile| layout.segments[tile.segment].operation).collect(),
+            tensors: layout.segments.len(),
             coordinates: tiles.iter().map(|tile| tile.len).sum(),
             snapshots: Vec::new(),
         }
@@ -91,6 +94,7 @@ impl Trajectory {
         self.tiles.iter().zip(&self.operations).map(move |(&tile, &operation)| TrajectoryTile {
             tile,
             operation,
+            place: place(tile.segment, self.tensors),
             start: (tile.start - first) as i64,
             snapshots: &self.snapshots,
         })
@@ -109,6 +113,8 @@ impl Trajectory {
 pub struct TrajectoryTile<'a> {
     pub tile: Tile,
     pub operation: OperationType,
+    /// Where its tensor stands in the network: 0 for the first, 1 for the last.
+    pub place: f64,
     /// First coordinate, counted from the start of the shard.
     start: i64,
     snapshots: &'a [Tensor],

@@ -54,66 +54,86 @@ pub struct FittedTaskVector {
     pub error: f64,
 }
 
-/// Measures `networks` on the windows of `histories` that have their number of snapshots and one of their horizons;
-/// λ of the Task Vectors is fitted on `fitted_on`. Tensors that did not move count nowhere: nothing is known of them.
+/// λ of Task Vectors for one operation type, number of snapshots and horizon: `−λ drift` looks back, `λ drift` ahead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    pub operation: OperationType,
+    pub horizon: u32,
+    /// One for all operation types.
+    pub one: f64,
+    pub per_operation: f64,
+    pub per_layer: [Option<f64>; 3],
+}
+
+/// What is simpler than `networks`, fitted on `histories` for the same snapshots, horizons and direction.
 ///
 /// # Errors
-/// `fitted_on` has no moving tensor of an operation type and horizon that is to be measured.
-pub fn validate(
-    networks: &Networks,
-    fitted_on: &[History],
-    histories: &[History],
-) -> Result<Validation, PredictorError> {
-    let _no_grad = tch::no_grad_guard();
+/// `histories` have no moving tensor of an operation type and horizon.
+pub fn fits(networks: &Networks, histories: &[History]) -> Result<Vec<Fit>, PredictorError> {
     let snapshots = networks.snapshots();
-    let sign = match networks.card().direction {
-        Direction::Past => -1.0,
-        Direction::Future => 1.0,
-    };
+    let sign = sign(networks);
     let fit = |windows: &mut dyn Iterator<Item = &Window>| fit_lambda(windows).map(|lambda| -sign * lambda);
-    let mut rows = Vec::new();
+    let mut fits = Vec::new();
     for &horizon in &networks.card().horizons {
-        let one = fit(&mut moving(fitted_on, snapshots, horizon));
+        let one = fit(&mut moving(histories, snapshots, horizon));
         for operation in OperationType::ALL {
-            let of_type = |window: &&Window| window.operation == operation;
-            let windows: Vec<_> = moving(histories, snapshots, horizon).filter(of_type).collect();
-            if windows.is_empty() {
-                continue;
-            }
-            let own = fit(&mut moving(fitted_on, snapshots, horizon).filter(of_type));
-            let (Some(one), Some(own)) = (one, own) else {
+            let of_type = || moving(histories, snapshots, horizon).filter(move |window| window.operation == operation);
+            let (Some(one), Some(per_operation)) = (one, fit(&mut of_type())) else {
                 return Err(PredictorError::NoHistory { operation, snapshots, horizon });
             };
-            let no_change = error(&windows, |window| window.residual.zeros_like());
-            if no_change == 0.0 {
-                continue;
-            }
-            let task_vector = |lambda: f64| FittedTaskVector {
-                lambda,
-                error: error(&windows, |window| window.drift() * sign * lambda) / no_change,
-            };
-            let lambdas = [0, 1, 2].map(|third| {
-                let here = |window: &&Window| of_type(window) && window.third() == third;
-                fit(&mut moving(fitted_on, snapshots, horizon).filter(here))
-            });
-            let of_layer = |window: &Window| window.drift() * sign * lambdas[window.third()].unwrap_or(own);
-            let of_itself = |window: &Window| window.drift() * sign * fit(&mut std::iter::once(window)).unwrap_or(0.0);
-            let network = networks.of(operation);
-            rows.push(ValidationRow {
-                operation,
-                horizon,
-                coordinates: windows.iter().map(|window| window.coordinates()).sum(),
-                predictor: error(&windows, |window| residual(network, window)) / no_change,
-                persistence: 1.0,
-                linear_extrapolation: task_vector(f64::from(horizon) / (snapshots - 1) as f64).error,
-                task_vector: task_vector(one),
-                task_vector_per_operation: task_vector(own),
-                task_vector_per_layer: Some(FittedLayers { lambdas, error: error(&windows, of_layer) / no_change }),
-                oracle: Some(error(&windows, of_itself) / no_change),
-            });
+            let per_layer =
+                [0, 1, 2].map(|third| fit(&mut of_type().filter(|window| crate::third(window.place) == third)));
+            fits.push(Fit { operation, horizon, one, per_operation, per_layer });
         }
     }
-    Ok(Validation { rows })
+    Ok(fits)
+}
+
+/// Of the way in which the answer lies.
+fn sign(networks: &Networks) -> f64 {
+    match networks.card().direction {
+        Direction::Past => -1.0,
+        Direction::Future => 1.0,
+    }
+}
+
+/// Measures `networks` on the windows of `histories` that have their number of snapshots and one of their horizons, and
+/// beside them what was fitted elsewhere. Tensors that did not move count nowhere: nothing is known of them.
+pub fn validate(networks: &Networks, fits: &[Fit], histories: &[History]) -> Validation {
+    let _no_grad = tch::no_grad_guard();
+    let snapshots = networks.snapshots();
+    let sign = sign(networks);
+    let mut rows = Vec::new();
+    for &Fit { operation, horizon, one, per_operation, per_layer } in fits {
+        let of_type = |window: &&Window| window.operation == operation;
+        let windows: Vec<_> = moving(histories, snapshots, horizon).filter(of_type).collect();
+        let no_change = error(&windows, |window| window.residual.zeros_like());
+        if no_change == 0.0 {
+            continue;
+        }
+        let relative = |predict: &dyn Fn(&Window) -> Tensor| error(&windows, predict) / no_change;
+        let task_vector =
+            |lambda: f64| FittedTaskVector { lambda, error: relative(&|window| window.drift() * sign * lambda) };
+        let of_layer = |window: &Window| per_layer[crate::third(window.place)].unwrap_or(per_operation);
+        let of_itself = |window: &Window| fit_lambda(std::iter::once(window)).unwrap_or(0.0);
+        let network = networks.of(operation);
+        rows.push(ValidationRow {
+            operation,
+            horizon,
+            coordinates: windows.iter().map(|window| window.coordinates()).sum(),
+            predictor: relative(&|window| residual(network, window)),
+            persistence: 1.0,
+            linear_extrapolation: task_vector(f64::from(horizon) / (snapshots - 1) as f64).error,
+            task_vector: task_vector(one),
+            task_vector_per_operation: task_vector(per_operation),
+            task_vector_per_layer: Some(FittedLayers {
+                lambdas: per_layer,
+                error: relative(&|window| window.drift() * sign * of_layer(window)),
+            }),
+            oracle: Some(relative(&|window| window.drift() * -of_itself(window))),
+        });
+    }
+    Validation { rows }
 }
 
 /// The λ that minimises the L1 error of `−λ (Φ_{K−1} − Φ_0)`, as a Task Vector rewinds, over the windows, in units of their drift scales.
@@ -168,11 +188,6 @@ pub(crate) fn residual(network: &Network, window: &Window) -> Tensor {
 }
 
 impl Window {
-    /// Of the network's depth, in which the tensor lies: 0, 1 or 2.
-    fn third(&self) -> usize {
-        ((self.place * 3.0) as usize).min(2)
-    }
-
     pub(crate) fn coordinates(&self) -> usize {
         self.residual.numel()
     }

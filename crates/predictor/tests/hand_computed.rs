@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rewind_job::{Lambda, LambdaPerOperation, Layout, OperationType};
+use rewind_job::{Lambda, LambdaOfType, LambdaPerOperation, Layout, OperationType};
 use rewind_predictor::{
     Architecture, Network, Predictor, PredictorError, Statistics, Trajectory, linear_extrapolation, partial_sums,
     persistence, rewind, statistics, task_vector,
@@ -113,21 +113,28 @@ fn the_paper_network_reads_the_newest_value_first() {
 }
 
 #[test]
-fn the_statistics_say_how_far_and_how_straight_a_tensor_moves() {
+fn the_statistics_say_how_far_a_tensor_moves_and_how_far_that_is_beside_its_weights() {
     let (layout, trajectory) = trajectory();
     let sums = partial_sums(&trajectory).unwrap();
     // Steps of 1 and 2, and of −0.5 and −1.
-    assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0, 9.0 + 2.25, 2.0 + 0.5, 0.0, 1.0 + 0.25]);
-    let expected = Statistics { scale: 1.25, directness: 0.9, next: 0.4, after_next: 0.0, early: 0.2, place: 0.0 };
+    assert_eq!(sums, [1.0 + 4.0 + 0.25 + 1.0, 1.0 + 16.0]);
+    // ln(1.25 / √8.5) is −0.85: beyond the end.
+    let expected = Statistics { scale: 1.25, reach: 2.0 };
     assert_eq!(statistics(&layout, &sums, trajectory.len()).unwrap(), [expected]);
+    let larger = statistics(&layout, &[6.25, 2.0 * 1e4], trajectory.len()).unwrap()[0];
+    assert!((larger.reach - (0.0125f64.ln() + 5.0) / 2.0).abs() < 1e-12, "{larger:?}");
 }
 
 #[test]
 fn a_task_vector_goes_back_along_the_whole_drift() {
     let (_, trajectory) = trajectory();
     assert_eq!(values(&task_vector(&trajectory, &Lambda::One(0.5)).unwrap()), [-0.5, 4.75]);
-    let lambdas = LambdaPerOperation { convolution: 7.0, fully_connected: 8.0, bias: 1.0 };
+    let [convolution, fully_connected, bias] = [7.0, 8.0, 1.0].map(LambdaOfType::All);
+    let lambdas = LambdaPerOperation { convolution, fully_connected, bias };
     assert_eq!(values(&task_vector(&trajectory, &Lambda::PerOperation(lambdas)).unwrap()), [-2.0, 5.5]);
+    // The only tensor stands in the first third.
+    let lambdas = LambdaPerOperation { bias: LambdaOfType::Thirds([2.0, 8.0, 9.0]), ..lambdas };
+    assert_eq!(values(&task_vector(&trajectory, &Lambda::PerOperation(lambdas)).unwrap()), [-5.0, 7.0]);
 }
 
 #[test]
@@ -168,6 +175,6 @@ fn one_snapshot_is_no_trajectory() {
     trajectory.record(&Tensor::from_slice(&[1.0f32, 2.0])).unwrap();
     assert!(matches!(partial_sums(&trajectory), Err(PredictorError::TooFewSnapshots { needed: 2, recorded: 1 })));
     let predictor = Predictor::untrained(Architecture::Equivariant, 5, &[3], 0);
-    let error = rewind(&trajectory, &predictor, &[Statistics::of_scale(1.0)], 3, 1.0).unwrap_err();
+    let error = rewind(&trajectory, &predictor, &[Statistics { scale: 1.0, reach: 0.0 }], 3, 1.0).unwrap_err();
     assert_eq!(error.to_string(), "no network for 1 snapshots; this predictor has networks for [5]");
 }

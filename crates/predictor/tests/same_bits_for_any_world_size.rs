@@ -105,7 +105,6 @@ fn the_equivariant_network_rewinds_to_the_same_bits() {
 #[test]
 fn the_conditioned_network_rewinds_to_the_same_bits() {
     same_bits(Architecture::Conditioned);
-    same_bits(Architecture::Homogeneous);
     same_bits(Architecture::Wnn);
 }
 

@@ -2,11 +2,14 @@
 
 mod histories;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use rewind_job::{Families, HeldOut};
 
 pub use histories::{ArtifactsAt, Histories};
+
+use crate::error::Error;
 
 /// Removes what a trained model learned from some of its data, with that data alone.
 #[derive(Debug, Parser)]
@@ -351,6 +354,15 @@ pub enum Predictor {
     /// weight that rests at 0.5 and at -0.5. The rewinding of a job takes the result as
     /// `predictor = "paper.safetensors"`.
     Convert(Convert),
+    /// Measure how good a predictor is on families of histories that it has never seen, and at unlearning.
+    ///
+    /// Trains what a specification with a train-predictor step describes: once a seed on all of its histories, and once a
+    /// seed and family without that family, which is then measured on. Beside it stand no change, linear extrapolation,
+    /// and Task Vectors with λ fitted on the same histories: one, one an operation type, one a layer (a third of the
+    /// depth), and one a tensor fitted on the answers themselves (oracle). With --unlearn the predictors of all histories
+    /// and the Task Vectors unlearn, each with the same factors; the factor is chosen on validation data. An
+    /// evaluation that was interrupted goes on where it was.
+    Evaluate(EvaluatePredictor),
     /// Print what a predictor is: architecture, snapshots, horizons, training, validation.
     Show(ShowPredictor),
 }
@@ -384,6 +396,87 @@ pub struct Convert {
     /// Print as JSON what was converted, and from which dataset each layer came.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rewind predictor evaluate examples/predictor.toml --seeds 1,2,3\n  rewind predictor evaluate examples/predictor.toml --unlearn predictors/label-noise.toml --out out/evaluation"
+)]
+pub struct EvaluatePredictor {
+    /// A specification with a train-predictor step.
+    #[arg(value_name = "SPEC.toml")]
+    pub specification: PathBuf,
+    /// What a family is.
+    #[arg(long, value_enum, default_value_t = Axis::Architectures)]
+    pub leave_out: Axis,
+    /// Families to leave out; without it all that the histories have.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub families: Vec<String>,
+    /// Seeds of the predictors' training, and of unlearning.
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_values_t = [1, 2, 3, 4, 5])]
+    pub seeds: Vec<u64>,
+    /// Also unlearn, as this specification does in its step that rewinds; may be given several times.
+    #[arg(long, value_name = "SPEC.toml")]
+    pub unlearn: Vec<PathBuf>,
+    /// Factors on what a method takes back in a round; every method tries all.
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.05, 0.1, 0.2])]
+    pub factors: Vec<f64>,
+    /// Run everything anew, also what an earlier evaluation has run.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Where to write evaluation.json, unlearning.json and evaluation.html.
+    #[arg(long, value_name = "DIR", default_value = "out/evaluation")]
+    pub out: PathBuf,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// By what histories are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Axis {
+    Architectures,
+    Data,
+    Optimisers,
+}
+
+impl Axis {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Architectures => "architectures",
+            Self::Data => "data sets",
+            Self::Optimisers => "optimisers",
+        }
+    }
+
+    /// The names on this axis.
+    pub fn of(self, families: &Families) -> &BTreeSet<String> {
+        match self {
+            Self::Architectures => &families.architectures,
+            Self::Data => &families.data,
+            Self::Optimisers => &families.optimisers,
+        }
+    }
+
+    /// One family, as a specification holds it out.
+    ///
+    /// # Errors
+    /// There is no such architecture.
+    pub fn held_out(self, family: &str) -> Result<HeldOut, Error> {
+        let mut lists = HeldOut::default();
+        match self {
+            Self::Architectures => {
+                let unknown = |error| Error::Usage(format!("--families: {family}: {error}"));
+                let name = serde_json::Value::from(family);
+                lists.architectures.push(serde_json::from_value(name).map_err(unknown)?);
+            }
+            Self::Data => lists.data.push(family.to_owned()),
+            Self::Optimisers => lists.optimisers.push(family.to_owned()),
+        }
+        Ok(lists)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -173,7 +173,11 @@ impl Client {
 
     pub async fn submit(&mut self, specification: &Specification) -> Result<JobId, Error> {
         // The same in every attempt: an answer may have been lost.
-        let submission = format!("{:032x}", rand::random::<u128>());
+        self.submit_as(specification, format!("{:032x}", rand::random::<u128>())).await
+    }
+
+    /// Submits under a name of the submission: what was submitted under it before is the same job.
+    pub async fn submit_as(&mut self, specification: &Specification, submission: String) -> Result<JobId, Error> {
         let request = SubmitRequest { specification: specification.to_toml(), submission };
         let name = self
             .call(None, |mut jobs| {
@@ -182,6 +186,12 @@ impl Client {
             })
             .await?;
         Ok(JobId(name.job))
+    }
+
+    /// How a job stands.
+    pub async fn status(&mut self, job: &JobId) -> Result<JobStatus, Error> {
+        let jobs = self.list().await?;
+        jobs.into_iter().find(|status| &status.job == job).ok_or_else(|| Error::NoJob { job: job.0.clone() })
     }
 
     pub async fn list(&mut self) -> Result<Vec<JobStatus>, Error> {

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod error;
 mod fleet;
+mod interval;
 mod output;
 mod page;
 mod processes;
@@ -37,7 +38,7 @@ async fn main() -> ExitCode {
         Command::Pki(pki) => commands::pki::run(pki),
         Command::Histories(histories) => commands::histories::run(histories),
         Command::Page(page) => commands::report::page(&page),
-        Command::Predictor(predictor) => commands::predictor::run(predictor),
+        Command::Predictor(predictor) => commands::predictor::run(predictor).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,6 +62,8 @@ pub struct Learner {
     seed: u64,
     /// Epochs this step has trained, over whatever data.
     epochs: u32,
+    /// Snapshots of the own shard that a method keeps from round to round, oldest first, `[n]` each.
+    pub kept: Vec<Tensor>,
     /// `[P]`: gradients of this rank's part of a batch.
     gradient: Tensor,
     cancel: CancelSignal,
@@ -79,13 +81,18 @@ impl Learner {
         let gradient = network.flat().zeros_like();
         let optimiser = ShardOptimiser::new(optimiser, gang.range().len());
         let objective = Objective::default();
-        Self { network, gang, optimiser, objective, purpose, seed, epochs: 0, gradient, cancel }
+        Self { network, gang, optimiser, objective, purpose, seed, epochs: 0, kept: Vec::new(), gradient, cancel }
     }
 
     /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
     pub fn begin_anew(&mut self, optimiser: Optimiser) {
         self.optimiser = ShardOptimiser::new(optimiser, self.gang.range().len());
         self.epochs = 0;
+    }
+
+    /// Epochs that this step has trained.
+    pub fn epochs(&self) -> u32 {
+        self.epochs
     }
 
     /// Trains for another objective than classification.
@@ -181,10 +188,14 @@ impl Learner {
 
     /// The state of this rank at rest.
     pub fn to_shard(&self) -> Result<Shard, UnlearningError> {
+        let mut optimiser = self.optimiser.state()?;
+        for (index, snapshot) in self.kept.iter().enumerate() {
+            optimiser.insert(kept_name(index), Vec::try_from(snapshot)?);
+        }
         Ok(Shard {
             start: self.gang.range().start,
             weights: Vec::try_from(self.gang.shard(self.network.flat()))?,
-            optimiser: self.optimiser.state()?,
+            optimiser,
             buffers: batch_norm::buffers_at_rest(&self.network)?,
             counters: BTreeMap::from([
                 ("epochs".to_owned(), u64::from(self.epochs)),
@@ -200,6 +211,7 @@ impl Learner {
         let counter = |name: &str| whole.counters.get(name).copied().unwrap_or(0);
         self.epochs = counter("epochs") as u32;
         self.optimiser.restore(counter("optimiser-steps"), &mine.optimiser);
+        self.kept = kept_of(&mine);
     }
 
     /// Takes up weights and buffers alone.
@@ -212,6 +224,7 @@ impl Learner {
         self.replace_weights(&Tensor::from_slice(&own.weights))?;
         batch_norm::load_buffers(&self.network, &own.buffers);
         self.optimiser.restore(own.counters.get("optimiser-steps").copied().unwrap_or(0), &own.optimiser);
+        self.kept = kept_of(own);
         Ok(())
     }
 
@@ -220,6 +233,15 @@ impl Learner {
         let change = self.gang.shard(self.network.flat()) - Tensor::from_slice(&before.weights);
         self.gang.root_mean_square(&change)
     }
+}
+
+/// Of a kept snapshot, beside the optimiser's state: each is as long as the shard.
+fn kept_name(index: usize) -> String {
+    format!("snapshot.{index}")
+}
+
+fn kept_of(own: &Shard) -> Vec<Tensor> {
+    (0..).map_while(|index| own.optimiser.get(&kept_name(index))).map(|values| Tensor::from_slice(values)).collect()
 }
 
 /// Fills a network with the weights and buffers of a whole state.

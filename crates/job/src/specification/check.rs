@@ -84,10 +84,9 @@ impl Specification {
                     }
                 }
             }
-            if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action
-                && let Source::File(path) = &mut rewinding.predictor
-            {
-                visit(&format!("step[{index}].unlearn.method.rewinding.predictor"), path);
+            let field = step.predictor().map(|wanted| format!("step[{index}].{}", wanted.field));
+            if let (Some(field), Some(Source::File(path))) = (field, step.predictor_mut()) {
+                visit(&field, path);
             }
         }
         if let Some(path) = &mut self.search_log {
@@ -189,6 +188,13 @@ impl Specification {
         }
         match &self.data.forget {
             Forget::LabelNoise { share, .. } => check_share(*share, "data.forget.label-noise.share")?,
+            Forget::Backdoor(backdoor) => {
+                check_share(backdoor.share, "data.forget.backdoor.share")?;
+                let is_class = backdoor.label < self.model.classes;
+                require(is_class, "data.forget.backdoor.label", "must be less than model.classes")?;
+                let fits = (1..self.model.image[2]).contains(&backdoor.width);
+                require(fits, "data.forget.backdoor.width", "must be at least 1, and less than the image's width")?;
+            }
             Forget::Random { share, .. } => check_share(*share, "data.forget.random.share")?,
             Forget::Class { label } => {
                 require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
@@ -237,7 +243,9 @@ impl Specification {
                 for (name, value) in
                     [("convolution", l.convolution), ("fully-connected", l.fully_connected), ("bias", l.bias)]
                 {
-                    check_finite(value, at(&format!("method.task-vector.lambda.{name}")))?;
+                    let finite =
+                        |third| check_finite(value.of_third(third), at(&format!("method.task-vector.lambda.{name}")));
+                    (0..3).try_for_each(finite)?;
                 }
             }
             Method::NegGrad {} => {}
@@ -301,6 +309,14 @@ fn check_training(training: &Training, at: &str) -> Result<(), SpecificationErro
         "recompute and train-recompute are policies of unlearning",
     )?;
     training.schedule.check(&format!("{at}.schedule"))?;
+    if let Some(nowcast) = &training.nowcast {
+        let at = |field: &str| format!("{at}.nowcast.{field}");
+        require((2..=1000).contains(&nowcast.snapshots), at("snapshots"), "must be from 2 to 1000")?;
+        let seen = nowcast.every >= nowcast.snapshots;
+        require(seen, at("every"), "must be at least the number of snapshots, which lie between two jumps")?;
+        require(nowcast.horizon > 0, at("horizon"), "must be at least 1")?;
+        check_positive(nowcast.scale, at("scale"))?;
+    }
     check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
 }
 

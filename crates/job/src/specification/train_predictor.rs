@@ -24,6 +24,9 @@ pub struct TrainPredictor {
     /// Histories that are not trained on: validation measures on them, and chooses the epoch.
     #[serde(default)]
     pub held_out: HeldOut,
+    /// Histories that nothing at all is chosen by: the result is measured on them. Without any, on those held out.
+    #[serde(default, skip_serializing_if = "HeldOut::is_empty")]
+    pub test: HeldOut,
     #[serde(default)]
     pub architecture: PredictorArchitecture,
     /// Numbers of snapshots (`K`) that it is to serve: networks of their own each.
@@ -108,6 +111,13 @@ pub struct HeldOut {
     pub optimisers: Vec<String>,
 }
 
+impl HeldOut {
+    pub fn is_empty(&self) -> bool {
+        let Self { architectures, data, optimisers } = self;
+        architectures.is_empty() && data.is_empty() && optimisers.is_empty()
+    }
+}
+
 /// Which network a predictor holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,12 +127,9 @@ pub enum PredictorArchitecture {
     /// Our own: reads differences in units of the tensor's drift scale; still, shift, scale and odd by construction.
     #[default]
     Equivariant,
-    /// Linear in a tensor's coordinates, with coefficients that depend on how the whole tensor moves; the same
-    /// symmetries.
+    /// Linear in a tensor's coordinates, with coefficients that depend on how far the whole tensor moves beside the size
+    /// of its weights; still and odd, and scales with the tensor.
     Conditioned,
-    /// As `conditioned`, and beside it a reading of the shape of each coordinate's own path, in units of that path: a
-    /// path s times as long gets an answer s times as long, coordinate by coordinate.
-    Homogeneous,
     /// WNN, the forward predecessor, as published: two streams of 64/8/32, normalised by the range of the snapshots.
     Wnn,
 }
@@ -210,11 +217,12 @@ impl TrainPredictor {
         require(smoothing, at("smoothing"), "must not be below 0")?;
         require((1..=100_000).contains(&self.epochs), at("epochs"), "must be from 1 to 100000")?;
         require(self.patience != Some(0), at("patience"), "must be at least 1")?;
-        let HeldOut { architectures, data, optimisers } = &self.held_out;
-        let holds_out = !(architectures.is_empty() && data.is_empty() && optimisers.is_empty());
+        let holds_out = !self.held_out.is_empty();
         require(self.patience.is_none() || holds_out, at("patience"), "needs histories to measure on (held-out)")?;
-        let known = optimisers.iter().all(|rule| RULES.contains(&rule.as_str()));
-        require(known, at("held-out.optimisers"), format!("must be of {}", RULES.join(", ")))?;
+        for (lists, field) in [(&self.held_out, "held-out.optimisers"), (&self.test, "test.optimisers")] {
+            let known = lists.optimisers.iter().all(|rule| RULES.contains(&rule.as_str()));
+            require(known, at(field), format!("must be of {}", RULES.join(", ")))?;
+        }
         require(self.batch_size > 0, at("batch-size"), "must be at least 1")?;
         check_positive(self.learning_rate, at("learning-rate"))?;
         require((0.0..=100.0).contains(&self.learned), at("learned"), "must be a percentage")
@@ -233,7 +241,6 @@ impl PredictorArchitecture {
             Self::Paper => "paper",
             Self::Equivariant => "equivariant",
             Self::Conditioned => "conditioned",
-            Self::Homogeneous => "homogeneous",
             Self::Wnn => "wnn",
         }
     }

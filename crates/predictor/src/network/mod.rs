@@ -3,7 +3,6 @@
 mod conditioned;
 mod dense;
 mod equivariant;
-mod homogeneous;
 mod paper;
 
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +12,6 @@ use crate::{Architecture, PredictorError, Statistics};
 use conditioned::ConditionedNetwork;
 use dense::Initial;
 use equivariant::EquivariantNetwork;
-use homogeneous::HomogeneousNetwork;
 use paper::PaperNetwork;
 
 /// InvWNN for one operation type and one number of snapshots.
@@ -31,7 +29,6 @@ enum Form {
     Paper(PaperNetwork),
     Equivariant(EquivariantNetwork),
     Conditioned(ConditionedNetwork),
-    Homogeneous(HomogeneousNetwork),
     Wnn(PaperNetwork),
 }
 
@@ -53,7 +50,6 @@ impl Network {
             Architecture::Wnn => Form::Wnn(PaperNetwork::build(snapshots, paper::WNN, &mut take)?),
             Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
             Architecture::Conditioned => Form::Conditioned(ConditionedNetwork::build(snapshots, &mut take)?),
-            Architecture::Homogeneous => Form::Homogeneous(HomogeneousNetwork::build(snapshots, &mut take)?),
         };
         Ok(Self { architecture, snapshots, form, parameters })
     }
@@ -97,7 +93,6 @@ impl Network {
         let steps = || differences(window) / statistics.scale;
         let answer = match &self.form {
             Form::Conditioned(network) => network.forward_one(&steps(), statistics, horizon),
-            Form::Homogeneous(network) => network.forward_one(&steps(), statistics, horizon),
             _ => self.forward(&self.input(window, statistics), horizon),
         };
         answer * self.unit(window, statistics.scale, horizon)
@@ -121,9 +116,7 @@ impl Network {
                 (window - newest) / range(window).unsqueeze(1).clamp_min(f64::from(f32::MIN_POSITIVE))
             }
             Form::Equivariant(_) => differences(window) / statistics.scale,
-            Form::Conditioned(_) | Form::Homogeneous(_) => {
-                ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics)
-            }
+            Form::Conditioned(_) => ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics),
         }
     }
 
@@ -133,7 +126,6 @@ impl Network {
             Form::Paper(network) | Form::Wnn(network) => network.forward(input),
             Form::Equivariant(network) => network.forward(input, horizon),
             Form::Conditioned(network) => network.forward(input, horizon),
-            Form::Homogeneous(network) => network.forward(input, horizon),
         }
     }
 
@@ -170,9 +162,4 @@ fn differences(window: &Tensor) -> Tensor {
 /// Largest minus smallest value of each coordinate, `[coordinates]`.
 fn range(window: &Tensor) -> Tensor {
     window.amax([1_i64].as_slice(), false) - window.amin([1_i64].as_slice(), false)
-}
-
-/// `h / (1 + |h|)`: odd to the last bit, and a sixth of the cost of tanh.
-fn softsign(h: &Tensor) -> Tensor {
-    h / (h.abs() + 1.0)
 }

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod doctor;
+pub mod evaluate;
 mod follow;
 pub mod histories;
 pub mod jobs;

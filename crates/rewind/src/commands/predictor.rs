@@ -13,8 +13,9 @@ use crate::{
     output,
 };
 
-pub fn run(wanted: Predictor) -> Result<(), Error> {
+pub async fn run(wanted: Predictor) -> Result<(), Error> {
     match wanted {
+        Predictor::Evaluate(evaluate) => super::evaluate::run(evaluate).await,
         Predictor::Convert(convert) => run_convert(&convert),
         Predictor::Show(show) => run_show(&show),
     }

@@ -47,6 +47,10 @@ fn asked(report: &Report) -> String {
         Forget::LabelNoise { .. } => format!(
             "A trained network was to forget <strong>{forget}{of} training samples</strong>: those that had been taught with wrong labels."
         ),
+        Forget::Backdoor(backdoor) => format!(
+            "A trained network was to forget <strong>{forget}{of} training samples</strong>: those that carried a backdoor, a line at the left edge that makes anything a {}.",
+            backdoor.label
+        ),
         Forget::Random { .. } => {
             format!("A trained network was to forget <strong>{forget}{of} training samples</strong>, drawn at random.")
         }

@@ -2,6 +2,7 @@
 
 mod chart;
 mod curves;
+mod evaluation;
 mod headline;
 mod methods;
 mod predictor;
@@ -14,6 +15,8 @@ mod text;
 mod tests;
 
 use rewind_job::Report;
+
+use crate::commands::evaluate::Evaluation;
 
 const SHEET: &str = include_str!("page.css");
 
@@ -30,6 +33,20 @@ pub fn render(report: &Report) -> String {
         ]
         .concat(),
     };
+    let search = search::render(report.search.as_ref());
+    let record = record::render(report);
+    let from = "<code>report.json</code>, which holds every figure of this page";
+    document(&report.specification.name, &format!("{body}{search}{record}"), &report.version, from)
+}
+
+/// Draws the page of an evaluation of predictors.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let from = "<code>evaluation.json</code> and the jobs’ reports";
+    let title = &evaluation.plan.specification.name;
+    document(title, &evaluation::render(evaluation), env!("CARGO_PKG_VERSION"), from)
+}
+
+fn document(title: &str, body: &str, version: &str, from: &str) -> String {
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -44,15 +61,14 @@ pub fn render(report: &Report) -> String {
 </head>
 <body>
 <main>
-{body}{search}{record}<footer>Made by Rewind {version} from <code>report.json</code>, which holds every figure of this page.</footer>
+{body}<footer>Made by Rewind {version} from {from}.</footer>
 </main>
 </body>
 </html>
 "#,
-        title = text::Escaped(&report.specification.name),
-        search = search::render(report.search.as_ref()),
-        record = record::render(report),
-        version = text::Escaped(&report.version),
+        title = text::Escaped(title),
+        version = text::Escaped(version),
     )
 }
+
 pub use text::{bytes, decimal, instant, seconds};

@@ -17,7 +17,7 @@ fn header(report: &Report, predictor: &PredictorReport) -> String {
     let close = match predictor.errors.len() {
         0 => "Nothing was held out, so nothing is known about histories that it has not seen.".to_owned(),
         all => format!(
-            "On {} that were held out it is better than every simpler rule in <strong>{better} of {all}</strong> cases.",
+            "On {} that it was not trained on it is better than every simpler rule in <strong>{better} of {all}</strong> cases.",
             plural(predictor.held_out, "history", "histories")
         ),
     };
@@ -26,11 +26,18 @@ fn header(report: &Report, predictor: &PredictorReport) -> String {
 <p class="eyebrow">Predictor · report of {job}</p>
 <h1>{title}</h1>
 <p class="lede">A predictor was trained on <strong>{histories}</strong> by {workers} in {time}; epoch {selected} was selected ({stop}).</p>
-<p class="lede">{close}</p>
+<p class="lede">{close}{left_out}</p>
 <p class="caution"><strong>Not proven.</strong> A low error on histories is not yet good unlearning: compare methods by the jobs that use it.</p>
 </header>
 "#,
         job = name(&report.job),
+        left_out = match predictor.left_out {
+            0 => String::new(),
+            some => format!(
+                " {} gave nothing to learn from: of another kind, too short, or of networks that had learned too little of what was to be rewound.",
+                plural(some, "more history", "more histories")
+            ),
+        },
         title = name(&report.specification.name),
         histories = plural(predictor.histories, "history", "histories"),
         workers = plural(report.world_size.0.into(), "worker", "workers"),
@@ -63,7 +70,8 @@ fn errors(predictor: &PredictorReport) -> String {
             cell(row.linear_extrapolation, String::new()),
             cell(row.task_vector.error, lambda(row.task_vector.lambda)),
             cell(row.task_vector_per_operation.error, lambda(row.task_vector_per_operation.lambda)),
-            row.task_vector_per_layer.map_or_else(|| format!("<td>{NOTHING}</td>"), |error| cell(error, String::new())),
+            row.task_vector_per_layer
+                .map_or_else(|| format!("<td>{NOTHING}</td>"), |fit| cell(fit.error, String::new())),
             decimal(row.oracle, 3),
         ));
     }
@@ -99,7 +107,7 @@ fn pictures(predictor: &PredictorReport) -> String {
     )
 }
 
-fn picture(predictor: &PredictorReport, index: usize, reading: &PredictorReading) -> String {
+pub fn picture(predictor: &PredictorReport, index: usize, reading: &PredictorReading) -> String {
     let PredictorReading { snapshots, horizon, operation, jacobian, resting, correlation, points } = reading;
     let of = format!("{}, K = {snapshots}, U = {horizon}", operation.name());
     let same = |row: &&rewind_job::PredictorError| {

@@ -102,6 +102,7 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
         (0..)
             .zip(forget.into_iter().zip(test))
             .map(|(round, (forget_accuracy, test))| CurvePoint {
+                clean_accuracy: None,
                 round: Round(round),
                 forget_accuracy,
                 test_accuracy: Some(test),
@@ -117,6 +118,7 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
         ua: Some(ua),
         ta: Some(ta),
         mia: Some(mia),
+        clean: None,
         mia_attack_accuracy: Some(61.8),
         average_gap: Some(gap),
         seconds: 41.7,
@@ -365,7 +367,7 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
         linear_extrapolation: 0.931,
         task_vector: fitted(1.23, 0.912),
         task_vector_per_operation: fitted(0.86, 0.903),
-        task_vector_per_layer: Some(0.899),
+        task_vector_per_layer: Some(FittedThirds { lambdas: [0.5, 0.7, 0.9], error: 0.899 }),
         oracle: Some(0.85),
     };
     report.predictor = Some(PredictorReport {
@@ -374,10 +376,13 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
         direction: Direction::Past,
         histories: 31,
         held_out: 7,
+        left_out: 3,
+        families: Families::default(),
         selected: Round(2),
         stop: StopReason { rule: "patience".into(), text: "no lower validation error since epoch 2".into() },
         rounds: (1..=4).map(|round| RoundRecord { validation_loss: Some(0.9), ..record(round, 0.0, 0.0) }).collect(),
         errors: vec![row(OperationType::Convolution, 0.871), row(OperationType::Bias, 0.951)],
+        fits: Vec::new(),
         readings: vec![PredictorReading {
             snapshots: 15,
             horizon: 8,

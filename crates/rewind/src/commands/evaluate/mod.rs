@@ -1,0 +1,195 @@
+//! `rewind predictor evaluate`: is a predictor better than what is simpler, on families that it has never seen?
+
+mod histories;
+mod unlearning;
+
+use std::path::{Path, PathBuf};
+
+use rewind_artifacts::digest_of;
+use rewind_job::{Digest, JobId, JobState, PredictorReport, Report, Specification, TrainPredictor};
+
+pub use histories::{ErrorRow, METHODS, cells};
+pub use unlearning::UnlearningRow;
+
+use crate::{
+    arguments::EvaluatePredictor,
+    client::Client,
+    commands::follow::{finished, follow_interruptibly},
+    error::Error,
+    output, page,
+    screen::Screen,
+};
+
+/// What is measured, and how.
+pub struct Plan {
+    pub specification: Specification,
+    pub protocols: Vec<(PathBuf, Specification)>,
+    pub arguments: EvaluatePredictor,
+}
+
+/// Everything that was found.
+pub struct Evaluation {
+    pub plan: Plan,
+    pub families: Vec<String>,
+    pub errors: Vec<ErrorRow>,
+    pub unlearning: Vec<UnlearningRow>,
+    /// Of the first seed, one a family that was left out.
+    pub reports: Vec<(String, PredictorReport)>,
+}
+
+/// The predictor that one seed made of all that the specification trains on.
+struct Trained {
+    seed: u64,
+    report: PredictorReport,
+    weights: Digest,
+}
+
+pub async fn run(arguments: EvaluatePredictor) -> Result<(), Error> {
+    let screen = Screen::new();
+    let plan = Plan::read(arguments)?;
+    let mut client = Client::connect(&plan.arguments.at).await?;
+    let runs = Runs { fresh: plan.arguments.fresh, screen: &screen };
+
+    screen.say(&format!("training with {} seeds", plan.arguments.seeds.len()));
+    let mut trained = Vec::new();
+    let jobs = runs.submit(&mut client, plan.arguments.seeds.iter().map(|&seed| plan.seeded(seed))).await?;
+    for (&seed, job) in plan.arguments.seeds.iter().zip(&jobs) {
+        let (report, weights) = runs.result(&mut client, job).await?;
+        let weights = weights.ok_or_else(|| Error::Refused(format!("{job} has left no predictor")))?;
+        trained.push(Trained { seed, report: predictor_of(report)?, weights });
+    }
+    let families = plan.families(&trained[0].report);
+    let (errors, reports) = histories::measure(&mut client, &runs, &plan, &families).await?;
+    let unlearning = unlearning::measure(&mut client, &runs, &plan, &trained).await?;
+    let evaluation = Evaluation { plan, families, errors, unlearning, reports };
+    write(&evaluation)?;
+    if evaluation.plan.arguments.json {
+        output::json(&serde_json::json!({ "errors": evaluation.errors, "unlearning": evaluation.unlearning }));
+    } else {
+        output::line(histories::table(&evaluation));
+        if !evaluation.unlearning.is_empty() {
+            output::line(unlearning::table(&evaluation));
+        }
+        output::line(evaluation.plan.arguments.out.join("evaluation.html").display());
+    }
+    Ok(())
+}
+
+fn write(evaluation: &Evaluation) -> Result<(), Error> {
+    let out = &evaluation.plan.arguments.out;
+    std::fs::create_dir_all(out).map_err(Error::file("create", out))?;
+    let mut files =
+        vec![("evaluation.json", json(&evaluation.errors)), ("evaluation.html", page::evaluation(evaluation))];
+    if !evaluation.unlearning.is_empty() {
+        files.push(("unlearning.json", json(&evaluation.unlearning)));
+    }
+    for (name, text) in files {
+        let file = out.join(name);
+        std::fs::write(&file, text).map_err(Error::file("write", file))?;
+    }
+    Ok(())
+}
+
+/// Rows as a list, one row a line, so that differences between two evaluations can be read.
+fn json<T: serde::Serialize>(rows: &[T]) -> String {
+    let rows: Vec<String> = rows.iter().map(|row| serde_json::to_string(row).unwrap_or_default()).collect();
+    format!("[\n{}\n]\n", rows.join(",\n"))
+}
+
+fn predictor_of(report: Report) -> Result<PredictorReport, Error> {
+    let job = report.job;
+    report.predictor.ok_or_else(|| Error::Refused(format!("{job} says nothing of a predictor")))
+}
+
+impl Plan {
+    fn read(arguments: EvaluatePredictor) -> Result<Self, Error> {
+        let specification = parse(&arguments.specification)?;
+        let plan = Self {
+            protocols: arguments
+                .unlearn
+                .iter()
+                .map(|file| Ok((file.clone(), parse(file)?)))
+                .collect::<Result<_, Error>>()?,
+            specification,
+            arguments,
+        };
+        if plan.specification.train_predictor().is_none() {
+            let file = plan.arguments.specification.display();
+            return Err(Error::Specification(format!("{file}: step: none of them is a train-predictor")));
+        }
+        if plan.arguments.seeds.is_empty() {
+            return Err(Error::Usage("--seeds needs at least one".into()));
+        }
+        for (file, protocol) in &plan.protocols {
+            unlearning::check(plan.wanted(), protocol)
+                .map_err(|problem| Error::Specification(format!("{}: {problem}", file.display())))?;
+        }
+        Ok(plan)
+    }
+
+    /// What the specification trains.
+    pub fn wanted(&self) -> &TrainPredictor {
+        self.specification.train_predictor().expect("checked when it was read").1
+    }
+
+    fn seeded(&self, seed: u64) -> Specification {
+        Specification { seed, ..self.specification.clone() }
+    }
+
+    /// What is left out, one after another: what the histories were made of, or what the user named.
+    fn families(&self, report: &PredictorReport) -> Vec<String> {
+        match self.arguments.families.is_empty() {
+            true => self.arguments.leave_out.of(&report.families).iter().cloned().collect(),
+            false => self.arguments.families.clone(),
+        }
+    }
+}
+
+fn parse(file: &Path) -> Result<Specification, Error> {
+    let text = std::fs::read_to_string(file).map_err(Error::file("read", file))?;
+    let here = std::env::current_dir().map_err(|source| Error::System { what: "find the current folder", source })?;
+    let folder = here.join(file.parent().unwrap_or(Path::new("")));
+    let refused = |error| Error::Specification(format!("{}: {error}", file.display()));
+    Specification::parse(&text, &folder).map_err(refused)
+}
+
+/// Runs jobs, and finds again those that an interrupted evaluation has run.
+struct Runs<'a> {
+    fresh: bool,
+    screen: &'a Screen,
+}
+
+impl Runs<'_> {
+    async fn submit(
+        &self,
+        client: &mut Client,
+        specifications: impl Iterator<Item = Specification>,
+    ) -> Result<Vec<JobId>, Error> {
+        let mut jobs = Vec::new();
+        for specification in specifications {
+            jobs.push(self.submit_one(client, &specification).await?);
+        }
+        Ok(jobs)
+    }
+
+    /// The same specification is the same job, unless that has ended without a result.
+    async fn submit_one(&self, client: &mut Client, specification: &Specification) -> Result<JobId, Error> {
+        if !self.fresh {
+            let submission = digest_of(specification.to_toml().as_bytes()).0;
+            let job = client.submit_as(specification, submission).await?;
+            let status = client.status(&job).await?;
+            if status.state == JobState::Finished || !status.state.is_final() {
+                return Ok(job);
+            }
+        }
+        client.submit(specification).await
+    }
+
+    /// Waits for a job's end; gives its report, and the digest of what it made, if that is one thing.
+    async fn result(&self, client: &mut Client, job: &JobId) -> Result<(Report, Option<Digest>), Error> {
+        finished(&follow_interruptibly(client, job, self.screen).await?)?;
+        let (report, mut weights) = client.report(job).await?;
+        let only = if weights.len() == 1 { weights.pop().map(|step| step.weights) } else { None };
+        Ok((report, only))
+    }
+}
