@@ -40,6 +40,19 @@ struct Array {
     dataset: Dataset,
 }
 
+/// The length that the superblock gives, where it stands at the start of the file and has addresses of eight bytes
+/// (HDF5 file format, II.A). A file that lacks but its last bytes may read well, and yet is not whole.
+fn end_of_file(bytes: &[u8]) -> Option<u64> {
+    let (size_of_addresses, at) = match bytes.get(8)? {
+        0 => (bytes.get(13)?, 40),
+        1 => (bytes.get(13)?, 44),
+        2 | 3 => (bytes.get(9)?, 28),
+        _ => return None,
+    };
+    let address: [u8; 8] = bytes.get(at..at + 8)?.try_into().ok()?;
+    (*size_of_addresses == 8).then(|| u64::from_le_bytes(address))
+}
+
 /// # Errors
 /// Not HDF5, not Keras, damaged, or an array that belongs to no Dense layer: each error names the place.
 pub fn read(bytes: Vec<u8>) -> Result<Vec<Dense>, KerasError> {
@@ -48,6 +61,10 @@ pub fn read(bytes: Vec<u8>) -> Result<Vec<Dense>, KerasError> {
     }
     if !hdf5_pure::is_hdf5_bytes(&bytes) {
         return Err(KerasError::NotHdf5);
+    }
+    if let Some(whole) = end_of_file(&bytes).filter(|&whole| whole > bytes.len() as u64) {
+        let reason = format!("it is truncated: {} of its {whole} bytes are there", bytes.len());
+        return Err(KerasError::Damaged { place: "the file".to_owned(), reason });
     }
     let file = File::from_bytes(bytes).map_err(damaged("the file"))?;
     let arrays = arrays(&file)?;

@@ -125,6 +125,16 @@ fn bad_files_name_the_place() {
     }
 }
 
+#[test]
+fn a_file_that_lacks_its_last_byte_is_refused() {
+    for file in ["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"] {
+        let mut bytes = bytes(file);
+        bytes.pop();
+        let error = Network::from_keras(bytes, None).unwrap_err().to_string();
+        assert!(error.contains("truncated"), "{file}: {error}");
+    }
+}
+
 fn damaged_file() -> impl Strategy<Value = (PathBuf, prop::sample::Index, Vec<(prop::sample::Index, u8)>)> {
     let file =
         prop::sample::select(vec!["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"]);
