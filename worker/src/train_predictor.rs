@@ -102,7 +102,7 @@ fn recipes(specification: &Specification, wanted: &TrainPredictor) -> Vec<Recipe
     wanted.snapshots.iter().map(recipe).collect()
 }
 
-/// Every history, once, in the order in which they are named.
+/// Every history, once, in an order of their own: the same histories make the same predictor, however they are named.
 fn names_of(sources: &[HistorySource], artifacts: &dyn ArtifactStore) -> Result<Vec<Digest>, InputError> {
     let field = |index: usize| format!("step[0].train-predictor.histories[{index}]");
     let mut names: Vec<Digest> = Vec::new();
@@ -117,8 +117,10 @@ fn names_of(sources: &[HistorySource], artifacts: &dyn ArtifactStore) -> Result<
             Ok(pack) => pack.histories,
             Err(_) => vec![digest.clone()],
         };
-        names.extend(found.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        names.extend(found);
     }
+    names.sort();
+    names.dedup();
     Ok(names)
 }
 

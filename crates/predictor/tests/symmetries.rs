@@ -148,6 +148,20 @@ proptest! {
         assert_close(&case.map(|w| w * factor).residual(), &expected)?;
     }
 
+    /// The lopsided network is still, and scales; it is not odd.
+    #[test]
+    fn the_lopsided_network_is_still_and_scales_but_is_not_odd(case in case(), still in weight()) {
+        let mut case = Case { architecture: Architecture::Lopsided, ..case };
+        let mirrored: Vec<f32> = case.residual().iter().map(|r| -r).collect();
+        prop_assert!(case.statistics().scale == 0.0 || case.map(|w| -w).residual() != mirrored);
+        let expected: Vec<f32> = case.residual().iter().map(|r| r * 8.0).collect();
+        prop_assert_eq!(case.map(|w| w * 8.0).residual(), expected);
+        for snapshot in &mut case.snapshots {
+            snapshot[0] = still;
+        }
+        prop_assert_eq!(case.residual()[0], 0.0);
+    }
+
     /// Odd: the mirrored trajectory has the mirrored residual, bit for bit.
     #[test]
     fn a_mirrored_trajectory_has_the_mirrored_residual(case in case()) {

@@ -130,6 +130,9 @@ pub enum PredictorArchitecture {
     /// Linear in a tensor's coordinates, with coefficients that depend on how far the whole tensor moves beside the size
     /// of its weights; still and odd, and scales with the tensor.
     Conditioned,
+    /// As `equivariant`, but not odd: it may answer a drift and its mirror image differently. To learn what oddness is
+    /// worth.
+    Lopsided,
     /// WNN, the forward predecessor, as published: two streams of 64/8/32, normalised by the range of the snapshots.
     Wnn,
 }
@@ -241,6 +244,7 @@ impl PredictorArchitecture {
             Self::Paper => "paper",
             Self::Equivariant => "equivariant",
             Self::Conditioned => "conditioned",
+            Self::Lopsided => "lopsided",
             Self::Wnn => "wnn",
         }
     }

@@ -32,10 +32,12 @@ pub(super) struct EquivariantNetwork {
     dense2: Tensor,
     /// `v`, `[powers, hidden]`.
     head: Tensor,
+    /// Of the lopsided network: coefficients of the hidden values' sizes, `[powers, hidden]`.
+    even: Option<Tensor>,
 }
 
 impl EquivariantNetwork {
-    pub(super) fn build(snapshots: usize, source: Source) -> Result<Self, PredictorError> {
+    pub(super) fn build(snapshots: usize, odd: bool, source: Source) -> Result<Self, PredictorError> {
         let inputs = snapshots as i64 - 1;
         Ok(Self {
             snapshots,
@@ -45,6 +47,10 @@ impl EquivariantNetwork {
             gain: source("gain.kernel", &[POWERS, HIDDEN], Initial::Zeros)?,
             dense2: source("dense2.kernel", &[HIDDEN, HIDDEN], Initial::VarianceScaling(1.0))?,
             head: source("head.kernel", &[POWERS, HIDDEN], Initial::VarianceScaling(0.1))?,
+            even: match odd {
+                true => None,
+                false => Some(source("even.kernel", &[POWERS, HIDDEN], Initial::VarianceScaling(0.1))?),
+            },
         })
     }
 
@@ -58,7 +64,11 @@ impl EquivariantNetwork {
 
         let hidden = softsign(&x.matmul(&self.dense1.tr())); // [coordinates, hidden]
         let hidden = softsign(&hidden.matmul(&(&self.dense2 * g).tr())); // [coordinates, hidden]
-        x.mv(&a) + hidden.mv(&v) // [coordinates]
+        let drift = x.mv(&a) + hidden.mv(&v); // [coordinates]
+        match &self.even {
+            Some(even) => drift + hidden.abs().mv(&even.tr().mv(&powers)),
+            None => drift,
+        }
     }
 }
 

@@ -48,7 +48,8 @@ impl Network {
         let form = match architecture {
             Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, paper::INV_WNN, &mut take)?),
             Architecture::Wnn => Form::Wnn(PaperNetwork::build(snapshots, paper::WNN, &mut take)?),
-            Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, &mut take)?),
+            Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, true, &mut take)?),
+            Architecture::Lopsided => Form::Equivariant(EquivariantNetwork::build(snapshots, false, &mut take)?),
             Architecture::Conditioned => Form::Conditioned(ConditionedNetwork::build(snapshots, &mut take)?),
         };
         Ok(Self { architecture, snapshots, form, parameters })
