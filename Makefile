@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help programs demo demo-search predictor simulate soak test test-slow bench check clean
+.PHONY: help programs demo demo-search predictor predictor-equivariant simulate soak test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -20,7 +20,12 @@ demo-search: ## Repeat the search of the demonstration's settings
 	$(MAKE) programs
 	target/debug/rewind demo --search --out out/demo-search
 
-predictor: ## Make the shipped predictor again
+predictor: ## Make and evaluate predictors/conditioned.safetensors again, in target/predictor (hours)
+	scripts/setup --for test
+	$(MAKE) programs
+	scripts/predictor
+
+predictor-equivariant: ## Make predictors/equivariant.safetensors again
 	scripts/setup --for demo
 	$(MAKE) programs
 	target/debug/train-predictor --out predictors/equivariant.safetensors

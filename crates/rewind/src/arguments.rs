@@ -418,8 +418,8 @@ pub struct EvaluatePredictor {
     /// Also unlearn, as this specification does in its step that rewinds; may be given several times.
     #[arg(long, value_name = "SPEC.toml")]
     pub unlearn: Vec<PathBuf>,
-    /// Factors on what a method takes back in a round; every method tries all.
-    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.05, 0.1, 0.2])]
+    /// Factors on what a method takes back in a round, times the scale of the protocol's step; every method tries all.
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.1, 0.2, 0.4])]
     pub factors: Vec<f64>,
     /// Run everything anew, also what an earlier evaluation has run.
     #[arg(long)]

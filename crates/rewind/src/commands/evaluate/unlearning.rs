@@ -18,7 +18,7 @@ pub struct UnlearningRow {
     pub protocol: String,
     /// The predictor's architecture, a fitted Task Vector, `pretrained` or `retrain`.
     pub method: String,
-    /// On everything that the method takes back in a round.
+    /// On everything that the method takes back in a round: one of --factors times the protocol's scale.
     pub factor: Option<f64>,
     pub seeds: usize,
     /// Seeds in which the wanted forgetting was reached, where the protocol asks for one.
@@ -81,16 +81,18 @@ pub(super) async fn measure(
     let mut rows = Vec::new();
     for (file, protocol) in &plan.protocols {
         runs.screen.say(&format!("unlearning: {}", protocol.name));
-        let factors = &plan.arguments.factors;
+        // The protocol's own scale says around what the factors lie.
+        let scale = template(protocol).map_or(1.0, |(_, rewinding)| rewinding.scale);
+        let factors: Vec<f64> = plan.arguments.factors.iter().map(|factor| factor * scale).collect();
         let specification =
-            |of: &Trained| expand(protocol, of, factors).map_err(|problem| refused(file.display(), &problem));
+            |of: &Trained| expand(protocol, of, &factors).map_err(|problem| refused(file.display(), &problem));
         let specifications = trained.iter().map(specification).collect::<Result<Vec<_>, _>>()?;
         let jobs = runs.submit(client, specifications.into_iter()).await?;
         let mut reports = Vec::new();
         for job in &jobs {
             reports.push(runs.result(client, job).await?.0);
         }
-        rows.extend(rows_of(protocol, plan.wanted().architecture.name(), factors, &reports));
+        rows.extend(rows_of(protocol, plan.wanted().architecture.name(), &factors, &reports));
     }
     Ok(rows)
 }
