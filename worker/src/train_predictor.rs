@@ -3,8 +3,8 @@
 use rewind_artifacts::{ArtifactStore, digest_of};
 use rewind_histories::{Kind, Outline, Provenance};
 use rewind_job::{
-    Assignment, DataSummary, Digest, Families, FittedLambda, FittedRivals, FittedThirds, HeldOut, HistoryKind,
-    HistoryPack, HistorySource, Manifest, PredictorError, PredictorReading, PredictorReport, Report, Specification,
+    Assignment, DataSummary, Digest, Families, FittedLambda, FittedRivals, HeldOut, HistoryKind, HistoryPack,
+    HistorySource, Manifest, PredictorError, PredictorReading, PredictorReport, Report, Specification,
     SpecificationError, StepIndex, StepWeights, TrainPredictor, WorkerEvent,
 };
 use rewind_predictor::{
@@ -255,7 +255,6 @@ fn measure(
         predictor: Some(PredictorReport {
             name: name.to_owned(),
             weights: weights.clone(),
-            direction: wanted.direction,
             histories: histories.len() as u64,
             held_out: measured_on.len() as u64,
             left_out: read.left_out,
@@ -283,10 +282,7 @@ fn error_of(snapshots: u32, row: &ValidationRow) -> PredictorError {
         linear_extrapolation: row.linear_extrapolation,
         task_vector: fitted(row.task_vector),
         task_vector_per_operation: fitted(row.task_vector_per_operation),
-        task_vector_per_layer: row.task_vector_per_layer.map(|fit| FittedThirds {
-            lambdas: fit.lambdas.map(|lambda| lambda.unwrap_or(row.task_vector_per_operation.lambda)),
-            error: fit.error,
-        }),
+        task_vector_per_layer: row.task_vector_per_layer.map(|fit| fit.error),
         oracle: row.oracle,
     }
 }

@@ -50,7 +50,7 @@ impl Partition {
     /// # Errors
     /// Names the field: a label that is no class, images of two sizes, a split larger than the pool, forget data
     /// that are none or all of the training samples.
-    pub fn new(data: &Data, classes: u32, pool: Option<Samples>, own: Option<Samples>) -> Result<Self, DataError> {
+    pub fn new(data: &Data, classes: u32, mut pool: Option<Samples>, own: Option<Samples>) -> Result<Self, DataError> {
         for (field, samples) in [("data.pool.labels", &pool), ("data.forget.files.labels", &own)] {
             let largest = samples.iter().flat_map(|s| &s.labels).copied().max().unwrap_or(0);
             if u32::from(largest) >= classes {
@@ -64,7 +64,6 @@ impl Partition {
             return Err(refuse("data.forget.files.images", problem));
         }
         let offset = pool.as_ref().map_or(0, Samples::len) as u32;
-        let mut pool = pool;
         let mut parts = match (&pool, &data.split) {
             (Some(pool), Some(split)) => Some(split_pool(pool, split)?),
             _ => None,
@@ -196,25 +195,33 @@ fn split_pool(pool: &Samples, split: &Split) -> Result<Pooled, DataError> {
 /// Picks `D_f` out of the training samples; label noise changes their labels there too.
 fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(Subset, Vec<u8>), DataError> {
     let train = &mut parts.train;
-    let share_of_train = |share: f64, seed: u64, purpose: &str| {
+    // In the order of the draw: where some are passed over, others take their place.
+    let share_among = |share: f64, seed: u64, purpose: &str, is_eligible: &dyn Fn(usize) -> bool| {
         let count = (share * train.len() as f64).round() as usize;
         let mut positions: Vec<usize> = (0..train.len()).collect();
         positions.shuffle(&mut generator(seed, purpose));
+        positions.retain(|&at| is_eligible(at));
+        let eligible = positions.len();
+        if eligible < count {
+            return Err((count, eligible));
+        }
         positions.truncate(count);
         positions.sort_unstable();
-        positions
+        Ok(positions)
+    };
+    let share_of_train = |share, seed, purpose| {
+        share_among(share, seed, purpose, &|_| true).expect("a share of all is there: shares are below 1")
     };
     let (field, positions) = match forget {
         Forget::LabelNoise { share, seed } => ("data.forget.label-noise", share_of_train(*share, *seed, "label-noise")),
         Forget::Backdoor(backdoor) => {
-            // In the order of the draw, so that the target's own samples are passed over and others take their place.
-            let count = (backdoor.share * train.len() as f64).round() as usize;
-            let mut positions: Vec<usize> = (0..train.len()).collect();
-            positions.shuffle(&mut generator(backdoor.seed, "backdoor"));
-            positions.retain(|&at| u32::from(train.labels[at]) != backdoor.label);
-            positions.truncate(count);
-            positions.sort_unstable();
-            ("data.forget.backdoor", positions)
+            let is_other = |at: usize| u32::from(train.labels[at]) != backdoor.label;
+            let positions = share_among(backdoor.share, backdoor.seed, "backdoor", &is_other);
+            let refused = |(count, others)| {
+                let problem = format!("asks for {count} samples, but only {others} have another label than the target");
+                refuse("data.forget.backdoor.share", problem)
+            };
+            ("data.forget.backdoor", positions.map_err(refused)?)
         }
         Forget::Random { share, seed } => ("data.forget.random", share_of_train(*share, *seed, "random-forget")),
         Forget::Class { label } => {
@@ -325,6 +332,10 @@ mod tests {
             let train = partition.train().unwrap();
             assert_eq!(train.labels[train.ids.iter().position(|&other| other == id).unwrap()], 2);
         }
+        let greedy = Backdoor { share: 0.9, seed: 1, label: 2, width: 1, value: 255 };
+        let refusal =
+            Partition::new(&data(Forget::Backdoor(greedy)), 5, Some(self::pool(150)), None).expect_err("refused");
+        assert!(refusal.to_string().contains("asks for 90 samples, but only 80 have another label"), "{refusal}");
         for part in [partition.remaining(), partition.test(), partition.validation()] {
             let clean = |&id: &u32| partition.image(id) == [id as u8; 6];
             assert!(part.unwrap().ids.iter().all(clean));

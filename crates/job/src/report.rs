@@ -77,8 +77,6 @@ pub struct PredictorReport {
     /// The step's name.
     pub name: String,
     pub weights: Digest,
-    #[serde(default, skip_serializing_if = "crate::Direction::is_past")]
-    pub direction: crate::Direction,
     /// Histories that gave windows: trained on, and measured on.
     pub histories: u64,
     pub held_out: u64,
@@ -127,7 +125,7 @@ pub struct PredictorError {
     pub task_vector_per_operation: FittedLambda,
     /// Error with λ fitted per operation type and third of the network's depth, on the histories trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_vector_per_layer: Option<FittedThirds>,
+    pub task_vector_per_layer: Option<f64>,
     /// Error with a λ for each tensor fitted on what is measured: no Task Vector can be better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<f64>,
@@ -137,7 +135,7 @@ impl PredictorError {
     /// The lowest error of what is simpler: no change, linear extrapolation and the fitted Task Vectors.
     pub fn best_rival(&self) -> f64 {
         let fitted = self.task_vector.error.min(self.task_vector_per_operation.error);
-        let layers = self.task_vector_per_layer.map_or(f64::INFINITY, |fit| fit.error);
+        let layers = self.task_vector_per_layer.unwrap_or(f64::INFINITY);
         fitted.min(layers).min(self.linear_extrapolation).min(1.0)
     }
 }
@@ -173,13 +171,6 @@ pub struct PredictorReading {
     pub correlation: f64,
     /// Some true and predicted residuals, in units of their tensors' drift scales.
     pub points: Vec<[f64; 2]>,
-}
-
-/// λ for the tensors in the first, the middle and the last third of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FittedThirds {
-    pub lambdas: [f64; 3],
-    pub error: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -190,8 +190,8 @@ impl Client {
 
     /// How a job stands.
     pub async fn status(&mut self, job: &JobId) -> Result<JobStatus, Error> {
-        let jobs = self.list().await?;
-        jobs.into_iter().find(|status| &status.job == job).ok_or_else(|| Error::NoJob { job: job.0.clone() })
+        let first = self.watch(job).await?.next().await?;
+        first.map(|update| update.status).ok_or_else(|| Error::NoJob { job: job.0.clone() })
     }
 
     pub async fn list(&mut self) -> Result<Vec<JobStatus>, Error> {

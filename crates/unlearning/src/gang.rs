@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rewind_collective::Collective;
 use rewind_job::{Layout, Rank, ShardPlan, Tile, WorldSize};
+use rewind_predictor::{SUMS, Statistics, Trajectory, partial_sums, statistics};
 use tch::{Kind, Tensor};
 
 use crate::UnlearningError;
@@ -82,6 +83,12 @@ impl Gang {
             place.copy_(&all.narrow(0, rank as i64 * padded, range.len() as i64));
         }
         Ok(())
+    }
+
+    /// The statistics of every tensor of the model, from each rank's trajectory of its own shard.
+    pub fn statistics(&mut self, trajectory: &Trajectory) -> Result<Vec<Statistics>, UnlearningError> {
+        let sums = self.gather_tiles(&partial_sums(trajectory)?, SUMS)?;
+        Ok(statistics(&self.layout, &sums, trajectory.len())?)
     }
 
     /// Joins so many numbers a tile over the ranks, in tile order.

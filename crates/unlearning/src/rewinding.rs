@@ -1,7 +1,7 @@
 //! Rewinding: train forward on `D_f`, predict where each weight came from (paper, algorithm 1).
 
 use rewind_job::{LastEpoch, OptimiserState};
-use rewind_predictor::{Direction, Predictor, SUMS, Trajectory, partial_sums, rewind, statistics};
+use rewind_predictor::{Direction, Predictor, Trajectory, rewind};
 
 use crate::{LabelledSamples, Learner, Pass, RoundMethod, UnlearningError};
 
@@ -28,8 +28,7 @@ impl<'a> Rewinding<'a> {
 impl RoundMethod for Rewinding<'_> {
     fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
         let recorded = record_trajectory(learner, self.forget, &self.pass, &self.settings.trajectory)?;
-        let sums = learner.gang.gather_tiles(&partial_sums(&recorded.trajectory)?, SUMS)?;
-        let statistics = statistics(learner.gang.layout(), &sums, recorded.trajectory.len())?;
+        let statistics = learner.gang.statistics(&recorded.trajectory)?;
         let rewound =
             rewind(&recorded.trajectory, self.predictor, &statistics, self.settings.horizon, self.settings.scale)?;
         learner.replace_weights(&rewound)?;

@@ -1,7 +1,7 @@
 //! Ordinary training: a round is one epoch. With nowcasting the weights jump ahead now and then.
 
 use rewind_job::Nowcast;
-use rewind_predictor::{Direction, Predictor, SUMS, Trajectory, nowcast, partial_sums, statistics};
+use rewind_predictor::{Direction, Predictor, Trajectory, nowcast};
 
 use crate::{Descent, LabelledSamples, Learner, Pass, RoundMethod, UnlearningError, learner::PassMode};
 
@@ -75,8 +75,7 @@ fn jump(learner: &mut Learner, wanted: &Nowcast, predictor: &Predictor) -> Resul
     for snapshot in learner.kept.drain(..) {
         trajectory.record(&snapshot)?;
     }
-    let sums = learner.gang.gather_tiles(&partial_sums(&trajectory)?, SUMS)?;
-    let statistics = statistics(learner.gang.layout(), &sums, trajectory.len())?;
+    let statistics = learner.gang.statistics(&trajectory)?;
     let later = nowcast(&trajectory, predictor, &statistics, wanted.horizon, wanted.scale)?;
     learner.replace_weights(&later)
 }

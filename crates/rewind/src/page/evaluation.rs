@@ -5,7 +5,7 @@ use super::{
     text::{NOTHING, decimal, name, plural},
 };
 use crate::{
-    commands::evaluate::{ErrorRow, Evaluation, METHODS, UnlearningRow, cells},
+    commands::evaluate::{ErrorRow, Evaluation, METHODS, RIVALS, UnlearningRow, cells, is_lowest, is_surely_lowest},
     interval::Interval,
 };
 
@@ -23,19 +23,9 @@ fn architecture(evaluation: &Evaluation) -> &'static str {
 
 fn header(evaluation: &Evaluation) -> String {
     let places = cells(&evaluation.errors, architecture(evaluation));
-    // The rivals that need not know the answer.
-    let surely = |row: &[Option<&ErrorRow>; 7]| {
-        let below = |rival: &&ErrorRow| {
-            rival.predictor_minus_this.is_some_and(|difference| difference.high.is_some_and(|high| high < 0.0))
-        };
-        row[1..6].iter().flatten().all(below)
-    };
-    let lower = |row: &[Option<&ErrorRow>; 7]| {
-        let own = row[0].map_or(f64::INFINITY, |row| row.l1_relative_to_no_change);
-        row[1..6].iter().flatten().all(|rival| own < rival.l1_relative_to_no_change)
-    };
-    let (all, below) = (places.len(), places.iter().filter(|row| lower(row)).count());
-    let sure = places.iter().filter(|row| surely(row)).count();
+    let all = places.len();
+    let below = places.iter().filter(|cells| is_lowest(cells)).count();
+    let sure = places.iter().filter(|cells| is_surely_lowest(cells)).count();
     format!(
         r#"<header>
 <p class="eyebrow">Predictor · evaluation</p>
@@ -63,14 +53,15 @@ fn over_all(evaluation: &Evaluation) -> String {
     let mut rows = String::new();
     for cells in cells(&evaluation.errors, architecture(evaluation)) {
         let Some(first) = cells[0] else { continue };
-        let best = cells[..6].iter().flatten().map(|row| row.l1_relative_to_no_change).fold(f64::INFINITY, f64::min);
+        let best =
+            cells[..RIVALS.end].iter().flatten().map(|row| row.l1_relative_to_no_change).fold(f64::INFINITY, f64::min);
         let columns: String = cells
             .iter()
             .enumerate()
             .map(|(method, row)| {
                 let Some(row) = row else { return format!("<td>{NOTHING}</td>") };
                 let text = with_half(row.l1_relative_to_no_change, half(row).filter(|_| method == 0), 3);
-                let is_best = method < 6 && row.l1_relative_to_no_change <= best;
+                let is_best = method < RIVALS.end && row.l1_relative_to_no_change <= best;
                 let text = if is_best { format!("<strong>{text}</strong>") } else { text };
                 let difference = row.predictor_minus_this.map_or(String::new(), |difference| {
                     format!("<br><small>{}</small>", with_half(difference.mean, difference.half(), 3))
@@ -209,7 +200,7 @@ fn pictures(evaluation: &Evaluation) -> String {
             .filter(|reading| Some(reading.horizon) == longest)
             .map(|reading| {
                 index += 1;
-                picture(report, index, reading)
+                picture(report, evaluation.plan.wanted().direction, index, reading)
             })
             .collect();
         let open = if place == 0 { " open" } else { "" };

@@ -8,7 +8,7 @@ use super::{
 };
 
 pub fn render(report: &Report, predictor: &PredictorReport) -> String {
-    header(report, predictor) + &errors(predictor) + &pictures(predictor) + &epochs(predictor)
+    header(report, predictor) + &errors(predictor) + &pictures(report, predictor) + &epochs(predictor)
 }
 
 fn header(report: &Report, predictor: &PredictorReport) -> String {
@@ -70,8 +70,7 @@ fn errors(predictor: &PredictorReport) -> String {
             cell(row.linear_extrapolation, String::new()),
             cell(row.task_vector.error, lambda(row.task_vector.lambda)),
             cell(row.task_vector_per_operation.error, lambda(row.task_vector_per_operation.lambda)),
-            row.task_vector_per_layer
-                .map_or_else(|| format!("<td>{NOTHING}</td>"), |fit| cell(fit.error, String::new())),
+            row.task_vector_per_layer.map_or_else(|| format!("<td>{NOTHING}</td>"), |error| cell(error, String::new())),
             decimal(row.oracle, 3),
         ));
     }
@@ -92,12 +91,18 @@ fn errors(predictor: &PredictorReport) -> String {
 }
 
 /// What the networks do: their effective linear maps, and predicted against true residuals.
-fn pictures(predictor: &PredictorReport) -> String {
+fn pictures(report: &Report, predictor: &PredictorReport) -> String {
     if predictor.readings.is_empty() {
         return String::new();
     }
-    let figures: String =
-        predictor.readings.iter().enumerate().map(|(index, reading)| picture(predictor, index, reading)).collect();
+    let direction =
+        report.specification.train_predictor().map_or_else(Direction::default, |(_, wanted)| wanted.direction);
+    let figures: String = predictor
+        .readings
+        .iter()
+        .enumerate()
+        .map(|(index, reading)| picture(predictor, direction, index, reading))
+        .collect();
     format!(
         r#"<section>
 <h2>What the networks do</h2>
@@ -107,7 +112,7 @@ fn pictures(predictor: &PredictorReport) -> String {
     )
 }
 
-pub fn picture(predictor: &PredictorReport, index: usize, reading: &PredictorReading) -> String {
+pub fn picture(predictor: &PredictorReport, direction: Direction, index: usize, reading: &PredictorReading) -> String {
     let PredictorReading { snapshots, horizon, operation, jacobian, resting, correlation, points } = reading;
     let of = format!("{}, K = {snapshots}, U = {horizon}", operation.name());
     let same = |row: &&rewind_job::PredictorError| {
@@ -122,7 +127,7 @@ pub fn picture(predictor: &PredictorReport, index: usize, reading: &PredictorRea
         let lambda = row.task_vector_per_operation.lambda;
         let last = jacobian.len().saturating_sub(1);
         // Back: Φ_0 − λ (Φ_{K−1} − Φ_0); ahead: Φ_{K−1} + λ (Φ_{K−1} − Φ_0).
-        let ends = if predictor.direction == Direction::Past { [lambda, -lambda] } else { [-lambda, lambda] };
+        let ends = if direction == Direction::Past { [lambda, -lambda] } else { [-lambda, lambda] };
         let at = |k: usize| {
             if k == 0 {
                 ends[0]

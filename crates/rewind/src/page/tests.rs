@@ -367,13 +367,12 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
         linear_extrapolation: 0.931,
         task_vector: fitted(1.23, 0.912),
         task_vector_per_operation: fitted(0.86, 0.903),
-        task_vector_per_layer: Some(FittedThirds { lambdas: [0.5, 0.7, 0.9], error: 0.899 }),
+        task_vector_per_layer: Some(0.907),
         oracle: Some(0.85),
     };
     report.predictor = Some(PredictorReport {
         name: "predictor".into(),
         weights: Digest("ab".repeat(32)),
-        direction: Direction::Past,
         histories: 31,
         held_out: 7,
         left_out: 3,
@@ -396,7 +395,8 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
     let page = render(&report);
     assert!(page.contains("better than every simpler rule in <strong>1 of 2</strong> cases"), "{page}");
     assert!(page.contains("<strong>0.871</strong>") && page.contains("<td>0.951</td>"));
-    assert!(page.contains("<strong>0.899</strong>") && page.contains("<td>0.850</td>"));
+    assert!(page.contains("<strong>0.903</strong> (λ 0.86)"));
+    assert!(page.contains("<td>0.907</td>") && page.contains("<td>0.850</td>"));
     assert!(page.contains("predictor, snapshot 2: −0.500") && page.contains("Correlation 0.412"));
     assert!(page.contains("moved by +3.0e-3: a false signal"));
     assert!(page.contains("no lower validation error since epoch 2") && page.contains("epoch 2 (kept): 0.9000"));

@@ -20,7 +20,7 @@ pub const METHODS: [&str; 7] = [
 ];
 
 /// Those of which the predictor has to be better: everything that could be used without knowing the answer.
-const RIVALS: std::ops::RangeInclusive<usize> = 1..=5;
+pub const RIVALS: std::ops::Range<usize> = 1..6;
 
 /// The L1 error of one method on the histories of one family that was left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -116,7 +116,7 @@ fn all_of(row: &PredictorError) -> impl Iterator<Item = (usize, f64)> {
         Some(row.linear_extrapolation),
         Some(row.task_vector.error),
         Some(row.task_vector_per_operation.error),
-        row.task_vector_per_layer.map(|fit| fit.error),
+        row.task_vector_per_layer,
         row.oracle,
     ];
     errors.into_iter().enumerate().filter_map(|(method, error)| error.map(|error| (method, error)))
@@ -171,13 +171,12 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
     table[0].extend(METHODS[1..].iter().map(|&name| name.to_owned()));
     for places in cells(&evaluation.errors, architecture) {
         let first = places[0].expect("the predictor was measured wherever anything was");
-        let best = RIVALS.filter_map(|method| places[method]).map(|row| row.l1_relative_to_no_change);
-        let best = best.fold(f64::INFINITY, f64::min);
+        let is_lowest = is_lowest(&places);
         let mut line =
             vec![first.operation_type.name().to_owned(), first.snapshots.to_string(), first.horizon.to_string()];
         line.extend(places.iter().map(|row| {
             row.map_or("-".to_owned(), |row| {
-                let mark = if row.predictor == architecture && row.l1_relative_to_no_change < best { "*" } else { "" };
+                let mark = if row.predictor == architecture && is_lowest { "*" } else { "" };
                 format!("{mark}{:.3}", row.l1_relative_to_no_change)
             })
         }));
@@ -192,9 +191,26 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
     )
 }
 
-/// The rows over all families, by place, in the order of [`METHODS`].
-pub fn cells<'a>(errors: &'a [ErrorRow], architecture: &str) -> Vec<[Option<&'a ErrorRow>; 7]> {
-    let mut places: BTreeMap<Place, [Option<&ErrorRow>; 7]> = BTreeMap::new();
+/// One place's rows over all families, in the order of [`METHODS`].
+pub type Cells<'a> = [Option<&'a ErrorRow>; METHODS.len()];
+
+/// Whether the predictor's error is below that of every rival.
+pub fn is_lowest(cells: &Cells) -> bool {
+    let error = |row: &ErrorRow| row.l1_relative_to_no_change;
+    cells[0].is_some_and(|own| cells[RIVALS].iter().flatten().all(|rival| error(own) < error(rival)))
+}
+
+/// Whether the intervals over families say so too.
+pub fn is_surely_lowest(cells: &Cells) -> bool {
+    let is_below = |rival: &&ErrorRow| {
+        rival.predictor_minus_this.and_then(|difference| difference.high).is_some_and(|high| high < 0.0)
+    };
+    cells[RIVALS].iter().flatten().all(is_below)
+}
+
+/// The rows over all families, by place.
+pub fn cells<'a>(errors: &'a [ErrorRow], architecture: &str) -> Vec<Cells<'a>> {
+    let mut places: BTreeMap<Place, Cells<'a>> = BTreeMap::new();
     for row in errors.iter().filter(|row| row.held_out == "all") {
         let method = METHODS.iter().position(|&name| name == row.predictor);
         let method = if row.predictor == architecture { Some(0) } else { method };

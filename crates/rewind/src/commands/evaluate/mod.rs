@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rewind_artifacts::digest_of;
 use rewind_job::{Digest, JobId, JobState, PredictorReport, Report, Specification, TrainPredictor};
 
-pub use histories::{ErrorRow, METHODS, cells};
+pub use histories::{ErrorRow, METHODS, RIVALS, cells, is_lowest, is_surely_lowest};
 pub use unlearning::UnlearningRow;
 
 use crate::{
@@ -119,6 +119,12 @@ impl Plan {
         }
         if plan.arguments.seeds.is_empty() {
             return Err(Error::Usage("--seeds needs at least one".into()));
+        }
+        for family in &plan.arguments.families {
+            plan.arguments.leave_out.held_out(family)?;
+        }
+        if !plan.arguments.factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+            return Err(Error::Usage("--factors must be greater than 0 each".into()));
         }
         for (file, protocol) in &plan.protocols {
             unlearning::check(plan.wanted(), protocol)

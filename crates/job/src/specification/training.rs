@@ -1,0 +1,163 @@
+//! Ordinary training: optimisers, schedules, BatchNorm, jumps ahead.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, Source, WantedPredictor};
+
+/// Ordinary training from fresh weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Training {
+    pub epochs: u32,
+    /// Samples a step over all workers together.
+    pub batch_size: u32,
+    pub optimiser: Optimiser,
+    #[serde(default)]
+    pub schedule: Schedule,
+    #[serde(default)]
+    pub batch_norm: BatchNormPolicy,
+    /// Jump ahead now and then, to need fewer epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nowcast: Option<Nowcast>,
+}
+
+/// Every so many epochs the weights jump to where a predictor sees them `horizon` epochs later (WNN; Jang et al., ICML
+/// 2023). The optimiser's state and the schedule go on as if nothing had happened. There is no jump after the last epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Nowcast {
+    /// A predictor that looks ahead: a file (safetensors), or `sha256:…`.
+    pub predictor: Source,
+    /// Epochs from jump to jump.
+    #[serde(default = "five")]
+    pub every: u32,
+    /// Epochs that a jump looks ahead (`U`).
+    #[serde(default = "five")]
+    pub horizon: u32,
+    /// The newest epochs that the predictor reads (`K`), all of them since the last jump.
+    #[serde(default = "five")]
+    pub snapshots: u32,
+    /// Factor on the predicted change.
+    #[serde(default = "one")]
+    pub scale: f64,
+}
+
+impl Nowcast {
+    pub(super) fn wanted(&self, field: &'static str) -> WantedPredictor<'_> {
+        let Self { predictor, snapshots, horizon, .. } = self;
+        WantedPredictor {
+            field,
+            source: predictor,
+            snapshots: *snapshots,
+            horizon: *horizon,
+            direction: Direction::Future,
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn five() -> u32 {
+    5
+}
+
+/// Update rules; symbols and defaults of torch.optim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Optimiser {
+    Sgd(Sgd),
+    /// Weight decay is added to the gradient.
+    Adam(Adam),
+    /// Weight decay is decoupled (Loshchilov and Hutter, 2019).
+    Adamw(Adam),
+}
+
+impl Optimiser {
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Sgd(o) => o.learning_rate,
+            Self::Adam(o) | Self::Adamw(o) => o.learning_rate,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sgd {
+    pub learning_rate: f64,
+    #[serde(default)]
+    pub momentum: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    #[serde(default)]
+    pub nesterov: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Adam {
+    pub learning_rate: f64,
+    #[serde(default = "beta1")]
+    pub beta1: f64,
+    #[serde(default = "beta2")]
+    pub beta2: f64,
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+}
+
+fn beta1() -> f64 {
+    0.9
+}
+
+fn beta2() -> f64 {
+    0.999
+}
+
+fn epsilon() -> f64 {
+    1e-8
+}
+
+/// Factor on the learning rate over a step's optimiser steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Schedule {
+    #[default]
+    Constant,
+    /// Falls along half a cosine to zero (Loshchilov and Hutter, 2017).
+    Cosine,
+    /// Multiplied by `factor` after each of these epochs.
+    Milestones { epochs: Vec<u32>, factor: f64 },
+    /// `then`, times a line that rises to 1 over the first `epochs` (Goyal et al., 2017).
+    WarmUp { epochs: u32, then: Box<Schedule> },
+}
+
+/// What happens to BatchNorm's running statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNormPolicy {
+    /// Inference mode throughout; scale, shift and statistics stay as they are (as published).
+    Frozen,
+    /// Local batch statistics; running ones averaged over the ranks by sample count after each epoch.
+    #[default]
+    Train,
+    /// Inference mode while training forward; statistics taken anew on `D_f` after each round.
+    Recompute,
+    /// As `train` while training forward; statistics taken anew on `D_f` after each round.
+    TrainRecompute,
+}
+
+impl BatchNormPolicy {
+    /// Whether forward training normalises by the batch's statistics.
+    pub fn trains(self) -> bool {
+        matches!(self, Self::Train | Self::TrainRecompute)
+    }
+
+    /// Whether the statistics are taken anew on `D_f` after each round.
+    pub fn recomputes(self) -> bool {
+        matches!(self, Self::Recompute | Self::TrainRecompute)
+    }
+}

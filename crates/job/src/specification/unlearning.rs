@@ -1,0 +1,189 @@
+//! Unlearning: methods, trajectories, when to stop.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchNormPolicy, Optimiser, Source};
+
+/// Rounds of a method that start from an earlier step's weights, or from `model.weights`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Unlearn {
+    /// Name of an earlier step; without it the weights in `model.weights`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    pub method: Method,
+    pub forward: Forward,
+    pub stop: Stop,
+    #[serde(default)]
+    pub roll_back: RollBack,
+}
+
+/// The optimiser that the method drives on `D_f`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Forward {
+    pub optimiser: Optimiser,
+    pub batch_size: u32,
+    #[serde(default = "recompute")]
+    pub batch_norm: BatchNormPolicy,
+}
+
+fn recompute() -> BatchNormPolicy {
+    BatchNormPolicy::Recompute
+}
+
+/// The unlearning methods, all forget-only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Method {
+    Rewinding(Rewinding),
+    TaskVector(TaskVector),
+    /// Gradient ascent on `D_f`; a round is one epoch.
+    NegGrad {},
+}
+
+impl Method {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rewinding(_) => "rewinding",
+            Self::TaskVector(_) => "task-vector",
+            Self::NegGrad {} => "neg-grad",
+        }
+    }
+
+    pub fn trajectory(&self) -> Option<&Trajectory> {
+        match self {
+            Self::Rewinding(m) => Some(&m.trajectory),
+            Self::TaskVector(m) => Some(&m.trajectory),
+            Self::NegGrad {} => None,
+        }
+    }
+}
+
+/// `θ_i ← Φ_0,i + scale · InvWNN(W_i, dW_i)` (paper, algorithm 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rewinding {
+    /// Predictor file (safetensors), or `sha256:…`.
+    pub predictor: Source,
+    /// How many epochs before `Φ_0` the prediction looks (`U`).
+    #[serde(default = "horizon")]
+    pub horizon: u32,
+    /// Factor on the predicted residual; 1 as published.
+    #[serde(default = "one")]
+    pub scale: f64,
+    #[serde(default)]
+    pub trajectory: Trajectory,
+}
+
+fn horizon() -> u32 {
+    3
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// `θ ← Φ_0 − λ (Φ_{K-1} − Φ_0)` (Ilharco et al., 2023, iterated in rounds).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TaskVector {
+    pub lambda: Lambda,
+    #[serde(default)]
+    pub trajectory: Trajectory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number, or a table of convolution, fully-connected and bias")]
+pub enum Lambda {
+    One(f64),
+    PerOperation(LambdaPerOperation),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LambdaPerOperation {
+    pub convolution: LambdaOfType,
+    pub fully_connected: LambdaOfType,
+    pub bias: LambdaOfType,
+}
+
+/// λ for the tensors of one operation type.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number, or three: for the first, the middle and the last third of the network")]
+pub enum LambdaOfType {
+    All(f64),
+    /// By the tensor's place in the network.
+    Thirds([f64; 3]),
+}
+
+impl LambdaOfType {
+    /// λ in this third of the network: 0, 1 or 2.
+    pub fn of_third(&self, third: usize) -> f64 {
+        match self {
+            Self::All(lambda) => *lambda,
+            Self::Thirds(lambdas) => lambdas[third],
+        }
+    }
+}
+
+/// What one round records (paper, algorithm 1): warm-up epochs, then `K` times a snapshot and an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Trajectory {
+    /// `K`.
+    pub snapshots: u32,
+    /// `W`: epochs before the first snapshot.
+    pub warm_up_epochs: u32,
+    pub last_epoch: LastEpoch,
+    pub optimiser_state: OptimiserState,
+}
+
+impl Default for Trajectory {
+    fn default() -> Self {
+        Self { snapshots: 5, warm_up_epochs: 0, last_epoch: LastEpoch::Skip, optimiser_state: OptimiserState::Keep }
+    }
+}
+
+/// The epoch after the last snapshot changes nothing but the optimiser's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastEpoch {
+    Skip,
+    /// Train it, as the authors do.
+    Paper,
+}
+
+/// The optimiser's state from round to round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimiserState {
+    /// As published.
+    Keep,
+    Reset,
+}
+
+/// When to stop. The first rule that fires ends the step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Stop {
+    /// At most this many rounds.
+    pub rounds: u32,
+    /// Stop at the first round with `UA = 100 − accuracy on D_f` of at least this, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ua_at_least: Option<f64>,
+    /// Stop when validation accuracy is more than this many points below the best seen, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utility_budget: Option<f64>,
+}
+
+/// Which round's weights become the step's result. It selects weights only; nothing is trained anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RollBack {
+    /// The last round's.
+    #[default]
+    None,
+    /// Those with the best validation accuracy; of equal ones those with the lower validation loss.
+    BestValidation,
+}
