@@ -185,7 +185,7 @@ pub fn given_weights(
         require_finite(field, &name, values)?;
     }
     require_finite(field, "the weights", &weights)?;
-    Ok(Some(Shard { start: 0, weights, optimiser: BTreeMap::new(), buffers, counters: BTreeMap::new() }))
+    Ok(Some(Shard { weights, buffers, ..Shard::default() }))
 }
 
 fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), SpecificationError> {

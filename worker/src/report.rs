@@ -91,7 +91,7 @@ fn measure(
     let (method, group) = match &step.action {
         Action::Pretrain(_) => ("pretrain", "retain-using"),
         Action::Retrain(_) => ("retrain", "retain-using"),
-        Action::Unlearn(unlearn) => (unlearn.method.name(), "forget-only"),
+        Action::Unlearn(unlearn) => (unlearn.method.name(), unlearn.method.group().name()),
         Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => unreachable!("they make no weights"),
     };
     let mut measured = Measured {

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Manifest, Optimiser, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent,
+    Action, Assignment, Digest, Group, Manifest, Optimiser, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn,
+    WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_telemetry::metrics::{Activity, worker::ACTIVITY};
 use rewind_unlearning::{
-    Gang, LabelledSamples, Learner, RoundMethod, StepRun, Training, UnlearningError, method_for, run_rounds,
+    Gang, LabelledSamples, Learner, Materials, RoundMethod, StepRun, Training, UnlearningError, load_weights,
+    method_for, run_rounds,
 };
 
 use crate::{
@@ -224,20 +226,40 @@ impl Run {
         Ok(match &step.action {
             Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)?),
             Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)?),
-            Action::Unlearn(unlearn) => Some(Work {
-                optimiser: &unlearn.forward.optimiser,
-                start: Some(self.start_of(unlearn)?),
-                step: StepRun {
-                    stop: unlearn.stop.clone(),
-                    roll_back: unlearn.roll_back,
-                    recompute: unlearn.forward.batch_norm.recomputes().then_some((&data.forget, RECOMPUTE_BATCH)),
-                    forget: &data.forget,
-                    validation: data.validation.as_ref(),
-                },
-                method: method_for(&unlearn.method, &unlearn.forward, &data.forget, predictor)?,
-            }),
+            Action::Unlearn(unlearn) => Some(self.unlearning(unlearn, predictor)?),
             Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
         })
+    }
+
+    /// A forget-only method is handed no other samples; validation data is read by the loop around it.
+    fn unlearning<'a>(&'a self, unlearn: &'a Unlearn, predictor: Option<&'a Predictor>) -> Result<Work<'a>, RunError> {
+        let data = &self.data;
+        let start = self.start_of(unlearn)?;
+        let original = || {
+            let network = build(&self.assignment);
+            load_weights(&network, &start);
+            network
+        };
+        let remaining = data.remaining.as_ref().filter(|_| unlearn.method.group() == Group::RetainUsing);
+        let materials = Materials { forget: &data.forget, remaining, predictor, classes: self.classes() };
+        let method = method_for(&unlearn.method, &unlearn.forward, &materials, &original)?;
+        let statistics_of = remaining.unwrap_or(&data.forget);
+        Ok(Work {
+            optimiser: &unlearn.forward.optimiser,
+            step: StepRun {
+                stop: unlearn.stop.clone(),
+                roll_back: unlearn.roll_back,
+                recompute: unlearn.forward.batch_norm.recomputes().then_some((statistics_of, RECOMPUTE_BATCH)),
+                forget: &data.forget,
+                validation: data.validation.as_ref(),
+            },
+            method,
+            start: Some(start),
+        })
+    }
+
+    fn classes(&self) -> u32 {
+        self.assignment.specification.model.classes
     }
 
     /// The weights an unlearning step starts from.

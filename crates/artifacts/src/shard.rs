@@ -19,6 +19,8 @@ pub struct Shard {
     pub optimiser: BTreeMap<String, Vec<f32>>,
     /// Whole on every rank.
     pub buffers: Buffers,
+    /// What a method keeps beside the network; whole on every rank.
+    pub aside: Buffers,
     /// The same on every rank.
     pub counters: BTreeMap<String, u64>,
 }
@@ -27,6 +29,7 @@ const START: &str = "start";
 const COUNTER: &str = "counter.";
 const OPTIMISER: &str = "optimiser.";
 const BUFFER: &str = "buffer.";
+const ASIDE: &str = "aside.";
 
 impl Shard {
     pub fn range(&self) -> Range<usize> {
@@ -40,9 +43,11 @@ impl Shard {
         for (name, values) in &self.optimiser {
             tensors.push((format!("{OPTIMISER}{name}"), flat(values)));
         }
-        for (name, (shape, values)) in &self.buffers {
-            let shape = shape.iter().map(|&side| side as usize).collect();
-            tensors.push((format!("{BUFFER}{name}"), Float32 { shape, values }));
+        for (prefix, whole) in [(BUFFER, &self.buffers), (ASIDE, &self.aside)] {
+            for (name, (shape, values)) in whole {
+                let shape = shape.iter().map(|&side| side as usize).collect();
+                tensors.push((format!("{prefix}{name}"), Float32 { shape, values }));
+            }
         }
         let mut metadata: BTreeMap<String, String> =
             self.counters.iter().map(|(name, count)| (format!("{COUNTER}{name}"), count.to_string())).collect();
@@ -75,6 +80,8 @@ impl Shard {
                 shard.optimiser.insert(state.to_owned(), values);
             } else if let Some(buffer) = name.strip_prefix(BUFFER) {
                 shard.buffers.insert(buffer.to_owned(), float32(&file, name)?);
+            } else if let Some(kept) = name.strip_prefix(ASIDE) {
+                shard.aside.insert(kept.to_owned(), float32(&file, name)?);
             }
         }
         Ok(shard)
@@ -99,6 +106,7 @@ impl Shard {
             weights: cut(&self.weights),
             optimiser: self.optimiser.iter().map(|(name, values)| (name.clone(), cut(values))).collect(),
             buffers: self.buffers.clone(),
+            aside: self.aside.clone(),
             counters: self.counters.clone(),
         }
     }
@@ -148,6 +156,7 @@ mod tests {
             weights: (0..10).map(|i| i as f32).collect(),
             optimiser: BTreeMap::from([("momentum".into(), (0..10).map(|i| -(i as f32)).collect())]),
             buffers: Buffers::from([("bn.running_var".into(), (vec![2], vec![1.0, 2.0]))]),
+            aside: Buffers::from([("extra-class".into(), (vec![1, 3], vec![1.0, 2.0, 3.0]))]),
             counters: BTreeMap::from([("epochs".into(), 3), ("optimiser-steps".into(), 12)]),
         }
     }

@@ -26,8 +26,8 @@ pub use train_predictor::{
 };
 pub use training::{Adam, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
 pub use unlearning::{
-    Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method, OptimiserState, Rewinding, RollBack, Stop,
-    TaskVector, Trajectory, Unlearn,
+    BoundaryShrink, Fisher, Forward, Group, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method,
+    OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
 };
 
 use crate::{Digest, WorldSize};

@@ -34,11 +34,15 @@ impl DepthwiseSmall {
 }
 
 impl Body for DepthwiseSmall {
-    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.stem.forward(p, images, mode);
         for (depthwise, pointwise) in &self.blocks {
             x = pointwise.forward(p, &depthwise.forward(p, &x, mode), mode);
         }
-        self.fc.forward(p, &global_average(&x))
+        global_average(&x)
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.fc.forward(p, features)
     }
 }

@@ -27,10 +27,14 @@ impl Lenet {
 }
 
 impl Body for Lenet {
-    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
         let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
         let x = self.conv2.forward(p, &x).relu().max_pool2d_default(2).flatten(1, -1);
-        let [first, second, last] = &self.fc;
-        last.forward(p, &second.forward(p, &first.forward(p, &x).relu()).relu())
+        let [first, second, _] = &self.fc;
+        second.forward(p, &first.forward(p, &x).relu()).relu()
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.fc[2].forward(p, features)
     }
 }

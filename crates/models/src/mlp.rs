@@ -25,9 +25,12 @@ impl Mlp {
 }
 
 impl Body for Mlp {
-    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
-        let [first, second, last] = &self.layers;
-        let x = first.forward(p, &images.flatten(1, -1)).relu();
-        last.forward(p, &second.forward(p, &x).relu())
+    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+        let [first, second, _] = &self.layers;
+        second.forward(p, &first.forward(p, &images.flatten(1, -1)).relu()).relu()
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.layers[2].forward(p, features)
     }
 }

@@ -18,8 +18,11 @@ use crate::{
 
 /// The computation of an architecture.
 pub(crate) trait Body: Send {
-    /// `[N, C, H, W]` → logits `[N, classes]`, or images `[N, C, H, W]`.
-    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
+    /// `[N, C, H, W]` → what the last layer reads, `[N, features]`; where images are answered, `[N, features, H, W]`.
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
+
+    /// The last layer: logits `[N, classes]`, or images `[N, C, H, W]`.
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor;
 }
 
 /// An architecture with its weights in flat coordinates; float32, on the CPU.
@@ -61,7 +64,18 @@ impl Network {
 
     /// Logits `[N, classes]` of images `[N, C, H, W]`, or images of the same size.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
-        self.body.forward(&self.parameters, images, mode)
+        self.answer(&self.features(images, mode))
+    }
+
+    /// What the last layer reads of images `[N, C, H, W]`: `[N, features]`; where images are answered
+    /// `[N, features, H, W]`.
+    pub fn features(&self, images: &Tensor, mode: Mode) -> Tensor {
+        self.body.features(&self.parameters, images, mode)
+    }
+
+    /// The last layer on [`Self::features`]: logits `[N, classes]`, or images `[N, C, H, W]`.
+    pub fn answer(&self, features: &Tensor) -> Tensor {
+        self.body.answer(&self.parameters, features)
     }
 
     pub fn layout(&self) -> &Layout {

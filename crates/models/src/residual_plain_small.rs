@@ -64,11 +64,15 @@ fn conv(build: &mut Builder, name: &str, channels: (i64, i64), kernel: i64, stri
 }
 
 impl Body for ResidualPlainSmall {
-    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
         let mut x = self.stem.forward(p, images).relu();
         for block in &self.blocks {
             x = block.forward(p, &x);
         }
-        self.fc.forward(p, &global_average(&x))
+        global_average(&x)
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.fc.forward(p, features)
     }
 }

@@ -65,11 +65,15 @@ impl BasicBlock {
 }
 
 impl Body for ResidualSmall {
-    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.stem.forward(p, images, mode);
         for block in &self.blocks {
             x = block.forward(p, &x, mode);
         }
-        self.fc.forward(p, &global_average(&x))
+        global_average(&x)
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.fc.forward(p, features)
     }
 }

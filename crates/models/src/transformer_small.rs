@@ -102,7 +102,7 @@ impl Attention {
 }
 
 impl Body for TransformerSmall {
-    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
         let [right, bottom] = self.missing;
         let whole = images.constant_pad_nd([0, right, 0, bottom]);
         // [N, width, rows, columns] → [N, T, width]
@@ -111,6 +111,10 @@ impl Body for TransformerSmall {
             x = block.forward(p, &x);
         }
         let mean = x.mean_dim([1].as_slice(), false, x.kind());
-        self.head.forward(p, &self.norm.forward(p, &mean))
+        self.norm.forward(p, &mean)
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.head.forward(p, features)
     }
 }

@@ -53,15 +53,20 @@ impl DoubleConv {
 }
 
 impl Body for UnetSmall {
-    /// `[N, C, H, W]` → `[N, C, H, W]`.
-    fn forward(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
+    /// `[N, C, H, W]` → `[N, 8, H, W]`.
+    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
         let [full, half, quarter] = &self.down;
         let at_full = full.forward(p, images);
         let at_half = half.forward(p, &at_full.max_pool2d_default(2));
         let at_quarter = quarter.forward(p, &at_half.max_pool2d_default(2));
         let [up_half, up_full] = &self.up;
         let x = up_half.forward(p, &beside(&at_quarter, &at_half));
-        self.out.forward(p, &up_full.forward(p, &beside(&x, &at_full)))
+        up_full.forward(p, &beside(&x, &at_full))
+    }
+
+    /// `[N, 8, H, W]` → `[N, C, H, W]`.
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.out.forward(p, features)
     }
 }
 

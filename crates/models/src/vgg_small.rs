@@ -37,7 +37,7 @@ impl VggSmall {
 }
 
 impl Body for VggSmall {
-    fn forward(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = images.shallow_clone();
         for group in &self.groups {
             for block in group {
@@ -45,6 +45,10 @@ impl Body for VggSmall {
             }
             x = x.max_pool2d_default(2);
         }
-        self.fc.forward(p, &global_average(&x))
+        global_average(&x)
+    }
+
+    fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
+        self.fc.forward(p, features)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rewind_artifacts::Shard;
+use rewind_artifacts::{Buffers, Shard};
 use rewind_collective::CancelSignal;
 use rewind_job::{BatchNormPolicy, Objective, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
@@ -10,9 +10,38 @@ use tch::{Tensor, no_grad};
 
 use crate::{
     Gang, LabelledSamples, ShardOptimiser, UnlearningError, batch_norm,
-    objective::{NoiseDraw, summed_loss},
+    objective::{NoiseDraw, cross_entropy, summed_loss},
     schedule::{Moment, factor},
 };
+
+/// What an epoch makes smaller, batch by batch.
+pub trait Criterion {
+    /// The sum of the samples' losses: a scalar to go backward from.
+    fn loss(&mut self, batch: &Batch) -> Result<Tensor, UnlearningError>;
+
+    /// After the network's step, on every rank: the step of what the criterion itself learns.
+    fn step(&mut self, _gang: &mut Gang, _rate_factor: f64) -> Result<(), UnlearningError> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&Batch) -> Result<Tensor, UnlearningError>> Criterion for F {
+    fn loss(&mut self, batch: &Batch) -> Result<Tensor, UnlearningError> {
+        self(batch)
+    }
+}
+
+/// This rank's part of a batch.
+pub struct Batch<'a> {
+    pub network: &'a Network,
+    pub mode: Mode,
+    /// `[n, C, H, W]`.
+    pub images: Tensor,
+    /// `[n]`, int64.
+    pub labels: Tensor,
+    /// Of these samples in their data.
+    pub positions: &'a [i64],
+}
 
 /// Whether the loss is made smaller or larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +93,10 @@ pub struct Learner {
     epochs: u32,
     /// Snapshots of the own shard that a method keeps from round to round, oldest first, `[n]` each.
     pub kept: Vec<Tensor>,
+    /// What a method keeps beside the network, the same on every rank.
+    pub aside: BTreeMap<String, Tensor>,
+    /// Set: only the coordinates of the own shard move that are true here, `[n]`.
+    pub movable: Option<Tensor>,
     /// `[P]`: gradients of this rank's part of a batch.
     gradient: Tensor,
     cancel: CancelSignal,
@@ -81,7 +114,20 @@ impl Learner {
         let gradient = network.flat().zeros_like();
         let optimiser = ShardOptimiser::new(optimiser, gang.range().len());
         let objective = Objective::default();
-        Self { network, gang, optimiser, objective, purpose, seed, epochs: 0, kept: Vec::new(), gradient, cancel }
+        Self {
+            network,
+            gang,
+            optimiser,
+            objective,
+            purpose,
+            seed,
+            epochs: 0,
+            kept: Vec::new(),
+            aside: BTreeMap::new(),
+            movable: None,
+            gradient,
+            cancel,
+        }
     }
 
     /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
@@ -93,6 +139,11 @@ impl Learner {
     /// Epochs that this step has trained.
     pub fn epochs(&self) -> u32 {
         self.epochs
+    }
+
+    /// Of everything random in the step.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Trains for another objective than classification.
@@ -107,6 +158,18 @@ impl Learner {
 
     /// One epoch over `data`; returns the mean loss of the batches as they were met.
     pub fn epoch(&mut self, data: &LabelledSamples, pass: &Pass) -> Result<f64, UnlearningError> {
+        let draw = NoiseDraw { seed: self.seed, purpose: self.purpose, epoch: self.epochs };
+        let objective = self.objective;
+        self.epoch_of(data, pass, &mut |batch: &Batch| summed_loss(objective, batch, draw))
+    }
+
+    /// One epoch over `data` by a criterion; returns the mean loss of the batches as they were met.
+    pub fn epoch_of(
+        &mut self,
+        data: &LabelledSamples,
+        pass: &Pass,
+        criterion: &mut dyn Criterion,
+    ) -> Result<f64, UnlearningError> {
         let order = rewind_datasets::order(self.seed, self.purpose, self.epochs, data.len());
         let batches = order.chunks(pass.batch_size);
         let (mut loss_sum, mut seen, count) = (0.0, 0, batches.len());
@@ -114,7 +177,7 @@ impl Learner {
             let moment = Moment { epoch: self.epochs, batch: index, batches: count };
             let mine: Vec<i64> =
                 batch[self.gang.part_of(batch.len())].iter().map(|&position| i64::from(position)).collect();
-            loss_sum += self.train_batch(data, &mine, batch.len(), pass, moment)?;
+            loss_sum += self.train_batch(data, &mine, batch.len(), pass, moment, criterion)?;
             seen += mine.len();
         }
         self.epochs += 1;
@@ -132,10 +195,9 @@ impl Learner {
         batch_len: usize,
         pass: &Pass,
         moment: Moment,
+        criterion: &mut dyn Criterion,
     ) -> Result<f64, UnlearningError> {
-        if self.cancel.is_cancelled() {
-            return Err(UnlearningError::Stopped("the coordinator ended this generation".into()));
-        }
+        self.check_cancelled()?;
         let mut loss_sum = 0.0;
         let _ = self.gradient.zero_();
         if !mine.is_empty() {
@@ -144,8 +206,7 @@ impl Learner {
                 PassMode::Frozen => Mode::Inference,
             };
             // The local sum over the global count: summed over ranks it is the batch's mean.
-            let draw = NoiseDraw { seed: self.seed, purpose: self.purpose, epoch: self.epochs };
-            let loss = summed_loss(self.objective, &self.network, mode, data, mine, draw)?;
+            let loss = criterion.loss(&data.batch(mine, &self.network, mode))?;
             loss_sum = loss.double_value(&[]);
             let sign = match pass.descent {
                 Descent::Down => 1.0,
@@ -156,9 +217,58 @@ impl Learner {
         }
         let gradient = self.gang.reduce_to_owner(&self.gradient)?;
         let rate_factor = factor(&pass.schedule, moment, pass.epochs);
-        self.optimiser.step(&self.gang.shard(self.network.flat()), &gradient, rate_factor);
+        let shard = self.gang.shard(self.network.flat());
+        match &self.movable {
+            None => self.optimiser.step(&shard, &gradient, rate_factor),
+            Some(movable) => self.optimiser.step_some(&shard, &gradient, rate_factor, movable),
+        }
         no_grad(|| self.gang.gather_from_owners(self.network.flat()))?;
+        criterion.step(&mut self.gang, rate_factor)?;
         Ok(loss_sum)
+    }
+
+    fn check_cancelled(&self) -> Result<(), UnlearningError> {
+        if self.cancel.is_cancelled() {
+            return Err(UnlearningError::Stopped("the coordinator ended this generation".into()));
+        }
+        Ok(())
+    }
+
+    /// `Σ ∂CE/∂θ` over `data` for the own shard, `[n]`; in inference mode. Counts as an epoch.
+    pub fn summed_gradient(&mut self, data: &LabelledSamples, at_once: usize) -> Result<Tensor, UnlearningError> {
+        let mine: Vec<i64> = self.gang.part_of(data.len()).map(|position| position as i64).collect();
+        let total = self.network.flat().zeros_like();
+        for positions in mine.chunks(at_once) {
+            self.check_cancelled()?;
+            cross_entropy(&data.batch(positions, &self.network, Mode::Inference))?.backward();
+            self.network.collect_gradients(&self.gradient);
+            let _ = total.shallow_clone().g_add_(&self.gradient);
+        }
+        self.epochs += 1;
+        self.gang.reduce_to_owner(&total)
+    }
+
+    /// Mean of `(∂CE/∂θ)²` over the samples at `positions` for the own shard, `[n]`: the diagonal of the empirical Fisher
+    /// information. In inference mode, sample by sample. Counts as an epoch.
+    pub fn fisher_diagonal(&mut self, data: &LabelledSamples, positions: &[i64]) -> Result<Tensor, UnlearningError> {
+        let total = self.network.flat().zeros_like();
+        for &position in &positions[self.gang.part_of(positions.len())] {
+            self.check_cancelled()?;
+            cross_entropy(&data.batch(&[position], &self.network, Mode::Inference))?.backward();
+            self.network.collect_gradients(&self.gradient);
+            let _ = total.shallow_clone().g_add_(&self.gradient.square());
+        }
+        self.epochs += 1;
+        Ok(self.gang.reduce_to_owner(&total)? / positions.len() as f64)
+    }
+
+    /// N(0, 1) for each coordinate of the own shard, `[n]`: a function of the seed, the purpose, the epoch and the
+    /// coordinate, whatever the number of ranks.
+    pub fn noise(&self, purpose: &str) -> Tensor {
+        let tiles = self.gang.tiles().iter();
+        let noise =
+            tiles.flat_map(|tile| rewind_datasets::noise(self.seed, purpose, self.epochs, tile.index as u32, tile.len));
+        Tensor::from_slice(&noise.collect::<Vec<f32>>())
     }
 
     /// Mean loss over `data` in inference mode; noise is the same each time.
@@ -167,7 +277,8 @@ impl Learner {
         let mine: Vec<i64> = self.gang.part_of(data.len()).map(|position| position as i64).collect();
         let mut sum = 0.0;
         for positions in mine.chunks(MEASURED_AT_ONCE) {
-            let loss = no_grad(|| summed_loss(self.objective, &self.network, Mode::Inference, data, positions, draw))?;
+            let batch = data.batch(positions, &self.network, Mode::Inference);
+            let loss = no_grad(|| summed_loss(self.objective, &batch, draw))?;
             sum += loss.double_value(&[]);
         }
         Ok(self.gang.sum(&[sum])?[0] / data.len() as f64)
@@ -197,6 +308,7 @@ impl Learner {
             weights: Vec::try_from(self.gang.shard(self.network.flat()))?,
             optimiser,
             buffers: batch_norm::buffers_at_rest(&self.network)?,
+            aside: at_rest(&self.aside)?,
             counters: BTreeMap::from([
                 ("epochs".to_owned(), u64::from(self.epochs)),
                 ("optimiser-steps".to_owned(), self.optimiser.steps()),
@@ -212,6 +324,7 @@ impl Learner {
         self.epochs = counter("epochs") as u32;
         self.optimiser.restore(counter("optimiser-steps"), &mine.optimiser);
         self.kept = kept_of(&mine);
+        self.aside = out_of_rest(&whole.aside);
     }
 
     /// Takes up weights and buffers alone.
@@ -225,6 +338,7 @@ impl Learner {
         batch_norm::load_buffers(&self.network, &own.buffers);
         self.optimiser.restore(own.counters.get("optimiser-steps").copied().unwrap_or(0), &own.optimiser);
         self.kept = kept_of(own);
+        self.aside = out_of_rest(&own.aside);
         Ok(())
     }
 
@@ -242,6 +356,18 @@ fn kept_name(index: usize) -> String {
 
 fn kept_of(own: &Shard) -> Vec<Tensor> {
     (0..).map_while(|index| own.optimiser.get(&kept_name(index))).map(|values| Tensor::from_slice(values)).collect()
+}
+
+fn at_rest(tensors: &BTreeMap<String, Tensor>) -> Result<Buffers, UnlearningError> {
+    tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.clone(), (tensor.size(), Vec::try_from(tensor.view([-1]))?))))
+        .collect()
+}
+
+fn out_of_rest(buffers: &Buffers) -> BTreeMap<String, Tensor> {
+    let tensor = |(shape, values): &(Vec<i64>, Vec<f32>)| Tensor::from_slice(values).view(shape.as_slice());
+    buffers.iter().map(|(name, kept)| (name.clone(), tensor(kept))).collect()
 }
 
 /// Fills a network with the weights and buffers of a whole state.

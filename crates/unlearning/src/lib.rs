@@ -1,4 +1,4 @@
-//! The unlearning methods, one file each, and the loop they share.
+//! The unlearning methods, one file each in `methods`, and the loop they share.
 //!
 //! Every method runs on the same sharded data path: parameters are whole on each rank for forward and backward;
 //! gradients are reduced to their owner; optimiser state and trajectory live on the owner's shard alone; the
@@ -9,30 +9,25 @@ mod gang;
 pub mod histories;
 mod learner;
 mod measure;
-mod method;
-mod neg_grad;
+mod methods;
 mod objective;
 mod optimiser;
 mod predictor_training;
-mod rewinding;
 mod rounds;
 mod samples;
 mod schedule;
 mod stop;
-mod task_vector;
-mod training;
 mod windows;
 
 pub use gang::Gang;
-pub use learner::{Descent, Learner, Pass, PassMode, load_weights};
+pub use learner::{Batch, Criterion, Descent, Learner, Pass, PassMode, load_weights};
 pub use measure::{Predictions, accuracy, predictions};
-pub use method::{RoundMethod, method_for};
+pub use methods::{Materials, RoundMethod, Training, method_for};
 pub use optimiser::ShardOptimiser;
 pub use predictor_training::{Course, PredictorLearner, load_trainee, train_predictor};
 pub use rounds::{Commit, Finished, StepRun, run_rounds};
 pub use samples::LabelledSamples;
 pub use stop::{select_round, stop_reason};
-pub use training::Training;
 pub use windows::add_windows;
 
 /// Why a step could not go on.

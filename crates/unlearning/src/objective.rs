@@ -1,10 +1,9 @@
 //! What a network's answers cost.
 
 use rewind_job::Objective;
-use rewind_models::{Mode, Network};
 use tch::{Reduction, Tensor};
 
-use crate::{LabelledSamples, UnlearningError};
+use crate::{Batch, UnlearningError};
 
 /// Which noise a sample gets: a function of these, the sample's position in its data, and nothing else.
 #[derive(Clone, Copy)]
@@ -19,27 +18,34 @@ pub(crate) struct NoiseDraw {
 ///
 /// # Errors
 /// The network's answers do not fit the objective.
-pub(crate) fn summed_loss(
-    objective: Objective,
-    network: &Network,
-    mode: Mode,
-    data: &LabelledSamples,
-    positions: &[i64],
-    draw: NoiseDraw,
-) -> Result<Tensor, UnlearningError> {
-    let (images, labels) = data.select(positions);
+pub(crate) fn summed_loss(objective: Objective, batch: &Batch, draw: NoiseDraw) -> Result<Tensor, UnlearningError> {
+    let images = &batch.images;
     match objective {
-        Objective::Classification => {
-            let logits = network.forward(&images, mode);
-            Ok(logits.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Sum, -100, 0.0)?)
-        }
+        Objective::Classification => cross_entropy(batch),
         Objective::Denoising { noise } => {
-            let noisy = &images + noise_on(positions, &images.size(), draw) * noise;
-            let clean = network.forward(&noisy, mode).f_view_as(&images)?;
+            let noisy = images + noise_on(batch.positions, &images.size(), draw) * noise;
+            let clean = batch.network.forward(&noisy, batch.mode).f_view_as(images)?;
             let pixels = images.size()[1..].iter().product::<i64>();
-            Ok(clean.f_mse_loss(&images, Reduction::Sum)? / pixels as f64)
+            Ok(clean.f_mse_loss(images, Reduction::Sum)? / pixels as f64)
         }
     }
+}
+
+/// The sum over a batch of each sample's cross-entropy.
+///
+/// # Errors
+/// The network's answers are no logits.
+pub(crate) fn cross_entropy(batch: &Batch) -> Result<Tensor, UnlearningError> {
+    to_labels(batch, &batch.labels)
+}
+
+/// The same with other labels than the samples'. `labels` is `[n]`, int64.
+///
+/// # Errors
+/// The network's answers are no logits.
+pub(crate) fn to_labels(batch: &Batch, labels: &Tensor) -> Result<Tensor, UnlearningError> {
+    let logits = batch.network.forward(&batch.images, batch.mode);
+    Ok(logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?)
 }
 
 /// N(0, 1) for each pixel of these samples; `shape` is `[samples, channels, height, width]`.

@@ -60,6 +60,20 @@ impl ShardOptimiser {
         self.state.iter().map(|(name, tensor)| Ok(((*name).to_owned(), Vec::try_from(tensor)?))).collect()
     }
 
+    /// As [`Self::step`] for the coordinates where `movable` (`[n]`, bool) is true; the others' weights keep their bits,
+    /// whatever momentum and weight decay say, and their state stays 0.
+    pub fn step_some(&mut self, weights: &Tensor, gradient: &Tensor, rate_factor: f64, movable: &Tensor) {
+        let before = weights.copy();
+        self.step(weights, gradient, rate_factor);
+        no_grad(|| {
+            weights.shallow_clone().copy_(&weights.where_self(movable, &before));
+            let still = movable.logical_not();
+            for state in self.state.values_mut() {
+                let _ = state.masked_fill_(&still, 0.0);
+            }
+        });
+    }
+
     /// Takes up a state at rest. Entries that this rule does not have are left out.
     pub fn restore(&mut self, steps: u64, state: &BTreeMap<String, Vec<f32>>) {
         self.steps = steps;

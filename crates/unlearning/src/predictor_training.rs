@@ -95,6 +95,7 @@ impl PredictorLearner {
             weights: Vec::try_from(self.gang.shard(self.trainee.flat()))?,
             optimiser: self.optimiser.state()?,
             buffers: BTreeMap::new(),
+            aside: BTreeMap::new(),
             counters: BTreeMap::from([
                 ("epochs".to_owned(), u64::from(self.epochs)),
                 ("optimiser-steps".to_owned(), self.optimiser.steps()),

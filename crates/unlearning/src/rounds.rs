@@ -93,7 +93,7 @@ pub fn run_rounds(
             validation_at_start,
             weight_change,
             seconds: seconds_so_far + counted[0],
-            forget_epochs: f64::from(round.0) * method.forget_epochs_a_round(),
+            forget_epochs: method.forget_epochs(round.0),
             bytes_moved: bytes_so_far + counted[1] as u64,
         });
         let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };

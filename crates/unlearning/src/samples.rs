@@ -1,7 +1,10 @@
 //! Samples as tensors, ready for a network.
 
 use rewind_datasets::{Samples, Subset};
+use rewind_models::{Mode, Network};
 use tch::{Kind, Tensor};
+
+use crate::Batch;
 
 /// Images scaled to 0…1 and the labels to train with.
 pub struct LabelledSamples {
@@ -43,6 +46,12 @@ impl LabelledSamples {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The samples at these positions, for a network to learn from.
+    pub fn batch<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a> {
+        let (images, labels) = self.select(positions);
+        Batch { network, mode, images, labels, positions }
     }
 
     /// The images and labels at these positions.

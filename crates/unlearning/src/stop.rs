@@ -57,6 +57,13 @@ pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundReco
                 accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
             })
             .map_or(last, |best| best.round),
+        RollBack::HoldOutForgetError => {
+            let unseen = records.last().and_then(|record| record.validation_accuracy);
+            let distance = |record: &RoundRecord| Some((record.forget_accuracy? - unseen?).abs());
+            let distances = records.iter().rev().filter_map(|record| Some((distance(record)?, record.round)));
+            // Of equal ones the latest: min_by keeps the first of equals.
+            distances.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(last, |(_, round)| round)
+        }
     }
 }
 
@@ -112,6 +119,13 @@ mod tests {
     fn the_utility_budget_counts_from_the_start() {
         let stop = Stop { utility_budget: Some(2.0), ..stop() };
         assert_eq!(stop_reason(&stop, &records(&[(90.0, 85.0)])).expect("fires").rule, "utility-budget");
+    }
+
+    #[test]
+    fn roll_back_takes_the_round_as_wrong_on_forget_data_as_the_last_one_is_on_unseen_data() {
+        let rounds = records(&[(99.0, 96.0), (92.0, 95.0), (88.0, 91.0), (92.0, 90.0), (40.0, 90.0)]);
+        let rule = StopReason { rule: "rounds".into(), text: String::new() };
+        assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(4));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use rewind_job::{
     Stop, TaskVector, Trajectory,
 };
 use rewind_models::Network;
-use rewind_unlearning::{Commit, Gang, LabelledSamples, Learner, StepRun, UnlearningError, method_for, run_rounds};
+use rewind_unlearning::{
+    Commit, Gang, LabelledSamples, Learner, Materials, StepRun, UnlearningError, method_for, run_rounds,
+};
 use tch::{Kind, Tensor};
 
 const IMAGE: [u32; 3] = [1, 8, 8];
@@ -65,7 +67,8 @@ fn learner(gang: Gang) -> Learner {
 fn run(learner: &mut Learner, rounds: u32, records: Vec<RoundRecord>) -> Kept {
     let (forget, validation) = (samples(20), samples(12));
     let (method, forward) = (method(), forward());
-    let mut method = method_for(&method, &forward, &forget, None).expect("needs no predictor");
+    let materials = Materials { forget: &forget, remaining: None, predictor: None, classes: 4 };
+    let mut method = method_for(&method, &forward, &materials, &network).expect("needs no predictor");
     let step = StepRun {
         stop: Stop { rounds, ua_at_least: None, utility_budget: None },
         roll_back: RollBack::BestValidation,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Forget, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
+    Action, Collect, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
     Specification, Step, TaskVector, Training, Unlearn,
 };
 
@@ -248,7 +248,34 @@ impl Specification {
                     (0..3).try_for_each(finite)?;
                 }
             }
-            Method::NegGrad {} => {}
+            Method::NegGrad {} | Method::RandomLabel {} | Method::BoundaryExpand {} | Method::FineTune {} => {}
+            Method::Salun(m) => check_share(m.share, &at("method.salun.share"))?,
+            Method::BoundaryShrink(m) => check_positive(m.step, at("method.boundary-shrink.step"))?,
+            Method::WeightNoise(m) => {
+                check_positive(m.sigma, at("method.weight-noise.sigma"))?;
+                check_share(m.share, &at("method.weight-noise.share"))?;
+            }
+            Method::Fisher(m) => {
+                check_positive(m.alpha, at("method.fisher.alpha"))?;
+                check_positive(m.clamp, at("method.fisher.clamp"))?;
+                require(m.samples != Some(0), at("method.fisher.samples"), "must be at least 1")?;
+            }
+            Method::Scrub(m) => {
+                check_positive(m.temperature, at("method.scrub.temperature"))?;
+                for (name, factor) in [("gamma", m.gamma), ("alpha", m.alpha)] {
+                    let field = at(&format!("method.scrub.{name}"));
+                    require(factor.is_finite() && factor >= 0.0, field, "must be at least 0")?;
+                }
+            }
+        }
+        if unlearn.method.group() == Group::RetainUsing {
+            let has_remaining = self.data.pool.is_some() && !matches!(self.data.forget, Forget::Files(_));
+            let field = at(&format!("method.{}", unlearn.method.name()));
+            require(
+                has_remaining,
+                field,
+                "reads the remaining data: it needs data.pool, and forget data that is part of it",
+            )?;
         }
         require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
         if let Some(ua) = unlearn.stop.ua_at_least {
@@ -258,9 +285,9 @@ impl Specification {
             require((0.0..=100.0).contains(&budget), at("stop.utility-budget"), "must be from 0 to 100 points")?;
             require(self.data.split.is_some(), at("stop.utility-budget"), "needs validation data (data.split)")?;
         }
-        if unlearn.roll_back == RollBack::BestValidation {
-            require(self.data.split.is_some(), at("roll-back"), "best-validation needs validation data (data.split)")?;
-        }
+        let needs_validation = unlearn.roll_back != RollBack::None;
+        let has_it = self.data.split.is_some();
+        require(!needs_validation || has_it, at("roll-back"), "needs validation data (data.split)")?;
         Ok(())
     }
 

@@ -144,9 +144,10 @@ pub enum BatchNormPolicy {
     /// Local batch statistics; running ones averaged over the ranks by sample count after each epoch.
     #[default]
     Train,
-    /// Inference mode while training forward; statistics taken anew on `D_f` after each round.
+    /// Inference mode while training forward; statistics taken anew on `D_f` after each round (on `D_r`, if the method
+    /// reads it).
     Recompute,
-    /// As `train` while training forward; statistics taken anew on `D_f` after each round.
+    /// As `train` while training forward; statistics taken anew as with `recompute`.
     TrainRecompute,
 }
 

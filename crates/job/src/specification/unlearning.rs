@@ -32,14 +32,44 @@ fn recompute() -> BatchNormPolicy {
     BatchNormPolicy::Recompute
 }
 
-/// The unlearning methods, all forget-only.
+/// The unlearning methods. Where nothing else is said a round is one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Method {
     Rewinding(Rewinding),
     TaskVector(TaskVector),
-    /// Gradient ascent on `D_f`; a round is one epoch.
+    /// Gradient ascent on `D_f`.
     NegGrad {},
+    /// Training on `D_f` with labels drawn uniformly from all classes, anew in each epoch.
+    RandomLabel {},
+    Salun(Salun),
+    BoundaryShrink(BoundaryShrink),
+    /// Training on `D_f` with one class more, which all of it gets; that class's logit is not part of the result
+    /// (Boundary Expanding; Chen et al., 2023).
+    BoundaryExpand {},
+    WeightNoise(WeightNoise),
+    /// Training on `D_r`.
+    FineTune {},
+    Fisher(Fisher),
+    Scrub(Scrub),
+}
+
+/// What a method reads to unlearn: reports keep the groups apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `D_f` alone.
+    ForgetOnly,
+    /// `D_r` as well.
+    RetainUsing,
+}
+
+impl Group {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ForgetOnly => "forget-only",
+            Self::RetainUsing => "retain-using",
+        }
+    }
 }
 
 impl Method {
@@ -48,6 +78,28 @@ impl Method {
             Self::Rewinding(_) => "rewinding",
             Self::TaskVector(_) => "task-vector",
             Self::NegGrad {} => "neg-grad",
+            Self::RandomLabel {} => "random-label",
+            Self::Salun(_) => "salun",
+            Self::BoundaryShrink(_) => "boundary-shrink",
+            Self::BoundaryExpand {} => "boundary-expand",
+            Self::WeightNoise(_) => "weight-noise",
+            Self::FineTune {} => "fine-tune",
+            Self::Fisher(_) => "fisher",
+            Self::Scrub(_) => "scrub",
+        }
+    }
+
+    pub fn group(&self) -> Group {
+        match self {
+            Self::FineTune {} | Self::Fisher(_) | Self::Scrub(_) => Group::RetainUsing,
+            Self::Rewinding(_)
+            | Self::TaskVector(_)
+            | Self::NegGrad {}
+            | Self::RandomLabel {}
+            | Self::Salun(_)
+            | Self::BoundaryShrink(_)
+            | Self::BoundaryExpand {}
+            | Self::WeightNoise(_) => Group::ForgetOnly,
         }
     }
 
@@ -55,9 +107,92 @@ impl Method {
         match self {
             Self::Rewinding(m) => Some(&m.trajectory),
             Self::TaskVector(m) => Some(&m.trajectory),
-            Self::NegGrad {} => None,
+            _ => None,
         }
     }
+}
+
+/// Random labels, and only the coordinates move that matter most to `D_f`: the top share by |Σ gradient of the
+/// cross-entropy on `D_f`| at the start (Fan et al., 2024, equation 3).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Salun {
+    #[serde(default = "half")]
+    pub share: f64,
+}
+
+/// Training on `D_f` with the labels that the model gives to `x + step · sign(∇ₓ CE)`: the nearest wrong class
+/// (Boundary Shrink; Chen et al., 2023).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BoundaryShrink {
+    /// Images are from 0 to 1.
+    #[serde(default = "tenth")]
+    pub step: f64,
+}
+
+/// A round adds N(0, sigma²) to the top share of coordinates by |Σ gradient of the cross-entropy on `D_f`|.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WeightNoise {
+    pub sigma: f64,
+    #[serde(default = "half")]
+    pub share: f64,
+}
+
+/// A round adds N(0, alpha · min(1/F, clamp)) to each coordinate, where F is the mean over `D_r` of its squared
+/// per-sample gradient (Golatkar et al., 2020).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Fisher {
+    pub alpha: f64,
+    #[serde(default = "thousand")]
+    pub clamp: f64,
+    /// Of `D_r`, drawn: F is their mean. Without it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u32>,
+}
+
+/// A round is, first, an epoch on `D_f` that makes KL(teacher‖student) larger, and then one on `D_r` that makes
+/// `gamma`·CE + `alpha`·KL smaller; the teacher is the model as it was (Kurmanji et al., 2023).
+/// SCRUB+R is this with `roll-back = "hold-out-forget-error"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scrub {
+    /// Rounds that begin with the epoch on `D_f`.
+    #[serde(default = "two")]
+    pub ascent_rounds: u32,
+    #[serde(default = "most")]
+    pub gamma: f64,
+    #[serde(default = "half")]
+    pub alpha: f64,
+    /// Of both networks' answers in the KL, which is multiplied by its square.
+    #[serde(default = "four")]
+    pub temperature: f64,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn most() -> f64 {
+    0.99
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn four() -> f64 {
+    4.0
+}
+
+fn thousand() -> f64 {
+    1000.0
 }
 
 /// `θ_i ← Φ_0,i + scale · InvWNN(W_i, dW_i)` (paper, algorithm 1).
@@ -186,4 +321,7 @@ pub enum RollBack {
     None,
     /// Those with the best validation accuracy; of equal ones those with the lower validation loss.
     BestValidation,
+    /// Those whose error on `D_f` is the nearest to the error on validation data after the last round: as wrong on `D_f`
+    /// as on samples never seen (SCRUB+R; Kurmanji et al., 2023). Of equal ones the latest.
+    HoldOutForgetError,
 }

@@ -56,8 +56,8 @@ impl RoundMethod for Training<'_> {
         Ok(loss)
     }
 
-    fn forget_epochs_a_round(&self) -> f64 {
-        self.forget_epochs
+    fn forget_epochs(&self, rounds: u32) -> f64 {
+        f64::from(rounds) * self.forget_epochs
     }
 }
 

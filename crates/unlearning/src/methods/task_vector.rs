@@ -1,9 +1,7 @@
 //! Task Vector: negate what fine-tuning on `D_f` adds (Ilharco et al., 2023), iterated in rounds like rewinding.
 
-use crate::{
-    LabelledSamples, Learner, Pass, RoundMethod, UnlearningError,
-    rewinding::{forget_epochs, record_trajectory},
-};
+use super::rewinding::{forget_epochs_a_round, record_trajectory};
+use crate::{LabelledSamples, Learner, Pass, RoundMethod, UnlearningError};
 
 pub struct TaskVector<'a> {
     settings: &'a rewind_job::TaskVector,
@@ -25,7 +23,7 @@ impl RoundMethod for TaskVector<'_> {
         Ok(recorded.loss)
     }
 
-    fn forget_epochs_a_round(&self) -> f64 {
-        forget_epochs(&self.settings.trajectory)
+    fn forget_epochs(&self, rounds: u32) -> f64 {
+        f64::from(rounds) * forget_epochs_a_round(&self.settings.trajectory)
     }
 }

@@ -18,7 +18,7 @@ impl RoundMethod for NegGrad<'_> {
         learner.epoch(self.forget, &self.pass)
     }
 
-    fn forget_epochs_a_round(&self) -> f64 {
-        1.0
+    fn forget_epochs(&self, rounds: u32) -> f64 {
+        f64::from(rounds)
     }
 }

@@ -35,8 +35,8 @@ impl RoundMethod for Rewinding<'_> {
         Ok(recorded.loss)
     }
 
-    fn forget_epochs_a_round(&self) -> f64 {
-        forget_epochs(&self.settings.trajectory)
+    fn forget_epochs(&self, rounds: u32) -> f64 {
+        f64::from(rounds) * forget_epochs_a_round(&self.settings.trajectory)
     }
 }
 
@@ -73,7 +73,7 @@ pub fn record_trajectory(
     Ok(Recorded { trajectory, loss })
 }
 
-pub fn forget_epochs(settings: &rewind_job::Trajectory) -> f64 {
+pub fn forget_epochs_a_round(settings: &rewind_job::Trajectory) -> f64 {
     let last = u32::from(settings.last_epoch == LastEpoch::Paper);
     f64::from(settings.warm_up_epochs + settings.snapshots - 1 + last)
 }
