@@ -341,7 +341,7 @@ fn scrubs_teacher_stands_still() {
     tch::set_num_threads(1);
     for (stayed, first, last) in gang::on_every_rank(2, network().layout(), scrub_without_labels) {
         assert!(stayed < 1e-4, "a student that is its teacher moved by {stayed}");
-        assert!(first > 1e-4 && last < 0.7 * first, "from {first} to {last}");
+        assert!(first > 1e-6 && last < 0.7 * first, "from {first} to {last}");
     }
 }
 

@@ -128,7 +128,7 @@ fn expand(base: &Specification, tries: &[Try]) -> Result<Specification, Error> {
         match &mut unlearn.method {
             Method::TaskVector(task_vector) => task_vector.lambda = Lambda::One(point.scale),
             Method::Rewinding(rewinding) => rewinding.scale = point.scale,
-            Method::NegGrad {} => {}
+            _ => {}
         }
         steps.push(Step { name: step_name(index, point), action: Action::Unlearn(unlearn) });
     }
