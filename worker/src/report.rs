@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, Report, Round, Specification, Step, StepIndex,
-    StepStop, StepWeights, WorkerEvent,
+    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Report, Round, Specification, Step,
+    StepIndex, StepStop, StepWeights, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
@@ -32,8 +32,8 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         let index = StepIndex(index as u32);
         let result = run.result_of(index)?;
         let digest = store_weights(run, &gang, step, &result)?;
-        let with_metrics = evaluated.contains(&step.name.as_str());
-        all.push((step, measure(run, &mut gang, &network, index, with_metrics, &result, digest.clone())?));
+        let read = evaluated.get(step.name.as_str()).copied();
+        all.push((step, measure(run, &mut gang, &network, index, read, &result, digest.clone())?));
         weights.push(StepWeights { step: step.name.clone(), weights: digest });
         if let (Action::Unlearn(_), Some(last)) = (&step.action, run.manifests_of(index).last())
             && let Some(outcome) = &last.outcome
@@ -57,13 +57,14 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     Ok(())
 }
 
-fn evaluated_steps(specification: &Specification) -> Vec<&str> {
-    let mut names = Vec::new();
+/// The names of the steps that are measured, and on what; the last evaluation of a step counts.
+fn evaluated_steps(specification: &Specification) -> BTreeMap<&str, MeasuredOn> {
+    let mut names = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
-        if let Action::Evaluate(Evaluate { of }) = &step.action {
+        if let Action::Evaluate(Evaluate { of, read }) = &step.action {
             match of {
-                Some(of) => names.extend(of.iter().map(String::as_str)),
-                None => names.extend(specification.steps[..index].iter().map(|step| step.name.as_str())),
+                Some(of) => names.extend(of.iter().map(|name| (name.as_str(), *read))),
+                None => names.extend(specification.steps[..index].iter().map(|step| (step.name.as_str(), *read))),
             }
         }
     }
@@ -81,7 +82,7 @@ fn measure(
     gang: &mut Gang,
     network: &Network,
     index: StepIndex,
-    with_metrics: bool,
+    read: Option<MeasuredOn>,
     result: &Shard,
     weights: Digest,
 ) -> Result<Measured, RunError> {
@@ -102,6 +103,7 @@ fn measure(
         ua: None,
         clean: None,
         ta: None,
+        va: None,
         mia: None,
         mia_attack_accuracy: None,
         average_gap: None,
@@ -113,9 +115,9 @@ fn measure(
         curve: Vec::new(),
         rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
     };
-    if !with_metrics {
+    let Some(read) = read else {
         return Ok(measured);
-    }
+    };
     load_weights(network, result);
     let data = &run.data;
     let mut answers = |samples: Option<&_>| -> Result<Option<Predictions>, RunError> {
@@ -123,7 +125,9 @@ fn measure(
     };
     let forget = answers(Some(&data.forget))?.expect("there is always forget data");
     let remaining = answers(data.remaining.as_ref())?;
-    let test = answers(data.test.as_ref())?;
+    let test_data = data.test.as_ref().filter(|_| read == MeasuredOn::Test);
+    let test = answers(test_data)?;
+    measured.va = answers(data.validation.as_ref())?.as_ref().map(Predictions::accuracy);
     let attack = answers(data.attack.as_ref())?;
     measured.clean = answers(data.forget_truth.as_ref())?.as_ref().map(Predictions::accuracy);
     measured.ua = Some(100.0 - forget.accuracy());
@@ -152,7 +156,7 @@ fn measure(
         let mut point = |round: Round, state: &Shard| -> Result<(), RunError> {
             load_weights(network, state);
             let forget = predictions(network, gang, &data.forget)?.accuracy();
-            let test = data.test.as_ref().map(|test| predictions(network, gang, test)).transpose()?;
+            let test = test_data.map(|test| predictions(network, gang, test)).transpose()?;
             let test_accuracy = test.as_ref().map(Predictions::accuracy);
             let clean = data.forget_truth.as_ref().map(|truth| predictions(network, gang, truth)).transpose()?;
             let clean_accuracy = clean.as_ref().map(Predictions::accuracy);

@@ -214,7 +214,7 @@ impl Run {
                 optimiser: &recipe.optimiser,
                 start: None,
                 step: StepRun {
-                    stop: Stop { rounds: recipe.epochs, ua_at_least: None, utility_budget: None },
+                    stop: Stop::after(recipe.epochs),
                     roll_back: RollBack::None,
                     recompute: None,
                     forget: &data.forget,

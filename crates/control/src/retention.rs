@@ -116,7 +116,7 @@ fn has_curve(job: &Job, index: usize) -> bool {
     let steps = &job.specification.steps;
     let Some(Step { name, action: Action::Unlearn(_) }) = steps.get(index) else { return false };
     steps[index..].iter().any(|step| match &step.action {
-        Action::Evaluate(Evaluate { of }) => of.as_ref().is_none_or(|names| names.contains(name)),
+        Action::Evaluate(Evaluate { of, .. }) => of.as_ref().is_none_or(|names| names.contains(name)),
         _ => false,
     })
 }

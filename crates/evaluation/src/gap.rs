@@ -61,6 +61,7 @@ mod tests {
             ra: Some(ra),
             ua: Some(ua),
             ta: Some(ta),
+            va: None,
             mia: Some(mia),
             clean: None,
             mia_attack_accuracy: Some(60.0),

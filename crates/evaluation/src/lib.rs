@@ -1,9 +1,11 @@
 //! Metrics on plain numbers. Nothing here knows which method made the weights, or links libtorch.
 
 mod gap;
+mod likeness;
 mod membership;
 
 pub use gap::{average_gap, fill_gaps, recovered};
+pub use likeness::{area_under_curve, same_distribution};
 pub use membership::{Membership, membership_inference};
 
 /// Why a metric has no value.

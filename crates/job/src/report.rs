@@ -9,14 +9,14 @@ use crate::{Digest, JobEvent, Round, Specification, WorldSize};
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopReason {
-    /// `rounds`, `ua-at-least`, `utility-budget` or `diverged`.
+    /// The name of the rule in the specification's `stop`, or `diverged`.
     pub rule: String,
     /// `UA 99.1 reached the wanted 98.0`.
     pub text: String,
 }
 
 /// What every rank knows after a round; committed with it. Accuracies in percent, times in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoundRecord {
     pub round: Round,
     /// Mean training loss of the round's epochs.
@@ -30,6 +30,15 @@ pub struct RoundRecord {
     /// Validation accuracy of the weights that the step began with.
     #[serde(default)]
     pub validation_at_start: Option<f64>,
+    /// Probability that confidences on `D_f` and on validation data come from one distribution (Kolmogorov–Smirnov).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like_unseen: Option<f64>,
+    /// Area under the curve of telling `D_f` from validation data by the confidence in the label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership_auc: Option<f64>,
+    /// The share of the round's change that was kept, where that was bisected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_length: Option<f64>,
     /// Root mean square of the change of the weights in this round.
     pub weight_change: f64,
     /// Wall time since the step began.
@@ -215,6 +224,9 @@ pub struct Measured {
     pub clean: Option<f64>,
     /// Accuracy on test data.
     pub ta: Option<f64>,
+    /// Accuracy on validation data, which choices may read.
+    #[serde(default)]
+    pub va: Option<f64>,
     /// Share of the forget data that the attack calls non-member.
     pub mia: Option<f64>,
     /// Balanced accuracy of the attack on held-out members and non-members; near 50 it says nothing.

@@ -322,6 +322,19 @@ pub struct Evaluate {
     /// Names of earlier steps; without it all earlier ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Vec<String>>,
+    #[serde(default)]
+    pub read: MeasuredOn,
+}
+
+/// Which held-out samples an evaluation reads, beside those of the membership attack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasuredOn {
+    /// Test data and validation data.
+    #[default]
+    Test,
+    /// Validation data alone: of a search, that must leave test data unread.
+    Validation,
 }
 
 /// A predictor that a step uses.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rewind_artifacts::Shard;
+use rewind_evaluation::{area_under_curve, same_distribution};
 use rewind_job::{RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
 
 use crate::{
@@ -77,9 +78,19 @@ pub fn run_rounds(
         } else if let Some((data, batch_size)) = run.recompute {
             learner.recompute_batch_norm(data, batch_size)?;
         }
-        let forget_accuracy = Some(accuracy(&learner.network, &mut learner.gang, run.forget)?);
+        let mut forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
+        let mut step_length = None;
+        if let Some(wanted) = run.stop.wanted_ua()
+            && run.stop.bisections > 0
+            && !diverged
+            && 100.0 - forget.accuracy() >= wanted
+        {
+            step_length = Some(shorten(learner, &before, wanted, run)?);
+            forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
+        }
         let validation =
             run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
+        let unseen = validation.as_ref().map(|validation| validation.probability.as_slice());
         let weight_change = learner.change_since(&before)?;
         // Rank 0's clock and counter, so that the record is the same on every rank.
         let own = [begun.elapsed().as_secs_f64(), (learner.gang.bytes_moved() - bytes_before) as f64];
@@ -87,7 +98,10 @@ pub fn run_rounds(
         records.push(RoundRecord {
             round,
             loss,
-            forget_accuracy,
+            forget_accuracy: Some(forget.accuracy()),
+            like_unseen: unseen.and_then(|unseen| same_distribution(&forget.probability, unseen)),
+            membership_auc: unseen.and_then(|unseen| area_under_curve(&forget.probability, unseen)),
+            step_length,
             validation_accuracy: validation.as_ref().map(Predictions::accuracy),
             validation_loss: validation.as_ref().map(Predictions::loss),
             validation_at_start,
@@ -106,6 +120,52 @@ pub fn run_rounds(
         if let Some(outcome) = outcome {
             return Ok(Finished { records, outcome });
         }
+    }
+}
+
+/// Takes back as much of the last round's change as can be while UA stays at least `wanted`: the shortest of
+/// `stop.bisections` halvings that does. `before` is the own shard as the round began. Returns the share that is kept.
+fn shorten(learner: &mut Learner, before: &Shard, wanted: f64, run: &StepRun) -> Result<f64, UnlearningError> {
+    let after = learner.to_shard()?;
+    let (mut short, mut long) = (0.0, 1.0);
+    for _ in 0..run.stop.bisections {
+        let middle = f64::midpoint(short, long);
+        go_part_of_the_way(learner, before, &after, middle, run)?;
+        if 100.0 - accuracy(&learner.network, &mut learner.gang, run.forget)? >= wanted {
+            long = middle;
+        } else {
+            short = middle;
+        }
+    }
+    go_part_of_the_way(learner, before, &after, long, run)?;
+    Ok(long)
+}
+
+/// To `before + share · (after − before)`; BatchNorm's statistics likewise, unless they are taken anew.
+fn go_part_of_the_way(
+    learner: &mut Learner,
+    before: &Shard,
+    after: &Shard,
+    share: f64,
+    run: &StepRun,
+) -> Result<(), UnlearningError> {
+    let between = |before: &[f32], after: &[f32]| -> Vec<f32> {
+        // The ends exactly: 1.0 must leave the round as it was.
+        let way = |(&from, &to): (&f32, &f32)| {
+            if share == 1.0 { to } else { (f64::from(from) + share * (f64::from(to) - f64::from(from))) as f32 }
+        };
+        before.iter().zip(after).map(way).collect()
+    };
+    let buffers = after
+        .buffers
+        .iter()
+        .map(|(name, (shape, values))| (name.clone(), (shape.clone(), between(&before.buffers[name].1, values))));
+    let shard =
+        Shard { weights: between(&before.weights, &after.weights), buffers: buffers.collect(), ..after.clone() };
+    learner.take_back(&shard)?;
+    match run.recompute {
+        Some((data, batch_size)) if share < 1.0 => learner.recompute_batch_norm(data, batch_size),
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use rewind_job::{RollBack, Round, RoundRecord, Stop, StopReason};
 
+/// Rules that wait for something.
+const AIMS: [&str; 4] = ["ua-at-least", "forget-accuracy-at-most", "like-unseen", "membership-auc-at-most"];
+
 /// The first rule that fires after the last of `records`.
 pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
     let last = records.last()?;
@@ -12,6 +15,36 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
         return reason(
             "ua-at-least",
             format!("UA {:.1} reached the wanted {wanted:.1} in round {}", 100.0 - forget, last.round),
+        );
+    }
+    if let (Some(wanted), Some(forget)) = (stop.forget_accuracy_at_most, last.forget_accuracy)
+        && forget <= wanted
+    {
+        return reason(
+            "forget-accuracy-at-most",
+            format!("accuracy {forget:.1} on the forget data fell to the wanted {wanted:.1} in round {}", last.round),
+        );
+    }
+    if let (Some(wanted), Some(found)) = (stop.like_unseen, last.like_unseen)
+        && found >= wanted
+    {
+        return reason(
+            "like-unseen",
+            format!(
+                "in round {} confidences on forget data are like those on validation data (p {found:.3}, wanted {wanted})",
+                last.round
+            ),
+        );
+    }
+    if let (Some(wanted), Some(found)) = (stop.membership_auc_at_most, last.membership_auc)
+        && found <= wanted
+    {
+        return reason(
+            "membership-auc-at-most",
+            format!(
+                "in round {} confidence tells forget data from validation data with an area of {found:.3} (wanted {wanted})",
+                last.round
+            ),
         );
     }
     if let (Some(budget), Some(validation)) = (stop.utility_budget, last.validation_accuracy) {
@@ -27,6 +60,11 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
             );
         }
     }
+    if let Some(limit) = stop.wall_time
+        && last.seconds >= limit.as_secs_f64()
+    {
+        return reason("wall-time", format!("{:.0} s have passed after round {}", last.seconds, last.round));
+    }
     if last.round.0 >= stop.rounds {
         return reason("rounds", format!("all {} rounds are done", stop.rounds));
     }
@@ -35,11 +73,11 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
 
 /// The round whose weights become the step's result, after `stop` has ended it.
 ///
-/// Weights that miss what the rule was for are never selected: `ua-at-least` keeps the round that reached it, and
-/// without roll-back `utility-budget` keeps the round before the one that broke it.
+/// Weights that miss what the rule was for are never selected: a rule that waits for something keeps the round that
+/// reached it, and without roll-back `utility-budget` keeps the round before the one that broke it.
 pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundRecord]) -> Round {
     let last = records.last().map_or(Round(0), |record| record.round);
-    if stop.rule == "ua-at-least" {
+    if AIMS.contains(&stop.rule.as_str()) {
         return last;
     }
     if stop.rule == "utility-budget" && roll_back == RollBack::None {
@@ -82,16 +120,13 @@ mod tests {
                 validation_accuracy: Some(validation),
                 validation_loss: Some(1.0),
                 validation_at_start: Some(88.0),
-                weight_change: 0.0,
-                seconds: 0.0,
-                forget_epochs: 0.0,
-                bytes_moved: 0,
+                ..RoundRecord::default()
             })
             .collect()
     }
 
     fn stop() -> Stop {
-        Stop { rounds: 3, ua_at_least: None, utility_budget: None }
+        Stop::after(3)
     }
 
     #[test]
@@ -106,6 +141,51 @@ mod tests {
         let stop = Stop { ua_at_least: Some(15.0), ..stop() };
         assert_eq!(stop_reason(&stop, &records(&[(90.0, 80.0)])), None);
         assert_eq!(stop_reason(&stop, &records(&[(90.0, 80.0), (85.0, 81.0)])).expect("fires").rule, "ua-at-least");
+    }
+
+    /// The rule that fires after each round, and the round that is kept.
+    fn fires(stop: &Stop, records: &[RoundRecord]) -> Option<(String, Round)> {
+        let reason = stop_reason(stop, records)?;
+        let kept = select_round(RollBack::BestValidation, &reason, records);
+        Some((reason.rule, kept))
+    }
+
+    #[test]
+    fn a_backdoor_that_fails_often_enough_ends_a_step_and_that_round_is_kept() {
+        let stop = Stop { forget_accuracy_at_most: Some(20.0), ..stop() };
+        let records = records(&[(90.0, 88.0), (20.0, 70.0)]);
+        assert_eq!(fires(&stop, &records[..1]), None);
+        assert_eq!(fires(&stop, &records), Some(("forget-accuracy-at-most".into(), Round(2))));
+    }
+
+    #[test]
+    fn forget_data_like_unseen_data_end_a_step_and_that_round_is_kept() {
+        let mut records = records(&[(90.0, 88.0), (80.0, 70.0)]);
+        records[0].like_unseen = Some(0.04);
+        records[1].like_unseen = Some(0.05);
+        let stop = Stop { like_unseen: Some(0.05), ..stop() };
+        assert_eq!(fires(&stop, &records[..1]), None);
+        assert_eq!(fires(&stop, &records), Some(("like-unseen".into(), Round(2))));
+    }
+
+    #[test]
+    fn an_attack_that_guesses_ends_a_step_and_that_round_is_kept() {
+        let mut records = records(&[(90.0, 88.0), (80.0, 70.0)]);
+        records[0].membership_auc = Some(0.61);
+        records[1].membership_auc = Some(0.55);
+        let stop = Stop { membership_auc_at_most: Some(0.55), ..stop() };
+        assert_eq!(fires(&stop, &records[..1]), None);
+        assert_eq!(fires(&stop, &records), Some(("membership-auc-at-most".into(), Round(2))));
+    }
+
+    #[test]
+    fn time_that_has_passed_ends_a_step_and_the_best_round_is_kept() {
+        let mut records = records(&[(90.0, 88.0), (80.0, 70.0)]);
+        records[0].seconds = 59.0;
+        records[1].seconds = 61.0;
+        let stop = Stop { wall_time: Some(std::time::Duration::from_secs(60)), ..stop() };
+        assert_eq!(fires(&stop, &records[..1]), None);
+        assert_eq!(fires(&stop, &records), Some(("wall-time".into(), Round(1))));
     }
 
     #[test]

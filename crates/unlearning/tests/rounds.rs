@@ -5,12 +5,13 @@ mod gang;
 use rewind_artifacts::{Shard, assemble};
 use rewind_collective::CancelSignal;
 use rewind_job::{
-    Adam, Architecture, BatchNormPolicy, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, StepOutcome,
-    Stop, TaskVector, Trajectory,
+    Adam, Architecture, BatchNormPolicy, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, Schedule,
+    StepOutcome, Stop, TaskVector, Trajectory,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
-    Commit, Gang, LabelledSamples, Learner, Materials, StepRun, UnlearningError, method_for, run_rounds,
+    Commit, Descent, Gang, LabelledSamples, Learner, Materials, Pass, PassMode, StepRun, UnlearningError, accuracy,
+    method_for, run_rounds,
 };
 use tch::{Kind, Tensor};
 
@@ -65,12 +66,16 @@ fn learner(gang: Gang) -> Learner {
 }
 
 fn run(learner: &mut Learner, rounds: u32, records: Vec<RoundRecord>) -> Kept {
+    run_until(learner, Stop::after(rounds), records)
+}
+
+fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Kept {
     let (forget, validation) = (samples(20), samples(12));
     let (method, forward) = (method(), forward());
     let materials = Materials { forget: &forget, remaining: None, predictor: None, classes: 4 };
     let mut method = method_for(&method, &forward, &materials, &network).expect("needs no predictor");
     let step = StepRun {
-        stop: Stop { rounds, ua_at_least: None, utility_budget: None },
+        stop,
         roll_back: RollBack::BestValidation,
         recompute: Some((&forget, 7)),
         forget: &forget,
@@ -213,5 +218,58 @@ fn recomputed_statistics_are_those_of_all_samples_even_when_data_is_sorted_by_cl
                 assert!((a / b - 1.0).abs() < 0.1, "world of {world}: {a} against {b}");
             }
         }
+    }
+}
+
+/// Trained until the samples are known; then unlearned to a UA of 30 %, whose last round is bisected so often.
+fn unlearned_to_30(gang: Gang, bisections: u32) -> (RoundRecord, Shard, f64) {
+    let mut learner = learner(gang);
+    let pass = Pass {
+        batch_size: 8,
+        descent: Descent::Down,
+        mode: PassMode::BatchStatistics,
+        schedule: Schedule::Constant,
+        epochs: 1,
+    };
+    for _ in 0..30 {
+        learner.epoch(&samples(20), &pass).expect("trains");
+    }
+    let stop = Stop { ua_at_least: Some(30.0), bisections, ..Stop::after(40) };
+    let (shard, record, outcome) = run_until(&mut learner, stop, Vec::new()).0.pop().expect("has rounds");
+    assert_eq!(outcome.expect("is the last").stop.rule, "ua-at-least");
+    let now = accuracy(&learner.network, &mut learner.gang, &samples(20)).expect("measures");
+    (record, shard, now)
+}
+
+#[test]
+fn the_last_round_is_shortened_to_what_is_wanted_on_every_rank() {
+    tch::set_num_threads(1);
+    let layout = network().layout().clone();
+    for world in [1, 2] {
+        let whole = gang::on_every_rank(world, &layout, |gang| unlearned_to_30(gang, 0));
+        let short = gang::on_every_rank(world, &layout, |gang| unlearned_to_30(gang, 5));
+        assert_eq!(whole[0].0.step_length, None);
+        let (record, _, now) = &short[0];
+        let length = record.step_length.expect("was bisected");
+        // One of 32 lengths, and what is recorded is what the weights that are left do.
+        assert!(length > 0.0 && length <= 1.0 && (length * 32.0).fract() == 0.0, "{length}");
+        assert_eq!(record.round, whole[0].0.round);
+        assert_eq!(record.forget_accuracy, Some(*now));
+        assert!(*now <= 70.0 && *now >= whole[0].2, "{now} and {}", whole[0].2);
+        assert!(record.weight_change <= whole[0].0.weight_change);
+        for (other, _, _) in &short[1..] {
+            assert_eq!(without_clock(other), without_clock(record));
+        }
+        // Half as long would not do: the length is the shortest of the bisection's.
+        assert!(length < 1.0 || short[0].1.weights == whole[0].1.weights);
+    }
+}
+
+#[test]
+fn records_say_how_alike_forget_and_validation_data_are() {
+    let kept = gang::on_every_rank(1, network().layout(), three_rounds).swap_remove(0);
+    for (_, record, _) in &kept.0 {
+        assert!(record.like_unseen.is_some_and(|p| (0.0..=1.0).contains(&p)));
+        assert!(record.membership_auc.is_some_and(|auc| (0.0..=1.0).contains(&auc)));
     }
 }

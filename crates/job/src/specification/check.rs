@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Action, Collect, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
-    Specification, Step, TaskVector, Training, Unlearn,
+    Specification, Step, Stop, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -278,17 +278,35 @@ impl Specification {
             )?;
         }
         require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
-        if let Some(ua) = unlearn.stop.ua_at_least {
-            require((0.0..=100.0).contains(&ua), at("stop.ua-at-least"), "must be a percentage")?;
-        }
-        if let Some(budget) = unlearn.stop.utility_budget {
-            require((0.0..=100.0).contains(&budget), at("stop.utility-budget"), "must be from 0 to 100 points")?;
-            require(self.data.split.is_some(), at("stop.utility-budget"), "needs validation data (data.split)")?;
-        }
+        self.check_stop(&unlearn.stop, &at("stop"))?;
         let needs_validation = unlearn.roll_back != RollBack::None;
         let has_it = self.data.split.is_some();
         require(!needs_validation || has_it, at("roll-back"), "needs validation data (data.split)")?;
         Ok(())
+    }
+
+    fn check_stop(&self, stop: &Stop, at: &str) -> Result<(), SpecificationError> {
+        let at = |field: &str| format!("{at}.{field}");
+        for (name, value, most, problem) in [
+            ("ua-at-least", stop.ua_at_least, 100.0, "must be a percentage"),
+            ("forget-accuracy-at-most", stop.forget_accuracy_at_most, 100.0, "must be a percentage"),
+            ("utility-budget", stop.utility_budget, 100.0, "must be from 0 to 100 points"),
+            ("like-unseen", stop.like_unseen, 1.0, "must be a probability"),
+            ("membership-auc-at-most", stop.membership_auc_at_most, 1.0, "must be from 0 to 1"),
+        ] {
+            require(value.is_none_or(|value| (0.0..=most).contains(&value)), at(name), problem)?;
+        }
+        for (name, is_set) in [
+            ("utility-budget", stop.utility_budget.is_some()),
+            ("like-unseen", stop.like_unseen.is_some()),
+            ("membership-auc-at-most", stop.membership_auc_at_most.is_some()),
+        ] {
+            require(!is_set || self.data.split.is_some(), at(name), "needs validation data (data.split)")?;
+        }
+        require(stop.wall_time.is_none_or(|limit| !limit.is_zero()), at("wall-time"), "must be longer than 0s")?;
+        require(stop.bisections <= 30, at("bisections"), "must be at most 30")?;
+        let has_aim = stop.bisections == 0 || stop.wanted_ua().is_some();
+        require(has_aim, at("bisections"), "needs ua-at-least or forget-accuracy-at-most")
     }
 
     fn check_collect(&self, collect: &Collect, at: &str) -> Result<(), SpecificationError> {

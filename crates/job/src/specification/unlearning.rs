@@ -1,5 +1,7 @@
 //! Unlearning: methods, trajectories, when to stop.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BatchNormPolicy, Optimiser, Source};
@@ -298,8 +300,8 @@ pub enum OptimiserState {
     Reset,
 }
 
-/// When to stop. The first rule that fires ends the step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// When to stop. The first rule that fires ends the step. None of them reads test data or a retrained model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stop {
     /// At most this many rounds.
@@ -307,9 +309,45 @@ pub struct Stop {
     /// Stop at the first round with `UA = 100 − accuracy on D_f` of at least this, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ua_at_least: Option<f64>,
+    /// Stop at the first round in which at most so many percent of `D_f` get the label that they were trained with:
+    /// where they are poisoned, the backdoor's success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forget_accuracy_at_most: Option<f64>,
+    /// Stop at the first round in which confidences on `D_f` are like those on validation data: the two-sample
+    /// Kolmogorov–Smirnov test gives at least this probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like_unseen: Option<f64>,
+    /// Stop at the first round in which confidence tells `D_f` from validation data with at most this area under the
+    /// curve; 0.5 is guessing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership_auc_at_most: Option<f64>,
+    /// Stop after the round in which the step has run so long: `90s`, `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    pub wall_time: Option<Duration>,
     /// Stop when validation accuracy is more than this many points below the best seen, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub utility_budget: Option<f64>,
+    /// Where `ua-at-least` or `forget-accuracy-at-most` has fired, shorten the last round's change to what is needed, by
+    /// so many bisections: measured each time, nothing is trained.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bisections: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Stop {
+    /// After so many rounds, whatever comes.
+    pub fn after(rounds: u32) -> Self {
+        Self { rounds, ..Self::default() }
+    }
+
+    /// UA that is wanted, in percent, if any is.
+    pub fn wanted_ua(&self) -> Option<f64> {
+        let from_accuracy = self.forget_accuracy_at_most.map(|accuracy| 100.0 - accuracy);
+        [self.ua_at_least, from_accuracy].into_iter().flatten().reduce(f64::min)
+    }
 }
 
 /// Which round's weights become the step's result. It selects weights only; nothing is trained anew.

@@ -1,5 +1,6 @@
 //! One file a command, or a few that belong together.
 
+pub mod compare;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
@@ -9,6 +10,7 @@ pub mod jobs;
 pub mod pki;
 pub mod predictor;
 pub mod report;
+mod runs;
 mod search;
 pub mod submit;
 pub mod up;

@@ -5,8 +5,7 @@ mod unlearning;
 
 use std::path::{Path, PathBuf};
 
-use rewind_artifacts::digest_of;
-use rewind_job::{Digest, JobId, JobState, PredictorReport, Report, Specification, TrainPredictor};
+use rewind_job::{Digest, PredictorReport, Report, Specification, TrainPredictor};
 
 pub use histories::{ErrorRow, METHODS, RIVALS, cells, is_lowest, is_surely_lowest};
 pub use unlearning::UnlearningRow;
@@ -14,7 +13,7 @@ pub use unlearning::UnlearningRow;
 use crate::{
     arguments::EvaluatePredictor,
     client::Client,
-    commands::follow::{finished, follow_interruptibly},
+    commands::runs::Runs,
     error::Error,
     output, page,
     screen::Screen,
@@ -54,8 +53,8 @@ pub async fn run(arguments: EvaluatePredictor) -> Result<(), Error> {
     let mut trained = Vec::new();
     let jobs = runs.submit(&mut client, plan.arguments.seeds.iter().map(|&seed| plan.seeded(seed))).await?;
     for (&seed, job) in plan.arguments.seeds.iter().zip(&jobs) {
-        let (report, weights) = runs.result(&mut client, job).await?;
-        let weights = weights.ok_or_else(|| Error::Refused(format!("{job} has left no predictor")))?;
+        let (report, mut made) = runs.result(&mut client, job).await?;
+        let weights = made.pop().ok_or_else(|| Error::Refused(format!("{job} has left no predictor")))?.weights;
         trained.push(Trained { seed, report: predictor_of(report)?, weights });
     }
     let families = plan.families(&trained[0].report);
@@ -157,45 +156,4 @@ fn parse(file: &Path) -> Result<Specification, Error> {
     let folder = here.join(file.parent().unwrap_or(Path::new("")));
     let refused = |error| Error::Specification(format!("{}: {error}", file.display()));
     Specification::parse(&text, &folder).map_err(refused)
-}
-
-/// Runs jobs, and finds again those that an interrupted evaluation has run.
-struct Runs<'a> {
-    fresh: bool,
-    screen: &'a Screen,
-}
-
-impl Runs<'_> {
-    async fn submit(
-        &self,
-        client: &mut Client,
-        specifications: impl Iterator<Item = Specification>,
-    ) -> Result<Vec<JobId>, Error> {
-        let mut jobs = Vec::new();
-        for specification in specifications {
-            jobs.push(self.submit_one(client, &specification).await?);
-        }
-        Ok(jobs)
-    }
-
-    /// The same specification is the same job, unless that has ended without a result.
-    async fn submit_one(&self, client: &mut Client, specification: &Specification) -> Result<JobId, Error> {
-        if !self.fresh {
-            let submission = digest_of(specification.to_toml().as_bytes()).0;
-            let job = client.submit_as(specification, submission).await?;
-            let status = client.status(&job).await?;
-            if status.state == JobState::Finished || !status.state.is_final() {
-                return Ok(job);
-            }
-        }
-        client.submit(specification).await
-    }
-
-    /// Waits for a job's end; gives its report, and the digest of what it made, if that is one thing.
-    async fn result(&self, client: &mut Client, job: &JobId) -> Result<(Report, Option<Digest>), Error> {
-        finished(&follow_interruptibly(client, job, self.screen).await?)?;
-        let (report, mut weights) = client.report(job).await?;
-        let only = if weights.len() == 1 { weights.pop().map(|step| step.weights) } else { None };
-        Ok((report, only))
-    }
 }
