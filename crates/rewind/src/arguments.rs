@@ -1,5 +1,6 @@
 //! The words a user types.
 
+mod compare;
 mod histories;
 mod predictor;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use compare::Compare;
 pub use histories::{ArtifactsAt, Histories};
 pub use predictor::{Convert, EvaluatePredictor, Predictor, ShowPredictor};
 
@@ -64,6 +66,14 @@ pub enum Command {
     Histories(Histories),
     /// Draw report.html again from a report.json.
     Page(Page),
+    /// Compare unlearning methods under one protocol, each with the same search, over several seeds.
+    ///
+    /// A comparison names a base (data, model, how it is trained, the reference that is trained without the forget data),
+    /// methods, and for each the values to search. Every method tries as many settings, on the search seed, chosen on
+    /// validation data; then they are frozen and measured on test data for every pair of training and unlearning seeds.
+    /// Each piece is a job on the fleet; a comparison that was interrupted, or whose file has changed in part, goes on
+    /// with what is there, and a model is trained once.
+    Compare(Compare),
     /// Convert and look at trained predictors.
     #[command(
         subcommand,

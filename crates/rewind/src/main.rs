@@ -38,6 +38,7 @@ async fn main() -> ExitCode {
         Command::Pki(pki) => commands::pki::run(pki),
         Command::Histories(histories) => commands::histories::run(histories),
         Command::Page(page) => commands::report::page(&page),
+        Command::Compare(compare) => commands::compare::run(compare).await,
         Command::Predictor(predictor) => commands::predictor::run(predictor).await,
     };
     match result {

@@ -9,13 +9,38 @@ use super::{
 
 const PERCENT: (f64, f64) = (0.0, 100.0);
 
+/// What is drawn: one line a method, and crosses for the references.
+pub struct Lines<'a> {
+    /// Begins the ids of its charts.
+    pub id: String,
+    pub pretrained: Option<&'a Measured>,
+    pub retrain: Option<&'a Measured>,
+    pub methods: Vec<&'a Measured>,
+}
+
+impl Lines<'_> {
+    fn references(&self) -> impl Iterator<Item = &Measured> {
+        [self.pretrained, self.retrain].into_iter().flatten()
+    }
+
+    fn methods(&self) -> impl Iterator<Item = &Measured> {
+        self.methods.iter().copied()
+    }
+}
+
 pub fn render(report: &Report) -> String {
+    let lines = Lines {
+        id: String::new(),
+        pretrained: report.pretrained.as_ref(),
+        retrain: report.retrain.as_ref(),
+        methods: report.methods.iter().collect(),
+    };
     let mut page = String::new();
     if report.methods.iter().any(|method| !path(method).is_empty()) {
-        page.push_str(&forgetting(report));
+        page.push_str(&forgetting(&lines));
     }
     if report.methods.iter().any(|method| !method.rounds.is_empty()) {
-        page.push_str(&rounds(report));
+        page.push_str(&rounds(&lines));
     }
     page
 }
@@ -34,16 +59,14 @@ fn place(measured: &Measured) -> Option<(f64, f64)> {
     Some((100.0 - measured.ua?, measured.ta?)).filter(|(forget, test)| forget.is_finite() && test.is_finite())
 }
 
-fn forgetting(report: &Report) -> String {
-    let references = [&report.pretrained, &report.retrain];
-    let places = || references.into_iter().flatten().filter_map(place);
-    let tests = || report.methods.iter().flat_map(path).map(|(_, test)| test).chain(places().map(|(_, test)| test));
+pub fn forgetting(lines: &Lines) -> String {
+    let places = || lines.references().filter_map(place);
+    let tests = || lines.methods().flat_map(path).map(|(_, test)| test).chain(places().map(|(_, test)| test));
     // The part of the frame where methods can be told apart: the references and the best point of each.
-    let best =
-        report.methods.iter().filter_map(|method| path(method).into_iter().map(|(_, test)| test).reduce(f64::max));
+    let best = lines.methods().filter_map(|method| path(method).into_iter().map(|(_, test)| test).reduce(f64::max));
     let whole = Scale::covering(tests(), PERCENT, 5);
     let close_up = close_up(places().map(|(_, test)| test).chain(best), tests());
-    let draw = |id: &str, y: Scale| -> String { LARGE.map(|size| forgetting_chart(report, size, id, y)).concat() };
+    let draw = |id: &str, y: Scale| -> String { LARGE.map(|size| forgetting_chart(lines, size, id, y)).concat() };
     let further = if close_up.is_some() {
         format!(
             "<p class=\"notes\">Lines that leave the frame below fall further.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",
@@ -62,28 +85,21 @@ fn forgetting(report: &Report) -> String {
 </section>
 "#,
         chart = draw("forgetting", close_up.unwrap_or(whole)),
-        legend = legend(report, true),
+        legend = legend(lines, true),
     )
 }
 
-fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
-    let references = [&report.pretrained, &report.retrain];
-    let forgets = report
-        .methods
-        .iter()
-        .flat_map(path)
-        .chain(references.into_iter().flatten().filter_map(place))
-        .map(|(forget, _)| forget);
+fn forgetting_chart(lines: &Lines, size: Size, id: &str, y: Scale) -> String {
+    let forgets = lines.methods().flat_map(path).chain(lines.references().filter_map(place)).map(|(forget, _)| forget);
     let x = Scale::covering(forgets, PERCENT, if size.width > 500.0 { 10 } else { 5 });
     let labels = Labels {
-        id,
+        id: &format!("{}{id}", lines.id),
         description: "Test accuracy over accuracy on the forgotten labels, one line a method",
         x: "accuracy on the samples to forget, %  →  forgotten",
         y: "test accuracy, %",
     };
     let mut frame = Frame::new(size, labels, x, y, true);
-    let place_of = |measured: &Option<Measured>| measured.as_ref().and_then(place);
-    let (retrain, pretrained) = (place_of(&report.retrain), place_of(&report.pretrained));
+    let (retrain, pretrained) = (lines.retrain.and_then(place), lines.pretrained.and_then(place));
     let retrain_is_above = !matches!((retrain, pretrained), (Some(after), Some(before)) if after.1 < before.1);
     if let Some((forget, test)) = retrain {
         frame.level(test, &format!("Retrain {}", decimal(test, 1)), retrain_is_above, Some(forget));
@@ -91,10 +107,10 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
     if let Some((forget, test)) = pretrained {
         frame.level(test, &format!("before unlearning {}", decimal(test, 1)), !retrain_is_above, Some(forget));
     }
-    for (index, method) in report.methods.iter().enumerate() {
+    for (index, method) in lines.methods().enumerate() {
         frame.line(Series(index), &path(method), true);
     }
-    for (index, method) in report.methods.iter().enumerate() {
+    for (index, method) in lines.methods().enumerate() {
         for point in &method.curve {
             let Some(test) = point.test_accuracy else { continue };
             let selected = point.round == method.selected;
@@ -109,7 +125,7 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
             frame.mark(Series(index), (point.forget_accuracy, test), selected, &hint);
         }
     }
-    for (what, measured) in [("before unlearning", &report.pretrained), ("Retrain", &report.retrain)] {
+    for (what, measured) in [("before unlearning", lines.pretrained), ("Retrain", lines.retrain)] {
         let Some(measured) = measured else { continue };
         if let Some(place) = place(measured) {
             let hint = format!(
@@ -124,11 +140,11 @@ fn forgetting_chart(report: &Report, size: Size, id: &str, y: Scale) -> String {
     frame.finish()
 }
 
-fn rounds(report: &Report) -> String {
+fn rounds(lines: &Lines) -> String {
     let validation =
-        per_round(report, "validation", "validation accuracy, %", true, |record| record.validation_accuracy);
+        per_round(lines, "validation", "validation accuracy, %", true, |record| record.validation_accuracy);
     let forget =
-        per_round(report, "fading", "accuracy on the samples to forget, %", false, |record| record.forget_accuracy);
+        per_round(lines, "fading", "accuracy on the samples to forget, %", false, |record| record.forget_accuracy);
     if validation.is_empty() && forget.is_empty() {
         return String::new();
     }
@@ -140,12 +156,12 @@ fn rounds(report: &Report) -> String {
 {validation}{forget}</div>
 {legend}</section>
 "#,
-        legend = legend(report, false),
+        legend = legend(lines, false),
     )
 }
 
 fn per_round(
-    report: &Report,
+    lines: &Lines,
     id: &str,
     label: &str,
     higher_is_better: bool,
@@ -159,7 +175,7 @@ fn per_round(
             .filter(|(_, value)| value.is_finite())
             .collect()
     };
-    let all: Vec<(f64, f64)> = report.methods.iter().flat_map(line).collect();
+    let all: Vec<(f64, f64)> = lines.methods().flat_map(line).collect();
     if all.is_empty() {
         return String::new();
     }
@@ -168,15 +184,15 @@ fn per_round(
         let labels = Labels { id, description: &description, x: "round", y: label };
         let x = Scale::covering(all.iter().map(|point| point.0).chain([0.0]), (0.0, f64::INFINITY), 6);
         let values = || all.iter().map(|point| point.1);
-        let firsts = report.methods.iter().filter_map(|method| line(method).first().map(|point| point.1));
-        let best = report.methods.iter().filter_map(|m| line(m).into_iter().map(|point| point.1).reduce(f64::max));
+        let firsts = lines.methods().filter_map(|method| line(method).first().map(|point| point.1));
+        let best = lines.methods().filter_map(|m| line(m).into_iter().map(|point| point.1).reduce(f64::max));
         let y = close_up(firsts.chain(best), values()).filter(|_| higher_is_better);
         let y = y.unwrap_or_else(|| Scale::covering(values(), PERCENT, 5));
         let mut frame = Frame::new(size, labels, x, y, false);
-        for (index, method) in report.methods.iter().enumerate() {
+        for (index, method) in lines.methods().enumerate() {
             frame.line(Series(index), &line(method), false);
         }
-        for (index, method) in report.methods.iter().enumerate() {
+        for (index, method) in lines.methods().enumerate() {
             for (round, value) in line(method) {
                 let selected = round == f64::from(method.selected.0);
                 let kept = if selected { " (kept)" } else { "" };
@@ -189,9 +205,9 @@ fn per_round(
     format!("<figure>\n{}</figure>\n", chart.concat())
 }
 
-fn legend(report: &Report, references: bool) -> String {
+fn legend(lines: &Lines, references: bool) -> String {
     let mut entries = String::new();
-    for (index, method) in report.methods.iter().enumerate() {
+    for (index, method) in lines.methods().enumerate() {
         let series = Series(index);
         entries.push_str(&format!(
             "<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><polyline class=\"line s{} d{}\" points=\"1,8 33,8\"/>{}</svg>{}</li>\n",
@@ -201,7 +217,7 @@ fn legend(report: &Report, references: bool) -> String {
             name(&method.name)
         ));
     }
-    if references && (report.pretrained.is_some() || report.retrain.is_some()) {
+    if references && (lines.pretrained.is_some() || lines.retrain.is_some()) {
         entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><path class=\"cross\" d=\"M12 3L22 13M12 13L22 3\"/></svg>before unlearning, Retrain</li>\n");
     }
     entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>round that was kept</li>\n");

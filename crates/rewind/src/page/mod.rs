@@ -1,6 +1,7 @@
 //! The report as one HTML page: self-contained, no scripts, light and dark, narrow and wide.
 
 mod chart;
+mod comparison;
 mod curves;
 mod evaluation;
 mod headline;
@@ -16,7 +17,7 @@ mod tests;
 
 use rewind_job::Report;
 
-use crate::commands::evaluate::Evaluation;
+use crate::commands::{compare::Compared, evaluate::Evaluation};
 
 const SHEET: &str = include_str!("page.css");
 
@@ -44,6 +45,13 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
     let from = "<code>evaluation.json</code> and the jobs’ reports";
     let title = &evaluation.plan.specification.name;
     document(title, &evaluation::render(evaluation), env!("CARGO_PKG_VERSION"), from)
+}
+
+/// Draws the page of comparisons of methods.
+pub fn comparison(all: &[Compared]) -> String {
+    let names: Vec<&str> = all.iter().map(|compared| compared.comparison.name.as_str()).collect();
+    let from = "<code>comparison.json</code>, which holds every figure of this page";
+    document(&names.join(", "), &comparison::render(all), env!("CARGO_PKG_VERSION"), from)
 }
 
 fn document(title: &str, body: &str, version: &str, from: &str) -> String {

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{
-    Action, Digest, Evaluate, Forget, MeasuredOn, Source, Specification, Step, Unlearn,
-};
+use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, Source, Specification, Step, Unlearn};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
 pub const PRETRAINED: &str = "pretrained";
 pub const RETRAIN: &str = "retrain";
 const EVALUATION: &str = "evaluation";
+/// Halvings of the last round's change where a method stops at Retrain's UA.
+const BISECTIONS: u32 = 6;
 
 /// A comparison as its file says it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +28,8 @@ pub struct Comparison {
     pub training_seeds: Vec<u64>,
     /// Of unlearning, for each training seed.
     pub unlearning_seeds: Vec<u64>,
-    /// Stop each method at the first round whose UA is at least that of Retrain (of the same training seed).
+    /// Stop each method at the first round whose UA is at least that of Retrain (of the same training seed), and shorten
+    /// that round's change to what is needed.
     #[serde(default)]
     pub stop_at_retrains_ua: bool,
     /// A specification whose steps are `pretrained` and `retrain`.
@@ -151,6 +152,26 @@ impl Plan {
         Ok(Self { comparison, base, tries })
     }
 
+    /// With some of the methods only; none are all.
+    ///
+    /// # Errors
+    /// There is no such method.
+    pub fn only(mut self, names: &[String]) -> Result<Self, String> {
+        let has = |name: &String| self.comparison.methods.iter().any(|method| method.name == *name);
+        if let Some(unknown) = names.iter().find(|name| !has(name)) {
+            return Err(format!("--methods: {} has no method `{unknown}`", self.comparison.name));
+        }
+        if !names.is_empty() {
+            let is_wanted: Vec<bool> =
+                self.comparison.methods.iter().map(|method| names.contains(&method.name)).collect();
+            let mut wanted = is_wanted.iter();
+            self.comparison.methods.retain(|_| wanted.next().copied().unwrap_or(false));
+            let mut wanted = is_wanted.iter();
+            self.tries.retain(|_| wanted.next().copied().unwrap_or(false));
+        }
+        Ok(self)
+    }
+
     pub fn tries(&self, method: usize) -> &[Try] {
         &self.tries[method]
     }
@@ -176,7 +197,14 @@ impl Plan {
     }
 
     /// The chosen setting of a method on one pair of seeds.
-    pub fn run(&self, method: usize, chosen: usize, training_seed: u64, unlearning_seed: u64, start: &Start) -> Specification {
+    pub fn run(
+        &self,
+        method: usize,
+        chosen: usize,
+        training_seed: u64,
+        unlearning_seed: u64,
+        start: &Start,
+    ) -> Specification {
         let contestant = &self.comparison.methods[method].name;
         let name = format!("{}: {contestant}, seeds {training_seed} and {unlearning_seed}", self.comparison.name);
         let step = self.step(chosen, &self.tries[method][chosen], start);
@@ -189,6 +217,7 @@ impl Plan {
         let mut unlearn = setting.unlearn.clone();
         if self.comparison.stop_at_retrains_ua {
             unlearn.stop.ua_at_least = Some(start.retrains_ua);
+            unlearn.stop.bisections = BISECTIONS;
         }
         Step { name: step_name(index, setting), action: Action::Unlearn(unlearn) }
     }
@@ -207,7 +236,14 @@ impl Plan {
         specification
     }
 
-    fn of_seed(&self, name: String, training_seed: u64, seed: u64, mut steps: Vec<Step>, read: MeasuredOn) -> Specification {
+    fn of_seed(
+        &self,
+        name: String,
+        training_seed: u64,
+        seed: u64,
+        mut steps: Vec<Step>,
+        read: MeasuredOn,
+    ) -> Specification {
         steps.push(Step { name: EVALUATION.into(), action: Action::Evaluate(Evaluate { of: None, read }) });
         let mut data = self.base.data.clone();
         match &mut data.forget {

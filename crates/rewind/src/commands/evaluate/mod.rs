@@ -11,12 +11,7 @@ pub use histories::{ErrorRow, METHODS, RIVALS, cells, is_lowest, is_surely_lowes
 pub use unlearning::UnlearningRow;
 
 use crate::{
-    arguments::EvaluatePredictor,
-    client::Client,
-    commands::runs::Runs,
-    error::Error,
-    output, page,
-    screen::Screen,
+    arguments::EvaluatePredictor, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen,
 };
 
 /// What is measured, and how.

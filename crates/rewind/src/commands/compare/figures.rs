@@ -1,0 +1,240 @@
+//! From runs to figures: means over seeds with their intervals, and what settings are chosen by.
+
+use rewind_job::{Measured, Stop};
+use serde::Serialize;
+
+use super::{ChooseBy, Compared};
+use crate::{interval::Interval, output};
+
+/// One figure of one method in one protocol, over all pairs of seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    pub protocol: String,
+    pub method: String,
+    /// `reference`, `forget-only` or `retain-using`.
+    pub group: String,
+    pub metric: &'static str,
+    pub mean: f64,
+    /// Ends of the 95 % interval of the mean; null of one pair of seeds.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub seeds: usize,
+}
+
+type Read = fn(&Measured) -> Option<f64>;
+
+/// A metric's name in results.json, its short and long name, digits, and where it stands.
+pub struct Metric {
+    pub name: &'static str,
+    pub short: &'static str,
+    pub long: &'static str,
+    pub read: Read,
+}
+
+pub const METRICS: [Metric; 9] = [
+    Metric { name: "ra", short: "RA", long: "accuracy on the remaining data, %", read: |m| m.ra },
+    Metric { name: "ua", short: "UA", long: "100 − accuracy on the forget data, %", read: |m| m.ua },
+    Metric { name: "ta", short: "TA", long: "accuracy on test data, %", read: |m| m.ta },
+    Metric {
+        name: "mia",
+        short: "MIA",
+        long: "share of the forget data that the attack calls non-member, %",
+        read: |m| m.mia,
+    },
+    Metric {
+        name: "clean-accuracy",
+        short: "true labels",
+        long: "accuracy on the forget data with the labels that its samples really have, %",
+        read: |m| m.clean,
+    },
+    Metric {
+        name: "best-ta-oracle",
+        short: "best TA",
+        long: "test accuracy of the round that is best on test data, %: an oracle’s choice",
+        read: best_on_test,
+    },
+    Metric {
+        name: "forget-epochs",
+        short: "epochs",
+        long: "epochs over the forget data",
+        read: |m| Some(m.forget_epochs),
+    },
+    Metric { name: "seconds", short: "time", long: "wall time of the rounds, s", read: |m| Some(m.seconds) },
+    Metric {
+        name: "megabytes",
+        short: "moved",
+        long: "megabytes that rank 0 sent",
+        read: |m| Some(m.bytes_moved as f64 / 1e6),
+    },
+];
+
+/// Name of the figure that is no metric of one run alone.
+pub const AVERAGE_GAP: &str = "average-gap";
+
+fn best_on_test(measured: &Measured) -> Option<f64> {
+    measured.curve.iter().filter_map(|point| point.test_accuracy).reduce(f64::max)
+}
+
+/// Mean of |metric − Retrain's| over RA, UA, TA and MIA; none if one was not measured.
+fn gap_to(retrain: &Measured, measured: &Measured) -> Option<f64> {
+    mean_distance(retrain, measured, |m| m.ta)
+}
+
+/// The same with validation accuracy for test accuracy: what a choice may read.
+fn validation_gap(retrain: &Measured, measured: &Measured) -> Option<f64> {
+    mean_distance(retrain, measured, |m| m.va)
+}
+
+fn mean_distance(retrain: &Measured, measured: &Measured, held_out: Read) -> Option<f64> {
+    let reads: [Read; 4] = [|m| m.ra, |m| m.ua, |m| m.mia, held_out];
+    let distances = reads.map(|read| Some((read(measured)? - read(retrain)?).abs()));
+    Some(distances.into_iter().collect::<Option<Vec<f64>>>()?.iter().sum::<f64>() / 4.0)
+}
+
+/// What a setting is chosen by; smaller is better. None: it is out, for it did not forget what was asked for.
+pub(super) fn merit(by: ChooseBy, stop: &Stop, measured: &Measured, retrain: &Measured) -> Option<f64> {
+    let selected = measured.rounds.iter().find(|record| record.round == measured.selected);
+    let has_forgotten = stop.wanted_ua().is_none_or(|wanted| measured.ua.is_some_and(|ua| ua >= wanted));
+    let figure = match by {
+        ChooseBy::AverageGap => return validation_gap(retrain, measured).filter(|gap| gap.is_finite()),
+        ChooseBy::ValidationAccuracy => measured.va.map(|accuracy| -accuracy),
+        ChooseBy::ValidationLoss => selected.and_then(|record| record.validation_loss),
+    };
+    figure.filter(|figure| figure.is_finite() && has_forgotten)
+}
+
+/// A metric of each run; none if a run lacks it.
+pub fn mean_over<'a>(runs: impl Iterator<Item = &'a Measured>, read: Read) -> Option<Interval> {
+    Interval::of(&runs.map(read).collect::<Option<Vec<f64>>>()?)
+}
+
+impl Compared {
+    /// Retrain of the run's training seed.
+    fn retrain_of(&self, training_seed: u64) -> Option<&Measured> {
+        self.references.iter().find(|of| of.training_seed == training_seed).map(|of| &of.retrain)
+    }
+
+    /// The average gap of each run, in the order of the runs.
+    pub fn gaps(&self, method: usize) -> Option<Vec<f64>> {
+        let runs = self.methods[method].runs.iter();
+        runs.map(|run| gap_to(self.retrain_of(run.training_seed)?, &run.measured)).collect()
+    }
+
+    /// Every contestant with its group and its runs, references first.
+    pub fn contestants(&self) -> Vec<(&str, &str, Vec<&Measured>)> {
+        let references = self.references.iter();
+        let mut all = vec![
+            ("pretrained", "reference", references.clone().map(|of| &of.pretrained).collect()),
+            ("retrain", "reference", references.map(|of| &of.retrain).collect()),
+        ];
+        let methods = self.methods.iter();
+        all.extend(methods.map(|method| {
+            (
+                method.name.as_str(),
+                method.group.as_str(),
+                method.runs.iter().map(|run| &run.measured).collect::<Vec<_>>(),
+            )
+        }));
+        all
+    }
+}
+
+/// Every figure of a comparison.
+pub(super) fn figures(compared: &Compared) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (at, (method, group, runs)) in compared.contestants().into_iter().enumerate() {
+        let mut add = |metric, interval: Option<Interval>| {
+            if let Some(Interval { mean, low, high }) = interval {
+                let (protocol, method, group) = (compared.comparison.name.clone(), method.to_owned(), group.to_owned());
+                figures.push(Figure { protocol, method, group, metric, mean, low, high, seeds: runs.len() });
+            }
+        };
+        for metric in &METRICS {
+            add(metric.name, mean_over(runs.iter().copied(), metric.read));
+        }
+        let gaps = match at {
+            0 => compared.references.iter().map(|of| gap_to(&of.retrain, &of.pretrained)).collect(),
+            1 => None,
+            _ => compared.gaps(at - 2),
+        };
+        add(AVERAGE_GAP, gaps.and_then(|gaps: Vec<f64>| Interval::of(&gaps)));
+    }
+    figures
+}
+
+pub(super) fn csv(figures: &[Figure]) -> String {
+    let mut text = "protocol,method,group,metric,mean,low,high,seeds\n".to_owned();
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for Figure { protocol, method, group, metric, mean, low, high, seeds } in figures {
+        let (protocol, method) = (quoted(protocol), quoted(method));
+        text += &format!("{protocol},{method},{group},{metric},{mean},{},{},{seeds}\n", number(*low), number(*high));
+    }
+    text
+}
+
+/// RFC 4180.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+/// One line a contestant.
+pub(super) fn table(compared: &Compared) -> String {
+    let figures = figures(compared);
+    let columns = ["ra", "ua", "ta", "mia", AVERAGE_GAP, "clean-accuracy", "forget-epochs"];
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(columns.map(str::to_owned));
+    for (method, _, _) in compared.contestants() {
+        let mut row = vec![method.to_owned()];
+        for column in columns {
+            let found = figures.iter().find(|figure| figure.method == method && figure.metric == column);
+            row.push(found.map_or("-".to_owned(), |figure| match figure.high {
+                Some(high) => format!("{:.1} ± {:.1}", figure.mean, high - figure.mean),
+                None => format!("{:.1}", figure.mean),
+            }));
+        }
+        rows.push(row);
+    }
+    format!(
+        "\n{} ({} seeds, mean ± half the 95 % interval):\n{}",
+        compared.comparison.name,
+        compared.references.len(),
+        output::table(&rows)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(ra: f64, ua: f64, ta: f64, mia: f64, va: f64) -> Measured {
+        serde_json::from_value(serde_json::json!({
+            "name": "m", "method": "neg-grad", "group": "forget-only", "ra": ra, "ua": ua, "ta": ta, "va": va, "mia": mia,
+            "mia_attack_accuracy": 60.0, "average_gap": null, "seconds": 1.0, "forget_epochs": 2.0, "bytes_moved": 0,
+            "selected": 1, "weights": "00", "curve": [],
+            "rounds": [{ "round": 1, "loss": 0.5, "forget_accuracy": null, "validation_accuracy": va,
+                         "validation_loss": 0.25, "weight_change": 0.0, "seconds": 1.0, "forget_epochs": 2.0,
+                         "bytes_moved": 0 }],
+        }))
+        .expect("is a measured step")
+    }
+
+    #[test]
+    fn a_choice_reads_validation_data_and_the_figure_test_data() {
+        let retrain = measured(100.0, 4.0, 96.0, 30.0, 97.0);
+        let ours = measured(98.0, 5.0, 90.0, 33.0, 96.0);
+        // (2 + 1 + 3 + 6) / 4 on test data, (2 + 1 + 3 + 1) / 4 on validation data.
+        assert_eq!(gap_to(&retrain, &ours), Some(3.0));
+        assert_eq!(merit(ChooseBy::AverageGap, &Stop::after(3), &ours, &retrain), Some(1.75));
+        assert_eq!(merit(ChooseBy::ValidationAccuracy, &Stop::after(3), &ours, &retrain), Some(-96.0));
+        assert_eq!(merit(ChooseBy::ValidationLoss, &Stop::after(3), &ours, &retrain), Some(0.25));
+        let wanted = Stop { ua_at_least: Some(50.0), ..Stop::after(3) };
+        assert_eq!(merit(ChooseBy::ValidationAccuracy, &wanted, &ours, &retrain), None, "it has not forgotten");
+        assert!(merit(ChooseBy::AverageGap, &wanted, &ours, &retrain).is_some(), "its gap says so");
+    }
+
+    #[test]
+    fn names_are_quoted_for_spreadsheets() {
+        assert_eq!(quoted("a, \"b\""), "\"a, \"\"b\"\"\"");
+        assert_eq!(quoted("label noise"), "label noise");
+    }
+}
