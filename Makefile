@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help programs demo demo-search predictor predictor-equivariant simulate soak test test-slow bench check clean
+.PHONY: help programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -19,6 +19,11 @@ demo-search: ## Repeat the search of the demonstration's settings
 	scripts/setup --for demo
 	$(MAKE) programs
 	target/debug/rewind demo --search --out out/demo-search
+
+benchmark-small: ## Make benchmarks/small/results.json and its report again (PROTOCOLS="label-noise standard"; resumable)
+	scripts/setup --for demo
+	$(MAKE) programs
+	scripts/benchmark-small $(PROTOCOLS)
 
 predictor: ## Make and evaluate predictors/conditioned.safetensors again, in target/predictor (hours)
 	scripts/setup --for test
