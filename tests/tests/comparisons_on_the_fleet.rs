@@ -179,4 +179,25 @@ fn a_comparison_that_cannot_be_is_refused_before_anything_starts() {
     assert!(unknown.contains("--methods: small standard has no method `nobody`"), "{unknown}");
     let missing = refusal(&good.replace("labels-idx1-ubyte", "nothing"), &[]);
     assert!(missing.contains("base.data.pool.labels") && missing.contains("is missing"), "{missing}");
+    let missing = refusal(&good.replace("conditioned.safetensors", "nothing.safetensors"), &[]);
+    assert!(
+        missing.contains("method[0] (rewinding)") && missing.contains("nothing.safetensors is missing"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn the_benchmarks_comparisons_are_whole() {
+    let mut found = 0;
+    for entry in fs::read_dir(repository().join("benchmarks/small")).expect("is there").flatten() {
+        let file = entry.path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            // Read and checked, every setting of every method, before the fleet is looked for.
+            let output = rewind(&["compare", file.to_str().expect("printable"), "--dir", "target/no-fleet"]);
+            assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+            assert!(complaint(&output).contains("no fleet runs in target/no-fleet"), "{}", complaint(&output));
+            found += 1;
+        }
+    }
+    assert_eq!(found, 3);
 }

@@ -94,7 +94,7 @@ fn read(file: &Path, only: &[String]) -> Result<Plan, Error> {
     let plan = Plan::read(file).map_err(refused)?;
     for (field, path) in plan.files() {
         if !path.is_file() {
-            return Err(refused(format!("base.{field}: {} is missing", path.display())));
+            return Err(refused(format!("{field}: {} is missing", path.display())));
         }
     }
     plan.only(only).map_err(Error::Usage)

@@ -176,9 +176,17 @@ impl Plan {
         &self.tries[method]
     }
 
-    /// Files that the jobs read.
+    /// Files that the jobs read, with the fields that name them.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
-        self.base.files()
+        let base = self.base.files().into_iter().map(|(field, path)| (format!("base.{field}"), path));
+        let nothing = Start { weights: Digest(String::new()), retrains_ua: 0.0 };
+        let of_methods = (self.comparison.methods.iter().enumerate()).flat_map(|(method, contestant)| {
+            let files =
+                self.search(method, &nothing).files().into_iter().filter(|(field, _)| field.starts_with("step"));
+            let (_, path) = files.last()?;
+            Some((format!("method[{method}] ({})", contestant.name), path))
+        });
+        base.chain(of_methods).collect()
     }
 
     /// Trains the model and the reference.
