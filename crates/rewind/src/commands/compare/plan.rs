@@ -183,7 +183,7 @@ impl Plan {
         let of_methods = (self.comparison.methods.iter().enumerate()).flat_map(|(method, contestant)| {
             let files =
                 self.search(method, &nothing).files().into_iter().filter(|(field, _)| field.starts_with("step"));
-            let (_, path) = files.last()?;
+            let (_, path) = files.next_back()?;
             Some((format!("method[{method}] ({})", contestant.name), path))
         });
         base.chain(of_methods).collect()
