@@ -181,7 +181,7 @@ impl Plan {
         let base = self.base.files().into_iter().map(|(field, path)| (format!("base.{field}"), path));
         let nothing = Start { weights: Digest(String::new()), retrains_ua: 0.0 };
         let of_methods = (self.comparison.methods.iter().enumerate()).flat_map(|(method, contestant)| {
-            let files =
+            let mut files =
                 self.search(method, &nothing).files().into_iter().filter(|(field, _)| field.starts_with("step"));
             let (_, path) = files.next_back()?;
             Some((format!("method[{method}] ({})", contestant.name), path))
