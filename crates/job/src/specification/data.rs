@@ -89,6 +89,16 @@ fn white() -> u8 {
 }
 
 impl Forget {
+    /// The same, drawn by another seed; what is not drawn stays.
+    pub fn with_seed(mut self, drawn_by: u64) -> Self {
+        match &mut self {
+            Self::LabelNoise { seed, .. } | Self::Random { seed, .. } => *seed = drawn_by,
+            Self::Backdoor(backdoor) => backdoor.seed = drawn_by,
+            Self::Class { .. } | Self::Files(_) | Self::Nothing => {}
+        }
+        self
+    }
+
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
     }

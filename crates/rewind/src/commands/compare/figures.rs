@@ -23,7 +23,7 @@ pub struct Figure {
 
 type Read = fn(&Measured) -> Option<f64>;
 
-/// A metric's name in results.json, its short and long name, digits, and where it stands.
+/// A metric: its name in results.json, its short and its long name in the report.
 pub struct Metric {
     pub name: &'static str,
     pub short: &'static str,

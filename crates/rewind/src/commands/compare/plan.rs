@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, Source, Specification, Step, Unlearn};
+use rewind_job::{Action, Digest, Evaluate, MeasuredOn, Source, Specification, Step, Unlearn};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
@@ -254,11 +254,7 @@ impl Plan {
     ) -> Specification {
         steps.push(Step { name: EVALUATION.into(), action: Action::Evaluate(Evaluate { of: None, read }) });
         let mut data = self.base.data.clone();
-        match &mut data.forget {
-            Forget::LabelNoise { seed, .. } | Forget::Random { seed, .. } => *seed = training_seed,
-            Forget::Backdoor(backdoor) => backdoor.seed = training_seed,
-            Forget::Class { .. } | Forget::Files(_) | Forget::Nothing => {}
-        }
+        data.forget = data.forget.with_seed(training_seed);
         Specification { name, seed, steps, data, ..self.base.clone() }
     }
 }
@@ -331,6 +327,8 @@ fn put(table: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), St
 
 #[cfg(test)]
 mod tests {
+    use rewind_job::Forget;
+
     use super::*;
 
     const FILE: &str = r#"

@@ -1,8 +1,8 @@
 //! Quality of unlearning: the predictor and the Task Vectors fitted on the same histories, each with the same tries.
 
 use rewind_job::{
-    Action, FittedRivals, Forget, Lambda, LambdaOfType, LambdaPerOperation, Measured, Method, OperationType, Report,
-    Rewinding, Source, Specification, Step, TaskVector, TrainPredictor, Unlearn,
+    Action, FittedRivals, Lambda, LambdaOfType, LambdaPerOperation, Measured, Method, OperationType, Report, Rewinding,
+    Source, Specification, Step, TaskVector, TrainPredictor, Unlearn,
 };
 use serde::Serialize;
 
@@ -140,11 +140,7 @@ fn expand(protocol: &Specification, of: &Trained, factors: &[f64]) -> Result<Spe
         }
     }
     let mut data = protocol.data.clone();
-    match &mut data.forget {
-        Forget::LabelNoise { seed, .. } | Forget::Random { seed, .. } => *seed = of.seed,
-        Forget::Backdoor(backdoor) => backdoor.seed = of.seed,
-        Forget::Class { .. } | Forget::Files(_) | Forget::Nothing => {}
-    }
+    data.forget = data.forget.with_seed(of.seed);
     let specification = Specification { seed: of.seed, steps, data, ..protocol.clone() };
     specification.check().map_err(|error| error.to_string())?;
     Ok(specification)
