@@ -104,6 +104,8 @@ fn measure(
         clean: None,
         ta: None,
         va: None,
+        forget_loss: None,
+        test_loss: None,
         mia: None,
         mia_attack_accuracy: None,
         average_gap: None,
@@ -131,6 +133,8 @@ fn measure(
     let attack = answers(data.attack.as_ref())?;
     measured.clean = answers(data.forget_truth.as_ref())?.as_ref().map(Predictions::accuracy);
     measured.ua = Some(100.0 - forget.accuracy());
+    measured.forget_loss = Some(forget.loss());
+    measured.test_loss = test.as_ref().map(Predictions::loss);
     measured.ra = remaining.as_ref().map(Predictions::accuracy);
     measured.ta = test.as_ref().map(Predictions::accuracy);
     if let (Some(members), Some(others)) = (&remaining, &attack)
@@ -155,12 +159,17 @@ fn measure(
     if let Action::Unlearn(unlearn) = &step.action {
         let mut point = |round: Round, state: &Shard| -> Result<(), RunError> {
             load_weights(network, state);
-            let forget = predictions(network, gang, &data.forget)?.accuracy();
+            let forget = predictions(network, gang, &data.forget)?;
             let test = test_data.map(|test| predictions(network, gang, test)).transpose()?;
-            let test_accuracy = test.as_ref().map(Predictions::accuracy);
             let clean = data.forget_truth.as_ref().map(|truth| predictions(network, gang, truth)).transpose()?;
-            let clean_accuracy = clean.as_ref().map(Predictions::accuracy);
-            measured.curve.push(CurvePoint { round, forget_accuracy: forget, clean_accuracy, test_accuracy });
+            measured.curve.push(CurvePoint {
+                round,
+                forget_accuracy: forget.accuracy(),
+                clean_accuracy: clean.as_ref().map(Predictions::accuracy),
+                test_accuracy: test.as_ref().map(Predictions::accuracy),
+                forget_loss: Some(forget.loss()),
+                test_loss: test.as_ref().map(Predictions::loss),
+            });
             Ok(())
         };
         point(Round(0), &run.start_of(unlearn)?)?;

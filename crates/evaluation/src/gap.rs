@@ -61,23 +61,16 @@ mod tests {
             ra: Some(ra),
             ua: Some(ua),
             ta: Some(ta),
-            va: None,
             mia: Some(mia),
-            clean: None,
             mia_attack_accuracy: Some(60.0),
-            average_gap: None,
-            seconds: 0.0,
-            forget_epochs: 0.0,
-            bytes_moved: 0,
             selected: Round(1),
-            weights: Digest(String::new()),
             curve: vec![CurvePoint {
                 round: Round(0),
                 forget_accuracy: 0.0,
-                clean_accuracy: None,
                 test_accuracy: Some(96.0),
+                ..CurvePoint::default()
             }],
-            rounds: Vec::new(),
+            ..Measured::default()
         }
     }
 

@@ -47,6 +47,12 @@ pub struct RoundRecord {
     pub forget_epochs: f64,
     /// Bytes rank 0 sent since the step began.
     pub bytes_moved: u64,
+    /// Time on the device since the step began, summed over the ranks: on a CPU, processor time.
+    #[serde(default)]
+    pub device_seconds: f64,
+    /// The most memory that a rank has held at once since the step began (resident, the program itself included), in bytes.
+    #[serde(default)]
+    pub peak_memory: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,7 +213,7 @@ pub struct Recovered {
 }
 
 /// One step's result. Accuracies in percent; null where the data to measure it is not there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// The step's name.
     pub name: String,
@@ -224,6 +230,11 @@ pub struct Measured {
     pub clean: Option<f64>,
     /// Accuracy on test data.
     pub ta: Option<f64>,
+    /// Mean cross-entropy on the forget data and on test data, in nats.
+    #[serde(default)]
+    pub forget_loss: Option<f64>,
+    #[serde(default)]
+    pub test_loss: Option<f64>,
     /// Accuracy on validation data, which choices may read.
     #[serde(default)]
     pub va: Option<f64>,
@@ -245,7 +256,7 @@ pub struct Measured {
 }
 
 /// Measured after the step had ended, on data no choice has read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     pub round: Round,
     pub forget_accuracy: f64,
@@ -253,6 +264,11 @@ pub struct CurvePoint {
     #[serde(default)]
     pub clean_accuracy: Option<f64>,
     pub test_accuracy: Option<f64>,
+    /// Mean cross-entropy, in nats.
+    #[serde(default)]
+    pub forget_loss: Option<f64>,
+    #[serde(default)]
+    pub test_loss: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Training a predictor, data parallel: every worker learns from histories of its own, and owns a shard of the optimiser.
 
-use std::{collections::BTreeMap, f64::consts::PI, time::Instant};
+use std::{collections::BTreeMap, f64::consts::PI};
 
 use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
@@ -8,7 +8,7 @@ use rewind_job::{Adam, Optimiser, Round, RoundRecord, StepOutcome, StopReason};
 use rewind_predictor::{History, Share, Trainee};
 use tch::{Tensor, no_grad};
 
-use crate::{Commit, Gang, ShardOptimiser, UnlearningError};
+use crate::{Commit, Gang, Meter, ShardOptimiser, UnlearningError};
 
 /// When training ends, and how fast it goes.
 #[derive(Clone, Copy, Debug)]
@@ -127,9 +127,7 @@ pub fn train_predictor(
     mut records: Vec<RoundRecord>,
     commit: &mut dyn Commit,
 ) -> Result<(), UnlearningError> {
-    let begun = Instant::now();
-    let bytes_before = learner.gang.bytes_moved();
-    let (seconds_so_far, bytes_so_far) = records.last().map_or((0.0, 0), |record| (record.seconds, record.bytes_moved));
+    let mut meter = Meter::new(&learner.gang, records.last());
     loop {
         let round = records.last().map_or(Round(0), |record| record.round).next();
         let before = learner.gang.shard(learner.trainee.flat()).copy();
@@ -137,23 +135,17 @@ pub fn train_predictor(
         let validation_loss = learner.validation_error()?;
         let change = learner.gang.shard(learner.trainee.flat()) - before;
         let weight_change = learner.gang.root_mean_square(&change)?;
-        // Rank 0's clock and counter, so that the record is the same on every rank.
-        let own = [begun.elapsed().as_secs_f64(), (learner.gang.bytes_moved() - bytes_before) as f64];
-        let counted = learner.gang.gather_rows(&own, 2)?.swap_remove(0);
+        let cost = meter.read(&mut learner.gang)?;
         records.push(RoundRecord {
             round,
             loss,
-            forget_accuracy: None,
-            validation_accuracy: None,
             validation_loss,
-            validation_at_start: None,
-            like_unseen: None,
-            membership_auc: None,
-            step_length: None,
             weight_change,
-            seconds: seconds_so_far + counted[0],
-            forget_epochs: 0.0,
-            bytes_moved: bytes_so_far + counted[1] as u64,
+            seconds: cost.seconds,
+            bytes_moved: cost.bytes_moved,
+            device_seconds: cost.device_seconds,
+            peak_memory: cost.peak_memory,
+            ..RoundRecord::default()
         });
         let best = best_of(&records);
         let outcome = stop(&learner.course, &records, best).map(|stop| StepOutcome { selected: best, stop });
@@ -195,17 +187,8 @@ mod tests {
         let record = |(index, validation_loss): (usize, &Option<f64>)| RoundRecord {
             round: Round(index as u32 + 1),
             loss: 0.5,
-            forget_accuracy: None,
-            validation_accuracy: None,
             validation_loss: *validation_loss,
-            validation_at_start: None,
-            like_unseen: None,
-            membership_auc: None,
-            step_length: None,
-            weight_change: 0.0,
-            seconds: 0.0,
-            forget_epochs: 0.0,
-            bytes_moved: 0,
+            ..RoundRecord::default()
         };
         errors.iter().enumerate().map(record).collect()
     }

@@ -1,13 +1,11 @@
 //! The loop that every step shares: round, record, decide, commit.
 
-use std::time::Instant;
-
 use rewind_artifacts::Shard;
 use rewind_evaluation::{area_under_curve, same_distribution};
 use rewind_job::{RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
 
 use crate::{
-    LabelledSamples, Learner, Predictions, RoundMethod, UnlearningError, accuracy, predictions, select_round,
+    LabelledSamples, Learner, Meter, Predictions, RoundMethod, UnlearningError, accuracy, predictions, select_round,
     stop_reason,
 };
 
@@ -59,9 +57,7 @@ pub fn run_rounds(
     mut records: Vec<RoundRecord>,
     commit: &mut dyn Commit,
 ) -> Result<Finished, UnlearningError> {
-    let begun = Instant::now();
-    let bytes_before = learner.gang.bytes_moved();
-    let (seconds_so_far, bytes_so_far) = records.last().map_or((0.0, 0), |record| (record.seconds, record.bytes_moved));
+    let mut meter = Meter::new(&learner.gang, records.last());
     let validation_at_start = match (records.last(), run.validation) {
         (Some(record), _) => record.validation_at_start,
         (None, Some(data)) => Some(accuracy(&learner.network, &mut learner.gang, data)?),
@@ -92,9 +88,7 @@ pub fn run_rounds(
             run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
         let unseen = validation.as_ref().map(|validation| validation.probability.as_slice());
         let weight_change = learner.change_since(&before)?;
-        // Rank 0's clock and counter, so that the record is the same on every rank.
-        let own = [begun.elapsed().as_secs_f64(), (learner.gang.bytes_moved() - bytes_before) as f64];
-        let counted = learner.gang.gather_rows(&own, 2)?.swap_remove(0);
+        let cost = meter.read(&mut learner.gang)?;
         records.push(RoundRecord {
             round,
             loss,
@@ -106,9 +100,11 @@ pub fn run_rounds(
             validation_loss: validation.as_ref().map(Predictions::loss),
             validation_at_start,
             weight_change,
-            seconds: seconds_so_far + counted[0],
+            seconds: cost.seconds,
             forget_epochs: method.forget_epochs(round.0),
-            bytes_moved: bytes_so_far + counted[1] as u64,
+            bytes_moved: cost.bytes_moved,
+            device_seconds: cost.device_seconds,
+            peak_memory: cost.peak_memory,
         });
         let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };
         let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &stop, &records), stop });

@@ -87,7 +87,7 @@ fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Ke
 }
 
 fn without_clock(record: &RoundRecord) -> RoundRecord {
-    RoundRecord { seconds: 0.0, ..record.clone() }
+    RoundRecord { seconds: 0.0, device_seconds: 0.0, peak_memory: 0, ..record.clone() }
 }
 
 fn three_rounds(gang: Gang) -> Kept {

@@ -102,10 +102,10 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
         (0..)
             .zip(forget.into_iter().zip(test))
             .map(|(round, (forget_accuracy, test))| CurvePoint {
-                clean_accuracy: None,
                 round: Round(round),
                 forget_accuracy,
                 test_accuracy: Some(test),
+                ..CurvePoint::default()
             })
             .collect()
     });
@@ -117,9 +117,7 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
         ra: Some(ra),
         ua: Some(ua),
         ta: Some(ta),
-        va: None,
         mia: Some(mia),
-        clean: None,
         mia_attack_accuracy: Some(61.8),
         average_gap: Some(gap),
         seconds: 41.7,
@@ -133,6 +131,7 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
             .map(|point| record(point.round.0, point.forget_accuracy, point.test_accuracy.unwrap() - 0.7))
             .collect(),
         curve: points,
+        ..Measured::default()
     }
 }
 
@@ -143,14 +142,11 @@ fn record(round: u32, forget: f64, validation: f64) -> RoundRecord {
         forget_accuracy: Some(forget),
         validation_accuracy: Some(validation),
         validation_loss: Some(0.4),
-        validation_at_start: None,
-        like_unseen: None,
-        membership_auc: None,
-        step_length: None,
         weight_change: 3.2e-4,
         seconds: 3.4 * f64::from(round),
         forget_epochs: 4.0 * f64::from(round),
         bytes_moved: 1_000_000 * u64::from(round),
+        ..RoundRecord::default()
     }
 }
 
