@@ -9,7 +9,7 @@ use std::{
 
 use rewind_artifacts::ArtifactStore;
 use rewind_datasets::{IdxSummary, idx};
-use rewind_job::{Forget, IdxFiles, Source, Specification, SpecificationError};
+use rewind_job::{Action, Forget, IdxFiles, Source, Specification, SpecificationError};
 
 /// Bytes of a specification: stores keep values small, and JSON is longer than TOML.
 const LARGEST_SPECIFICATION: usize = 256 << 10;
@@ -81,6 +81,9 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
         safetensors(source, "model.weights", artifacts)?;
     }
     for (index, step) in specification.steps.iter().enumerate() {
+        if let Action::Given(given) = &step.action {
+            safetensors(&given.weights, &format!("step[{index}].given.weights"), artifacts)?;
+        }
         if let Some(wanted) = step.predictor() {
             let field = format!("step[{index}].{}", wanted.field);
             let metadata = safetensors(wanted.source, &field, artifacts)?;
@@ -117,7 +120,7 @@ fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
         Forget::Backdoor(backdoor) => ("data.forget.backdoor.share", backdoor.share),
         Forget::LabelNoise { share, .. } => ("data.forget.label-noise.share", *share),
         Forget::Random { share, .. } => ("data.forget.random.share", *share),
-        Forget::Class { .. } | Forget::Files(_) | Forget::Nothing => return Ok(()),
+        Forget::Class { .. } | Forget::Everything | Forget::Files(_) | Forget::Nothing => return Ok(()),
     };
     let count = (share * f64::from(train)).round();
     if count < 1.0 || count >= f64::from(train) {

@@ -8,7 +8,7 @@ use std::{
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
-use rewind_job::{DataSummary, Digest, Forget, IdxFiles, Source, Specification, SpecificationError};
+use rewind_job::{Action, DataSummary, Digest, Forget, Given, IdxFiles, Source, Specification, SpecificationError};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
@@ -167,10 +167,32 @@ pub fn given_weights(
     network: &Network,
     artifacts: &dyn ArtifactStore,
 ) -> Result<Option<Shard>, InputError> {
-    let Some(source) = &specification.model.weights else {
-        return Ok(None);
-    };
-    let field = "model.weights";
+    let source = specification.model.weights.as_ref();
+    source.map(|source| weights_of("model.weights", source, network, artifacts)).transpose()
+}
+
+/// The weights of each step that is given some, by the step's name.
+pub fn given_steps(
+    specification: &Specification,
+    network: &Network,
+    artifacts: &dyn ArtifactStore,
+) -> Result<BTreeMap<String, Shard>, InputError> {
+    let mut given = BTreeMap::new();
+    for (index, step) in specification.steps.iter().enumerate() {
+        if let Action::Given(Given { weights }) = &step.action {
+            let field = format!("step[{index}].given.weights");
+            given.insert(step.name.clone(), weights_of(&field, weights, network, artifacts)?);
+        }
+    }
+    Ok(given)
+}
+
+fn weights_of(
+    field: &str,
+    source: &Source,
+    network: &Network,
+    artifacts: &dyn ArtifactStore,
+) -> Result<Shard, InputError> {
     let bytes = read_source(field, source, artifacts)?;
     let (weights, buffers) =
         read_weights(&bytes, network.layout()).map_err(|error| SpecificationError::new(field, error.to_string()))?;
@@ -185,7 +207,7 @@ pub fn given_weights(
         require_finite(field, &name, values)?;
     }
     require_finite(field, "the weights", &weights)?;
-    Ok(Some(Shard { weights, buffers, ..Shard::default() }))
+    Ok(Shard { weights, buffers, ..Shard::default() })
 }
 
 fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), SpecificationError> {

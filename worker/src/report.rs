@@ -61,7 +61,7 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
 fn evaluated_steps(specification: &Specification) -> BTreeMap<&str, MeasuredOn> {
     let mut names = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
-        if let Action::Evaluate(Evaluate { of, read }) = &step.action {
+        if let Action::Evaluate(Evaluate { of, read, .. }) = &step.action {
             match of {
                 Some(of) => names.extend(of.iter().map(|name| (name.as_str(), *read))),
                 None => names.extend(specification.steps[..index].iter().map(|step| (step.name.as_str(), *read))),
@@ -88,34 +88,25 @@ fn measure(
 ) -> Result<Measured, RunError> {
     let step = &run.assignment.specification.steps[index.0 as usize];
     let manifests = run.manifests_of(index);
-    let last = manifests.last().expect("a finished step has rounds");
+    let last = manifests.last();
     let (method, group) = match &step.action {
         Action::Pretrain(_) => ("pretrain", "retain-using"),
         Action::Retrain(_) => ("retrain", "retain-using"),
         Action::Unlearn(unlearn) => (unlearn.method.name(), unlearn.method.group().name()),
+        Action::Given(_) => ("given", "reference"),
         Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => unreachable!("they make no weights"),
     };
     let mut measured = Measured {
         name: step.name.clone(),
         method: method.into(),
         group: group.into(),
-        ra: None,
-        ua: None,
-        clean: None,
-        ta: None,
-        va: None,
-        forget_loss: None,
-        test_loss: None,
-        mia: None,
-        mia_attack_accuracy: None,
-        average_gap: None,
-        seconds: last.record.seconds,
-        forget_epochs: last.record.forget_epochs,
-        bytes_moved: last.record.bytes_moved,
-        selected: last.outcome.as_ref().map_or(last.round, |outcome| outcome.selected),
+        seconds: last.map_or(0.0, |last| last.record.seconds),
+        forget_epochs: last.map_or(0.0, |last| last.record.forget_epochs),
+        bytes_moved: last.map_or(0, |last| last.record.bytes_moved),
+        selected: last.map_or(Round(0), |last| last.outcome.as_ref().map_or(last.round, |outcome| outcome.selected)),
         weights,
-        curve: Vec::new(),
         rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
+        ..Measured::default()
     };
     let Some(read) = read else {
         return Ok(measured);
@@ -205,6 +196,8 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         events: Vec::new(),
         warnings: Vec::new(),
         predictor: None,
+        activation: None,
+        landscape: None,
         search: crate::inputs::search_log(specification)?,
     };
     fill_gaps(&mut report);

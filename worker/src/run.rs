@@ -94,6 +94,8 @@ pub struct Run {
     pub data: JobData,
     /// The weights of `model.weights`.
     given: Option<Shard>,
+    /// The weights of each step that is given some.
+    given_steps: BTreeMap<String, Shard>,
     predictors: BTreeMap<String, Predictor>,
     /// `P`.
     coordinates: usize,
@@ -111,6 +113,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let network = build(&assignment);
     let layout = network.layout().clone();
     let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;
+    let given_steps = inputs::given_steps(specification, &network, &*bench.artifacts)?;
     let predictors = inputs::predictors(specification, &*bench.artifacts)?;
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
@@ -123,7 +126,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     ACTIVITY.is(Activity::Rounds);
     let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
     let (link, artifacts) = (link.clone(), bench.artifacts.clone());
-    let run = Run { assignment, link, artifacts, data, given, predictors, coordinates };
+    let run = Run { assignment, link, artifacts, data, given, given_steps, predictors, coordinates };
     for index in 0..run.assignment.specification.steps.len() {
         gang = run.step(StepIndex(index as u32), gang)?;
     }
@@ -227,7 +230,7 @@ impl Run {
             Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)?),
             Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)?),
             Action::Unlearn(unlearn) => Some(self.unlearning(unlearn, predictor)?),
-            Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
+            Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
         })
     }
 
@@ -273,8 +276,11 @@ impl Run {
         }
     }
 
-    /// The result of a finished step: the weights of the round that was selected.
+    /// The result of a finished step: the weights that it was given, or those of the round that was selected.
     pub fn result_of(&self, step: StepIndex) -> Result<Shard, ArtifactError> {
+        if let Some(given) = self.given_steps.get(&self.assignment.specification.steps[step.0 as usize].name) {
+            return Ok(given.clone());
+        }
         let manifests = self.manifests_of(step);
         let outcome = manifests.last().and_then(|manifest| manifest.outcome.clone());
         let selected = outcome.expect("steps run in order: an earlier one is finished").selected;

@@ -266,6 +266,8 @@ fn measure(
             readings: read_by,
             fits: rivals,
         }),
+        activation: None,
+        landscape: None,
         search: crate::inputs::search_log(specification)?,
     };
     Ok((report, weights))

@@ -214,7 +214,7 @@ impl Job {
     /// The first step from `index` on that makes weights, and so has rounds.
     fn step_with_rounds(&self, index: usize) -> Option<StepIndex> {
         let rest = self.specification.steps.iter().enumerate().skip(index);
-        let mut with_rounds = rest.filter(|(_, step)| !matches!(step.action, Action::Evaluate(_)));
+        let mut with_rounds = rest.filter(|(_, step)| !matches!(step.action, Action::Evaluate(_) | Action::Given(_)));
         with_rounds.next().map(|(index, _)| StepIndex(index as u32))
     }
 

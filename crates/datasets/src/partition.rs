@@ -118,9 +118,9 @@ impl Partition {
         self.pooled.as_ref().map(|p| &p.train)
     }
 
-    /// `D_r`: training samples that are not forgotten.
+    /// `D_r`: training samples that are not forgotten; none where all are.
     pub fn remaining(&self) -> Option<&Subset> {
-        self.pooled.as_ref().map(|p| &p.remaining)
+        self.pooled.as_ref().map(|p| &p.remaining).filter(|remaining| !remaining.is_empty())
     }
 
     pub fn test(&self) -> Option<&Subset> {
@@ -228,6 +228,7 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
             let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == *label).collect();
             ("data.forget.class", positions)
         }
+        Forget::Everything => return Ok((train.clone(), train.labels.clone())),
         Forget::Nothing => return Ok((Subset::default(), Vec::new())),
         Forget::Files(_) => return Err(refuse("data.forget.files", "its files were not read".into())),
     };
@@ -280,6 +281,14 @@ mod tests {
 
     fn noise() -> Forget {
         Forget::LabelNoise { share: 0.2, seed: 1 }
+    }
+
+    #[test]
+    fn where_everything_is_forgotten_nothing_remains() {
+        let partition = Partition::new(&data(Forget::Everything), 5, Some(pool(150)), None).expect("splits");
+        assert_eq!(Some(partition.forget()), partition.train());
+        assert_eq!(partition.remaining(), None);
+        assert_eq!(partition.true_forget_labels(), partition.forget().labels);
     }
 
     #[test]

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    use rewind_job::{CurvePoint, DataSummary, Digest, Machine, Round, Specification, WorldSize};
+    use rewind_job::{CurvePoint, DataSummary, Machine, Round, Specification, WorldSize};
 
     fn measured(name: &str, [ua, ra, ta, mia]: [f64; 4]) -> Measured {
         Measured {
@@ -126,6 +126,8 @@ mod tests {
             recovered: Vec::new(),
             events: Vec::new(),
             predictor: None,
+            activation: None,
+            landscape: None,
             warnings: Vec::new(),
             search: None,
         }

@@ -82,6 +82,12 @@ pub struct Report {
     /// What a job that trains a predictor made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictor: Option<PredictorReport>,
+    /// `evaluate.activation-maps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationReport>,
+    /// `evaluate.landscape`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landscape: Option<LandscapeReport>,
     /// The search that found the settings (`search-log` of the specification).
     pub search: Option<serde_json::Value>,
 }
@@ -250,6 +256,16 @@ pub struct Measured {
     /// The round whose weights were measured.
     pub selected: Round,
     pub weights: Digest,
+    /// Euclidean distance from the network before unlearning (`evaluate.line`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<LinePoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relearning: Option<Relearned>,
+    /// The artifact with the confidence in each sample: see [`CONFIDENCES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidences: Option<Digest>,
     /// Round 0 is the start.
     pub curve: Vec<CurvePoint>,
     pub rounds: Vec<RoundRecord>,
@@ -269,6 +285,124 @@ pub struct CurvePoint {
     pub forget_loss: Option<f64>,
     #[serde(default)]
     pub test_loss: Option<f64>,
+}
+
+/// On the straight line from the network before unlearning (share 0) to the step's weights (share 1). Losses are mean
+/// cross-entropies in nats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinePoint {
+    pub share: f64,
+    pub forget_loss: f64,
+    pub forget_accuracy: f64,
+    pub test_loss: Option<f64>,
+    pub test_accuracy: Option<f64>,
+}
+
+/// Accuracy on forget data that the probe does not train on (labels that were trained with, percent), before the first
+/// epoch of relearning and after each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Relearned {
+    /// Trained on `D_r` alone.
+    pub from_remaining: Vec<f64>,
+    /// Trained on `D_r` and a few samples of `D_f`; empty if that was not asked for.
+    pub from_some: Vec<f64>,
+}
+
+/// Names of the tensors in an artifact of confidences (safetensors): `sample` (int64 `[n]`, ids of the training samples and
+/// of the test samples after them) and `confidence` (float64 `[n]`: logit-scaled, `ln(p / (1 − p))` for the probability
+/// `p` of the label that was trained with; Carlini et al., 2022, equation 3).
+pub const CONFIDENCES: [&str; 2] = ["sample", "confidence"];
+
+/// Likelihood-ratio membership inference with shadow models (Carlini et al., 2022) against what a method left: can its
+/// networks, from which a sample was unlearned, be told from networks that never saw the sample? Each seed's network is
+/// attacked with what the networks of the other seeds taught about each sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LikelihoodRatio {
+    /// Networks of each world from which the attack learned about a sample, on average.
+    pub shadows: f64,
+    /// Attacked pairs of a network and a sample: unlearned ones, and ones that were never in.
+    pub unlearned: u64,
+    pub never_in: u64,
+    /// Area under the ROC curve; 0.5 is guessing.
+    pub auc: f64,
+    /// True-positive rates in percent at 1 % and at 0.1 % false positives.
+    pub at_1: f64,
+    pub at_01: f64,
+    /// The samples that the attack finds most surely, the surest first.
+    pub worst_off: Vec<WorstOff>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorstOff {
+    /// Position in the pool.
+    pub sample: u32,
+    /// Mean over networks of the logarithm of the likelihood ratio, in nats: above 0 for "was in, and unlearned".
+    pub ratio: f64,
+    /// Networks that it was unlearned from.
+    pub networks: u32,
+}
+
+/// What networks look at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivationReport {
+    pub samples: Vec<Pictured>,
+    /// One entry a step.
+    pub steps: Vec<StepMaps>,
+}
+
+/// A sample as the network sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pictured {
+    pub id: u32,
+    /// The label that was trained with, and the one that the sample really has.
+    pub label: u32,
+    pub truth: u32,
+    /// Channels, height, width.
+    pub shape: [u32; 3],
+    /// From 0 to 255, channel by channel, row by row.
+    pub pixels: Vec<u8>,
+}
+
+/// A step's maps, one a sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepMaps {
+    pub name: String,
+    pub maps: Vec<ActivationMap>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivationMap {
+    /// The class with the largest logit.
+    pub answer: u32,
+    /// Probability of the label that was trained with.
+    pub probability: f64,
+    /// Height and width of the map: those of the last convolution.
+    pub shape: [u32; 2],
+    /// From 0 to 255 (the largest value of this map), row by row; all 0 where nothing speaks for the label.
+    pub values: Vec<u8>,
+}
+
+/// Accuracies on the plane of the first two principal components of all rounds' weights. A point of the plane is
+/// `mean + x · first + y · second` with components of length 1: distances in the plane are distances of weights.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LandscapeReport {
+    /// Share of the variance of all rounds' weights that each component explains.
+    pub explained: [f64; 2],
+    pub x: Vec<f64>,
+    pub y: Vec<f64>,
+    /// Percent, by `y`, then by `x`. Test accuracy is null where test data must stay unread.
+    pub forget_accuracy: Vec<Vec<f64>>,
+    pub test_accuracy: Option<Vec<Vec<f64>>>,
+    pub paths: Vec<LandscapePath>,
+}
+
+/// A step's rounds on the plane, the start first; steps without rounds are a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LandscapePath {
+    pub name: String,
+    pub points: Vec<[f64; 2]>,
+    /// Among the points: the weights that are the step's result.
+    pub selected: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

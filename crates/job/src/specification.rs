@@ -6,6 +6,7 @@ mod beginning;
 mod check;
 mod collect;
 mod data;
+mod evaluation;
 mod synthetic;
 mod train_predictor;
 mod training;
@@ -19,6 +20,7 @@ pub use collect::{
     Collect, CollectUnlearning, HistoryData, HistoryPack, NetworkRecipe, SkippedNetwork, UnlearningRecipe,
 };
 pub use data::{Backdoor, Data, Forget, IdxFiles, Split};
+pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
@@ -240,11 +242,21 @@ pub enum Action {
     /// Train on the remaining data `D_r` alone: the reference (gold standard).
     Retrain(Training),
     Unlearn(Unlearn),
+    /// Weights that were made elsewhere, to unlearn from or to evaluate.
+    Given(Given),
     Evaluate(Evaluate),
     /// Make histories: many small tasks, each on one worker. Such a job has no other step.
     Collect(Collect),
     /// Train a predictor on histories. Such a job has no other step.
     TrainPredictor(TrainPredictor),
+}
+
+/// Trained weights (safetensors) of the job's model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Given {
+    /// A file, or `sha256:…` in the artifact store.
+    pub weights: Source,
 }
 
 /// How a step is written in TOML: its name, and exactly one table of what to do.
@@ -259,6 +271,8 @@ struct StepTable {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unlearn: Option<Unlearn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    given: Option<Given>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     evaluate: Option<Evaluate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collect: Option<Collect>,
@@ -270,11 +284,12 @@ impl TryFrom<StepTable> for Step {
     type Error = String;
 
     fn try_from(table: StepTable) -> Result<Self, String> {
-        let StepTable { name, pretrain, retrain, unlearn, evaluate, collect, train_predictor } = table;
+        let StepTable { name, pretrain, retrain, unlearn, given, evaluate, collect, train_predictor } = table;
         let mut actions: Vec<Action> = [
             pretrain.map(Action::Pretrain),
             retrain.map(Action::Retrain),
             unlearn.map(Action::Unlearn),
+            given.map(Action::Given),
             evaluate.map(Action::Evaluate),
             collect.map(Action::Collect),
             train_predictor.map(Action::TrainPredictor),
@@ -285,7 +300,7 @@ impl TryFrom<StepTable> for Step {
         match (actions.pop(), actions.is_empty()) {
             (Some(action), true) => Ok(Self { name, action }),
             _ => Err(format!(
-                "step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, evaluate, collect, \
+                "step `{name}` needs exactly one of the tables pretrain, retrain, unlearn, given, evaluate, collect, \
                  train-predictor"
             )),
         }
@@ -299,6 +314,7 @@ impl From<Step> for StepTable {
             pretrain: None,
             retrain: None,
             unlearn: None,
+            given: None,
             evaluate: None,
             collect: None,
             train_predictor: None,
@@ -307,34 +323,13 @@ impl From<Step> for StepTable {
             Action::Pretrain(t) => table.pretrain = Some(t),
             Action::Retrain(t) => table.retrain = Some(t),
             Action::Unlearn(u) => table.unlearn = Some(u),
+            Action::Given(g) => table.given = Some(g),
             Action::Evaluate(e) => table.evaluate = Some(e),
             Action::Collect(c) => table.collect = Some(c),
             Action::TrainPredictor(t) => table.train_predictor = Some(t),
         }
         table
     }
-}
-
-/// Measures earlier steps on data that no choice has read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Evaluate {
-    /// Names of earlier steps; without it all earlier ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<Vec<String>>,
-    #[serde(default)]
-    pub read: MeasuredOn,
-}
-
-/// Which held-out samples an evaluation reads, beside those of the membership attack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MeasuredOn {
-    /// Test data and validation data.
-    #[default]
-    Test,
-    /// Validation data alone: of a search, that must leave test data unread.
-    Validation,
 }
 
 /// A predictor that a step uses.
@@ -385,7 +380,11 @@ impl Specification {
     /// Artifacts that the job reads.
     pub fn artifacts(&self) -> impl Iterator<Item = &Digest> {
         let predictors = self.steps.iter().filter_map(Step::predictor).map(|wanted| wanted.source);
-        let sources = self.model.weights.iter().chain(predictors).filter_map(|source| match source {
+        let given = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Given(given) => Some(&given.weights),
+            _ => None,
+        });
+        let sources = self.model.weights.iter().chain(predictors).chain(given).filter_map(|source| match source {
             Source::Artifact(digest) => Some(digest),
             Source::File(_) => None,
         });

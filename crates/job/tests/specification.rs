@@ -354,3 +354,62 @@ fn the_words_for_varied_histories_are_read_and_refused_by_their_field() {
     let noise = Objective::Denoising { noise: f64::NAN };
     assert_eq!(refused(noise.check("objectives")), "objectives.denoising.noise: must be greater than 0");
 }
+
+const EVALUATED: &str = r#"
+[[step]]
+name = "given"
+given = { weights = "w" }
+[[step]]
+name = "unlearned"
+[step.unlearn]
+from = "given"
+method = { neg-grad = {} }
+forward = { optimiser = { sgd = { learning-rate = 0.1 } }, batch-size = 8 }
+stop = { rounds = 2 }
+[[step]]
+name = "evaluated"
+[step.evaluate]
+confidences = true
+line = { from = "given", points = 11 }
+relearning = { epochs = 3, batch-size = 8, forget-samples = 5, optimiser = { sgd = { learning-rate = 0.1 } } }
+activation-maps = { samples = 4 }
+landscape = { points = 15 }
+"#;
+
+#[test]
+fn weights_may_be_given_to_a_step_and_measured_closely() {
+    let text = format!("name = \"a job\"\nmodel = {{ architecture = \"mlp\" }}\n{DATA}{EVALUATED}");
+    let specification = parse(&text).expect("is valid");
+    assert_eq!(specification.files()[2], ("step[0].given.weights".into(), "/here/w".into()));
+    assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
+    for (from, to, problem) in [
+        ("from = \"given\", points", "from = \"other\", points", "step[2].evaluate.line.from: `other` is not the name"),
+        ("points = 11", "points = 1", "step[2].evaluate.line.points: must be 0, or from 2 to 1000"),
+        ("epochs = 3", "epochs = 0", "step[2].evaluate.relearning.epochs: must be from 1 to 1000"),
+        ("samples = 4", "samples = 0", "step[2].evaluate.activation-maps.samples: must be from 1 to 100"),
+        ("points = 15", "points = 2", "step[2].evaluate.landscape.points: must be from 3 to 201"),
+        ("{ class = { label = 1 } }", "\"everything\"", "step[2].evaluate.relearning: trains on the remaining data"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let refusal = refused(&text.replacen(from, to, 1));
+        assert!(refusal.contains(problem), "{refusal} should say {problem}");
+    }
+}
+
+#[test]
+fn an_evaluation_without_options_is_written_as_before() {
+    let text = training("") + "[[step]]\nname = \"e\"\nevaluate = {}\n";
+    let written = parse(&text).expect("is valid").to_toml();
+    let evaluate = written.split("[step.evaluate]").nth(1).expect("has the table");
+    assert_eq!(evaluate.trim(), "read = \"test\"");
+}
+
+#[test]
+fn all_training_data_may_be_forgotten_but_then_nothing_retrains() {
+    let everything = training("").replace("{ class = { label = 1 } }", "\"everything\"");
+    assert!(parse(&everything).is_ok());
+    let retrain = PRETRAIN.replace("pretrain", "retrain");
+    assert!(
+        refused(&(everything + &retrain)).contains("step[1].retrain: needs forget data that is a part of data.pool")
+    );
+}

@@ -58,6 +58,8 @@ fn report() -> Report {
         events: vec![],
         warnings: vec![],
         predictor: None,
+        activation: None,
+        landscape: None,
         search: None,
     }
 }

@@ -38,12 +38,7 @@ impl Meter {
             device_seconds: record.device_seconds,
             peak_memory: record.peak_memory,
         });
-        Self {
-            begun: Instant::now(),
-            processor_before: processor_seconds(),
-            bytes_before: gang.bytes_moved(),
-            so_far,
-        }
+        Self { begun: Instant::now(), processor_before: processor_seconds(), bytes_before: gang.bytes_moved(), so_far }
     }
 
     /// # Errors

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule, Source,
-    Specification, Step, Stop, TaskVector, Training, Unlearn,
+    Action, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule,
+    Source, Specification, Step, Stop, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -75,6 +75,9 @@ impl Specification {
             visit("data.forget.files.labels", &mut files.labels);
         }
         for (index, step) in self.steps.iter_mut().enumerate() {
+            if let Action::Given(super::Given { weights: Source::File(path) }) = &mut step.action {
+                visit(&format!("step[{index}].given.weights"), path);
+            }
             if let Action::Collect(collect) = &mut step.action {
                 for (place, data) in collect.data.iter_mut().enumerate() {
                     if let HistoryData::Files(files) = data {
@@ -139,14 +142,17 @@ impl Specification {
                     require(self.data.pool.is_some(), at("retrain"), "needs data.pool")?;
                     require(!std::mem::replace(&mut retrained, true), at("retrain"), "there is one already")?;
                     require(
-                        !matches!(self.data.forget, Forget::Files(_)),
+                        self.data.forget.leaves_some(),
                         at("retrain"),
-                        "needs forget data that is part of data.pool",
+                        "needs forget data that is a part of data.pool, and not all of it",
                     )?;
                     check_training(training, &at("retrain"))?;
                 }
                 Action::Unlearn(unlearn) => self.check_unlearn(unlearn, &earlier, &at("unlearn"))?,
+                Action::Given(_) => {}
                 Action::Evaluate(evaluate) => {
+                    evaluate.check(&at("evaluate"))?;
+                    self.check_evaluate(evaluate, &earlier, &at("evaluate"))?;
                     for name in evaluate.of.iter().flatten() {
                         require(
                             earlier.contains(name.as_str()),
@@ -199,6 +205,7 @@ impl Specification {
             Forget::Class { label } => {
                 require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
             }
+            Forget::Everything => {}
             Forget::Files(_) => return Ok(()),
             Forget::Nothing => {
                 let forgets = |step: &Step| !matches!(step.action, Action::Collect(_) | Action::TrainPredictor(_));
@@ -269,12 +276,12 @@ impl Specification {
             }
         }
         if unlearn.method.group() == Group::RetainUsing {
-            let has_remaining = self.data.pool.is_some() && !matches!(self.data.forget, Forget::Files(_));
+            let has_remaining = self.data.pool.is_some() && self.data.forget.leaves_some();
             let field = at(&format!("method.{}", unlearn.method.name()));
             require(
                 has_remaining,
                 field,
-                "reads the remaining data: it needs data.pool, and forget data that is part of it",
+                "reads the remaining data: it needs data.pool, and forget data that is a part of it, and not all of it",
             )?;
         }
         require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
@@ -283,6 +290,30 @@ impl Specification {
         let has_it = self.data.split.is_some();
         require(!needs_validation || has_it, at("roll-back"), "needs validation data (data.split)")?;
         Ok(())
+    }
+
+    fn check_evaluate(
+        &self,
+        evaluate: &Evaluate,
+        earlier: &BTreeSet<&str>,
+        at: &str,
+    ) -> Result<(), SpecificationError> {
+        let at = |field: &str| format!("{at}.{field}");
+        let has_remaining = self.data.pool.is_some() && self.data.forget.leaves_some();
+        require(
+            evaluate.relearning.is_none() || has_remaining,
+            at("relearning"),
+            "trains on the remaining data: it needs data.pool, and forget data that is a part of it, and not all of it",
+        )?;
+        if let Some(line) = &evaluate.line {
+            require(
+                earlier.contains(line.from.as_str()),
+                at("line.from"),
+                format!("`{}` is not the name of an earlier step that makes weights", line.from),
+            )?;
+        }
+        let unlearns = self.steps.iter().any(|step| matches!(step.action, Action::Unlearn(_)));
+        require(evaluate.landscape.is_none() || unlearns, at("landscape"), "needs an earlier step that unlearns")
     }
 
     fn check_stop(&self, stop: &Stop, at: &str) -> Result<(), SpecificationError> {

@@ -59,6 +59,8 @@ pub enum Forget {
     Random { share: f64, seed: u64 },
     /// All training samples of one class.
     Class { label: u32 },
+    /// All training samples: the network is to be as if it had learned nothing. Nothing remains.
+    Everything,
     /// Samples of their own.
     Files(IdxFiles),
 }
@@ -94,9 +96,14 @@ impl Forget {
         match &mut self {
             Self::LabelNoise { seed, .. } | Self::Random { seed, .. } => *seed = drawn_by,
             Self::Backdoor(backdoor) => backdoor.seed = drawn_by,
-            Self::Class { .. } | Self::Files(_) | Self::Nothing => {}
+            Self::Class { .. } | Self::Everything | Self::Files(_) | Self::Nothing => {}
         }
         self
+    }
+
+    /// Whether some training samples are not forgotten: `D_r` is there.
+    pub fn leaves_some(&self) -> bool {
+        !matches!(self, Self::Everything | Self::Files(_))
     }
 
     pub fn is_nothing(&self) -> bool {

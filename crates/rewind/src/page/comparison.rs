@@ -72,8 +72,8 @@ fn protocol(compared: &Compared) -> String {
 /// Means over seeds of one group, the method with the smallest gap, and whether rewinding is it.
 fn closest(compared: &Compared) -> String {
     let of_group = |group: &str| {
-        let methods = compared.methods.iter().enumerate().filter(|(_, method)| method.group == group);
-        let gaps = methods.filter_map(|(at, method)| Some((method, Interval::of(&compared.gaps(at)?)?)));
+        let methods = compared.methods.iter().filter(|method| method.group == group);
+        let gaps = methods.filter_map(|method| Some((method, Interval::of(&compared.gaps(&method.name)?)?)));
         let mut gaps: Vec<_> = gaps.collect();
         gaps.sort_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
         gaps.first().map(|(method, gap)| {
@@ -109,8 +109,9 @@ fn table(compared: &Compared) -> String {
         .collect();
     let mut rows = String::new();
     let mut last_group = "";
-    for (at, (method, group, runs)) in contestants.iter().enumerate() {
-        if group != &last_group && at >= 2 {
+    for (method, group, runs) in &contestants {
+        let is_reference = *group == "reference";
+        if group != &last_group && !is_reference {
             let columns = metrics.len() + 2;
             rows.push_str(&format!(
                 "<tr class=\"reference\"><th scope=\"rowgroup\" colspan=\"{columns}\">{group}</th></tr>\n"
@@ -125,9 +126,9 @@ fn table(compared: &Compared) -> String {
                     .map_or(format!("<td>{NOTHING}</td>"), |interval| format!("<td>{}</td>", with_half(interval, 1)))
             })
             .collect();
-        let gap = if at >= 2 { compared.gaps(at - 2).and_then(|gaps| Interval::of(&gaps)) } else { None };
+        let gap = compared.gaps(method).and_then(|gaps| Interval::of(&gaps));
         let gap = gap.map_or(NOTHING.to_owned(), |gap| format!("<strong>{}</strong>", with_half(gap, 1)));
-        let class = if at < 2 { "reference" } else { "plain" };
+        let class = if is_reference { "reference" } else { "plain" };
         rows.push_str(&format!(
             "<tr class=\"{class}\"><th scope=\"row\">{}</th><td>{gap}</td>{cells}</tr>\n",
             name(method)
@@ -183,7 +184,7 @@ fn curves(index: usize, compared: &Compared) -> String {
     let lines = Lines {
         id: format!("comparison-{index}-"),
         pretrained: Some(&references.pretrained),
-        retrain: Some(&references.retrain),
+        retrain: references.retrain.as_ref(),
         methods: methods.iter().collect(),
     };
     format!("{}<p class=\"notes\">Curves of training seed {seed}.</p>\n", forgetting(&lines))

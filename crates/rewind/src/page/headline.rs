@@ -57,6 +57,9 @@ fn asked(report: &Report) -> String {
         Forget::Class { label } => format!(
             "A trained network was to forget <strong>{forget}{of} training samples</strong>: all of class {label}."
         ),
+        Forget::Everything => {
+            format!("A trained network was to forget <strong>all {forget} samples</strong> that it was trained on.")
+        }
         Forget::Nothing => "Networks were trained.".into(),
         Forget::Files(_) => format!(
             "A trained network was to forget <strong>{forget} samples</strong>, which were handed over in files of their own."

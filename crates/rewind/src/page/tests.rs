@@ -89,6 +89,8 @@ fn report() -> Report {
             },
         ],
         predictor: None,
+        activation: None,
+        landscape: None,
         warnings: vec!["the attack hardly discriminates (52.1 % on held-out samples)".into()],
         search: Some(search()),
     }

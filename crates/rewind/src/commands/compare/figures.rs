@@ -3,7 +3,7 @@
 use rewind_job::{Measured, Stop};
 use serde::Serialize;
 
-use super::{ChooseBy, Compared};
+use super::{ChooseBy, Compared, PRETRAINED, RETRAIN};
 use crate::{interval::Interval, output};
 
 /// One figure of one method in one protocol, over all pairs of seeds.
@@ -92,11 +92,11 @@ fn mean_distance(retrain: &Measured, measured: &Measured, held_out: Read) -> Opt
 }
 
 /// What a setting is chosen by; smaller is better. None: it is out, for it did not forget what was asked for.
-pub(super) fn merit(by: ChooseBy, stop: &Stop, measured: &Measured, retrain: &Measured) -> Option<f64> {
+pub(super) fn merit(by: ChooseBy, stop: &Stop, measured: &Measured, retrain: Option<&Measured>) -> Option<f64> {
     let selected = measured.rounds.iter().find(|record| record.round == measured.selected);
     let has_forgotten = stop.wanted_ua().is_none_or(|wanted| measured.ua.is_some_and(|ua| ua >= wanted));
     let figure = match by {
-        ChooseBy::AverageGap => return validation_gap(retrain, measured).filter(|gap| gap.is_finite()),
+        ChooseBy::AverageGap => return validation_gap(retrain?, measured).filter(|gap| gap.is_finite()),
         ChooseBy::ValidationAccuracy => measured.va.map(|accuracy| -accuracy),
         ChooseBy::ValidationLoss => selected.and_then(|record| record.validation_loss),
     };
@@ -111,22 +111,23 @@ pub fn mean_over<'a>(runs: impl Iterator<Item = &'a Measured>, read: Read) -> Op
 impl Compared {
     /// Retrain of the run's training seed.
     fn retrain_of(&self, training_seed: u64) -> Option<&Measured> {
-        self.references.iter().find(|of| of.training_seed == training_seed).map(|of| &of.retrain)
+        self.references.iter().find(|of| of.training_seed == training_seed)?.retrain.as_ref()
     }
 
     /// The average gap of each run, in the order of the runs.
-    pub fn gaps(&self, method: usize) -> Option<Vec<f64>> {
-        let runs = self.methods[method].runs.iter();
-        runs.map(|run| gap_to(self.retrain_of(run.training_seed)?, &run.measured)).collect()
+    pub fn gaps(&self, method: &str) -> Option<Vec<f64>> {
+        let method = self.methods.iter().find(|of| of.name == method)?;
+        method.runs.iter().map(|run| gap_to(self.retrain_of(run.training_seed)?, &run.measured)).collect()
     }
 
     /// Every contestant with its group and its runs, references first.
     pub fn contestants(&self) -> Vec<(&str, &str, Vec<&Measured>)> {
         let references = self.references.iter();
-        let mut all = vec![
-            ("pretrained", "reference", references.clone().map(|of| &of.pretrained).collect()),
-            ("retrain", "reference", references.map(|of| &of.retrain).collect()),
-        ];
+        let retrain: Vec<&Measured> = references.clone().filter_map(|of| of.retrain.as_ref()).collect();
+        let mut all = vec![(PRETRAINED, "reference", references.map(|of| &of.pretrained).collect())];
+        if !retrain.is_empty() {
+            all.push((RETRAIN, "reference", retrain));
+        }
         let methods = self.methods.iter();
         all.extend(methods.map(|method| {
             (
@@ -142,7 +143,7 @@ impl Compared {
 /// Every figure of a comparison.
 pub(super) fn figures(compared: &Compared) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (at, (method, group, runs)) in compared.contestants().into_iter().enumerate() {
+    for (method, group, runs) in compared.contestants() {
         let mut add = |metric, interval: Option<Interval>| {
             if let Some(Interval { mean, low, high }) = interval {
                 let (protocol, method, group) = (compared.comparison.name.clone(), method.to_owned(), group.to_owned());
@@ -152,10 +153,10 @@ pub(super) fn figures(compared: &Compared) -> Vec<Figure> {
         for metric in &METRICS {
             add(metric.name, mean_over(runs.iter().copied(), metric.read));
         }
-        let gaps = match at {
-            0 => compared.references.iter().map(|of| gap_to(&of.retrain, &of.pretrained)).collect(),
-            1 => None,
-            _ => compared.gaps(at - 2),
+        let gaps = match method {
+            PRETRAINED => compared.references.iter().map(|of| gap_to(of.retrain.as_ref()?, &of.pretrained)).collect(),
+            RETRAIN => None,
+            _ => compared.gaps(method),
         };
         add(AVERAGE_GAP, gaps.and_then(|gaps: Vec<f64>| Interval::of(&gaps)));
     }
@@ -224,12 +225,12 @@ mod tests {
         let ours = measured(98.0, 5.0, 90.0, 33.0, 96.0);
         // (2 + 1 + 3 + 6) / 4 on test data, (2 + 1 + 3 + 1) / 4 on validation data.
         assert_eq!(gap_to(&retrain, &ours), Some(3.0));
-        assert_eq!(merit(ChooseBy::AverageGap, &Stop::after(3), &ours, &retrain), Some(1.75));
-        assert_eq!(merit(ChooseBy::ValidationAccuracy, &Stop::after(3), &ours, &retrain), Some(-96.0));
-        assert_eq!(merit(ChooseBy::ValidationLoss, &Stop::after(3), &ours, &retrain), Some(0.25));
+        assert_eq!(merit(ChooseBy::AverageGap, &Stop::after(3), &ours, Some(&retrain)), Some(1.75));
+        assert_eq!(merit(ChooseBy::ValidationAccuracy, &Stop::after(3), &ours, Some(&retrain)), Some(-96.0));
+        assert_eq!(merit(ChooseBy::ValidationLoss, &Stop::after(3), &ours, Some(&retrain)), Some(0.25));
         let wanted = Stop { ua_at_least: Some(50.0), ..Stop::after(3) };
-        assert_eq!(merit(ChooseBy::ValidationAccuracy, &wanted, &ours, &retrain), None, "it has not forgotten");
-        assert!(merit(ChooseBy::AverageGap, &wanted, &ours, &retrain).is_some(), "its gap says so");
+        assert_eq!(merit(ChooseBy::ValidationAccuracy, &wanted, &ours, Some(&retrain)), None, "it has not forgotten");
+        assert!(merit(ChooseBy::AverageGap, &wanted, &ours, Some(&retrain)).is_some(), "its gap says so");
     }
 
     #[test]

@@ -5,37 +5,66 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{JobId, Measured, MeasuredOn, Report};
-use serde::Serialize;
+use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured, MeasuredOn, Report};
+use serde::{Deserialize, Serialize};
 
 pub use figures::{Figure, METRICS, Metric, mean_over};
 use figures::{csv, figures, merit};
 pub use plan::{ChooseBy, Comparison};
-use plan::{PRETRAINED, Plan, Start, step_name};
+use plan::{PRETRAINED, Plan, RETRAIN, Start, step_name};
 
 use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen};
 
 /// A comparison, and everything that was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Compared {
     pub comparison: Comparison,
     /// One a training seed.
     pub references: Vec<References>,
     /// In the comparison's order.
     pub methods: Vec<MethodResult>,
+    /// Closer measurements (`probes`), one entry a training seed; empty where none were asked for.
+    #[serde(default)]
+    pub probed: Vec<Probed>,
+    /// Of `pretrained`, `retrain` and each method, by name; empty where the comparison has no shadow seeds.
+    #[serde(default)]
+    pub likelihood: Vec<Likelihood>,
+    /// Of the first training seed.
+    #[serde(default)]
+    pub landscape: Option<LandscapeReport>,
+}
+
+/// The networks of one training seed, measured more closely.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Probed {
+    pub training_seed: u64,
+    pub job: JobId,
+    /// `pretrained`, `retrain`, and each method's network of the first unlearning seed, by name: `distance`, `line`,
+    /// `relearning` and `confidences` are filled.
+    pub networks: Vec<Measured>,
+    /// Of the first training seed.
+    pub activation: Option<ActivationReport>,
+}
+
+/// What the likelihood-ratio attack finds of one contestant.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Likelihood {
+    pub name: String,
+    pub attack: LikelihoodRatio,
 }
 
 /// The model and its reference, of one training seed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct References {
     pub training_seed: u64,
     pub job: JobId,
     pub pretrained: Measured,
-    pub retrain: Measured,
+    /// None where nothing remains to train on.
+    pub retrain: Option<Measured>,
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct MethodResult {
     pub name: String,
     pub group: String,
@@ -46,7 +75,7 @@ pub struct MethodResult {
 }
 
 /// A setting on the search seed, measured on validation data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Tried {
     pub setting: String,
     pub unlearn: rewind_job::Unlearn,
@@ -58,7 +87,7 @@ pub struct Tried {
 }
 
 /// The chosen setting on one pair of seeds, measured on test data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct MethodRun {
     pub training_seed: u64,
     pub unlearning_seed: u64,
@@ -148,7 +177,14 @@ async fn compare(client: &mut Client, runs: &Runs<'_>, plan: &Plan) -> Result<Co
         let group = tries[chosen].measured.group.clone();
         results.push(MethodResult { name, group, tries, chosen, runs: of_method });
     }
-    Ok(Compared { comparison: comparison.clone(), references: found, methods: results })
+    Ok(Compared {
+        comparison: comparison.clone(),
+        references: found,
+        methods: results,
+        probed: Vec::new(),
+        likelihood: Vec::new(),
+        landscape: None,
+    })
 }
 
 async fn references(
@@ -162,8 +198,8 @@ async fn references(
     let weights =
         made.into_iter().find(|made| made.step == PRETRAINED).ok_or_else(|| lacks("pretrained weights"))?.weights;
     let pretrained = report.pretrained.ok_or_else(|| lacks("measure of the pretrained model"))?;
-    let retrain = report.retrain.ok_or_else(|| lacks("measure of Retrain"))?;
-    let retrains_ua = retrain.ua.ok_or_else(|| lacks("UA of Retrain"))?;
+    let retrain = report.retrain;
+    let retrains_ua = retrain.as_ref().and_then(|retrain| retrain.ua);
     Ok((
         References { training_seed, job, pretrained, retrain, warnings: report.warnings },
         Start { weights, retrains_ua },
@@ -178,7 +214,7 @@ fn tried(plan: &Plan, method: usize, report: &Report, searched: &References) -> 
         let at = found.ok_or_else(|| Error::Refused(format!("{} says nothing of `{name}`", report.job)))?;
         let measured = report.methods[at].clone();
         let rule = rule_of(report, at);
-        let merit = merit(plan.comparison.choose_by, &setting.unlearn.stop, &measured, &searched.retrain);
+        let merit = merit(plan.comparison.choose_by, &setting.unlearn.stop, &measured, searched.retrain.as_ref());
         tries.push(Tried { setting: setting.setting.clone(), unlearn: setting.unlearn.clone(), measured, rule, merit });
     }
     Ok(tries)

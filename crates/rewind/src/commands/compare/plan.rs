@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, MeasuredOn, Source, Specification, Step, Unlearn};
+use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, Source, Specification, Step, Unlearn};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
@@ -13,7 +13,7 @@ const EVALUATION: &str = "evaluation";
 const BISECTIONS: u32 = 6;
 
 /// A comparison as its file says it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Comparison {
     /// Shown in reports, and the `protocol` of every figure.
@@ -32,7 +32,7 @@ pub struct Comparison {
     /// that round's change to what is needed.
     #[serde(default)]
     pub stop_at_retrains_ua: bool,
-    /// A specification whose steps are `pretrained` and `retrain`.
+    /// A specification whose steps are `pretrained` and, where something remains to train on, `retrain`.
     pub base: toml::Table,
     #[serde(rename = "method")]
     pub methods: Vec<Contestant>,
@@ -62,7 +62,7 @@ impl ChooseBy {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Contestant {
     pub name: String,
@@ -95,7 +95,7 @@ pub struct Try {
 pub struct Start {
     pub weights: Digest,
     /// Percent.
-    pub retrains_ua: f64,
+    pub retrains_ua: Option<f64>,
 }
 
 impl Plan {
@@ -133,8 +133,14 @@ impl Plan {
         }
         let base = specification(&comparison.base, folder).map_err(|problem| format!("base.{problem}"))?;
         let names: Vec<&str> = base.steps.iter().map(|step| step.name.as_str()).collect();
-        if names != [PRETRAINED, RETRAIN] {
-            return Err(format!("base.step: must be `{PRETRAINED}` and `{RETRAIN}`, but is {names:?}"));
+        let wanted: &[&str] =
+            if base.data.forget == Forget::Everything { &[PRETRAINED] } else { &[PRETRAINED, RETRAIN] };
+        if names != wanted {
+            return Err(format!("base.step: must be {wanted:?}, but is {names:?}"));
+        }
+        let needs_retrain = comparison.stop_at_retrains_ua || comparison.choose_by == ChooseBy::AverageGap;
+        if needs_retrain && !names.contains(&RETRAIN) {
+            return Err("choose-by, stop-at-retrains-ua: nothing remains to retrain on, so there is no Retrain".into());
         }
         let mut tries: Vec<Vec<Try>> = Vec::new();
         for (index, contestant) in comparison.methods.iter().enumerate() {
@@ -179,7 +185,7 @@ impl Plan {
     /// Files that the jobs read, with the fields that name them.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let base = self.base.files().into_iter().map(|(field, path)| (format!("base.{field}"), path));
-        let nothing = Start { weights: Digest(String::new()), retrains_ua: 0.0 };
+        let nothing = Start { weights: Digest(String::new()), retrains_ua: None };
         let of_methods = (self.comparison.methods.iter().enumerate()).flat_map(|(method, contestant)| {
             let mut files =
                 self.search(method, &nothing).files().into_iter().filter(|(field, _)| field.starts_with("step"));
@@ -224,7 +230,7 @@ impl Plan {
     fn step(&self, index: usize, setting: &Try, start: &Start) -> Step {
         let mut unlearn = setting.unlearn.clone();
         if self.comparison.stop_at_retrains_ua {
-            unlearn.stop.ua_at_least = Some(start.retrains_ua);
+            unlearn.stop.ua_at_least = start.retrains_ua;
             unlearn.stop.bisections = BISECTIONS;
         }
         Step { name: step_name(index, setting), action: Action::Unlearn(unlearn) }
@@ -252,7 +258,8 @@ impl Plan {
         mut steps: Vec<Step>,
         read: MeasuredOn,
     ) -> Specification {
-        steps.push(Step { name: EVALUATION.into(), action: Action::Evaluate(Evaluate { of: None, read }) });
+        steps
+            .push(Step { name: EVALUATION.into(), action: Action::Evaluate(Evaluate { read, ..Evaluate::default() }) });
         let mut data = self.base.data.clone();
         data.forget = data.forget.with_seed(training_seed);
         Specification { name, seed, steps, data, ..self.base.clone() }
@@ -327,8 +334,6 @@ fn put(table: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), St
 
 #[cfg(test)]
 mod tests {
-    use rewind_job::Forget;
-
     use super::*;
 
     const FILE: &str = r#"
@@ -370,7 +375,7 @@ mod tests {
     }
 
     fn start() -> Start {
-        Start { weights: Digest("00".repeat(32)), retrains_ua: 4.5 }
+        Start { weights: Digest("00".repeat(32)), retrains_ua: Some(4.5) }
     }
 
     #[test]
@@ -420,7 +425,7 @@ mod tests {
             ("unlearning-seeds = [1]", "unlearning-seeds = []", "unlearning-seeds: must not be empty"),
             ("lambda\" = [0.1, 0.2]", "lambda\" = [0.1, \"x\"]", "method[0] (task-vector): step[2].unlearn.method"),
             ("\"method.task-vector.lambda\" = ", "\"method.salun.lambda\" = ", "there is no table `salun` in unlearn"),
-            ("name = \"retrain\"", "name = \"other\"", "base.step: must be `pretrained` and `retrain`"),
+            ("name = \"retrain\"", "name = \"other\"", "base.step: must be [\"pretrained\", \"retrain\"]"),
             ("architecture = \"mlp\"", "architecture = \"mpl\"", "base.model"),
             ("rounds = 3", "rounds = 0", "stop.rounds: must be at least 1"),
             ("question =", "qustion =", "unknown field `qustion`"),
