@@ -266,6 +266,18 @@ impl Client {
 
     /// Writes an artifact's bytes to a file, piece by piece.
     pub async fn artifact(&mut self, digest: &Digest, path: &Path) -> Result<(), Error> {
+        let mut file = std::fs::File::create(path).map_err(Error::file("create", path))?;
+        self.artifact_to(digest, &mut file, path).await
+    }
+
+    /// An artifact's bytes.
+    pub async fn artifact_bytes(&mut self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.artifact_to(digest, &mut bytes, Path::new("memory")).await?;
+        Ok(bytes)
+    }
+
+    async fn artifact_to(&mut self, digest: &Digest, to: &mut impl Write, place: &Path) -> Result<(), Error> {
         let name = ArtifactName { digest: digest.0.clone() };
         let mut stream = self
             .call(None, |mut jobs| {
@@ -273,9 +285,8 @@ impl Client {
                 async move { jobs.get_artifact(name).await }
             })
             .await?;
-        let mut file = std::fs::File::create(path).map_err(Error::file("create", path))?;
         while let Some(piece) = stream.message().await.map_err(|status| refused(&self.address, None, &status))? {
-            file.write_all(&piece.bytes).map_err(Error::file("write", path))?;
+            to.write_all(&piece.bytes).map_err(Error::file("write", place))?;
         }
         Ok(())
     }

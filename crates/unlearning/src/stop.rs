@@ -95,6 +95,11 @@ pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundReco
                 accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
             })
             .map_or(last, |best| best.round),
+        RollBack::BestValidationLoss => {
+            let losses = records.iter().rev().filter_map(|record| Some((record.validation_loss?, record.round)));
+            // Of equal ones the latest: min_by keeps the first of equals.
+            losses.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(last, |(_, round)| round)
+        }
         RollBack::HoldOutForgetError => {
             let unseen = records.last().and_then(|record| record.validation_accuracy);
             let distance = |record: &RoundRecord| Some((record.forget_accuracy? - unseen?).abs());
@@ -206,6 +211,18 @@ mod tests {
         let rounds = records(&[(99.0, 96.0), (92.0, 95.0), (88.0, 91.0), (92.0, 90.0), (40.0, 90.0)]);
         let rule = StopReason { rule: "rounds".into(), text: String::new() };
         assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(4));
+    }
+
+    #[test]
+    fn roll_back_takes_the_round_of_the_lowest_loss_on_unseen_data_whatever_its_accuracy() {
+        let mut rounds = records(&[(90.0, 88.0), (80.0, 91.0), (70.0, 87.0), (60.0, 89.0)]);
+        let rule = StopReason { rule: "rounds".into(), text: String::new() };
+        for (record, loss) in rounds.iter_mut().zip([1.5, 1.0, 0.75, 0.75]) {
+            record.validation_loss = Some(loss);
+        }
+        assert_eq!(select_round(RollBack::BestValidationLoss, &rule, &rounds), Round(4));
+        rounds[3].validation_loss = Some(2.0);
+        assert_eq!(select_round(RollBack::BestValidationLoss, &rule, &rounds), Round(3));
     }
 
     #[test]

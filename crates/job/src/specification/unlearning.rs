@@ -359,6 +359,8 @@ pub enum RollBack {
     None,
     /// Those with the best validation accuracy; of equal ones those with the lower validation loss.
     BestValidation,
+    /// Those with the lowest validation loss.
+    BestValidationLoss,
     /// Those whose error on `D_f` is the nearest to the error on validation data after the last round: as wrong on `D_f`
     /// as on samples never seen (SCRUB+R; Kurmanji et al., 2023). Of equal ones the latest.
     HoldOutForgetError,

@@ -84,7 +84,7 @@ fn done(report: &Report) -> String {
     };
     let chosen_on_validation =
         report.specification.steps.iter().any(
-            |step| matches!(&step.action, Action::Unlearn(unlearn) if unlearn.roll_back == RollBack::BestValidation),
+            |step| matches!(&step.action, Action::Unlearn(unlearn) if unlearn.roll_back != RollBack::None),
         );
     let validation = match report.data.validation {
         Some(samples) if chosen_on_validation => {

@@ -1,6 +1,6 @@
 //! From runs to figures: means over seeds with their intervals, and what settings are chosen by.
 
-use rewind_job::{Measured, Stop};
+use rewind_job::{LikelihoodRatio, Measured, Stop};
 use serde::Serialize;
 
 use super::{ChooseBy, Compared, PRETRAINED, RETRAIN};
@@ -31,7 +31,7 @@ pub struct Metric {
     pub read: Read,
 }
 
-pub const METRICS: [Metric; 9] = [
+pub const METRICS: [Metric; 14] = [
     Metric { name: "ra", short: "RA", long: "accuracy on the remaining data, %", read: |m| m.ra },
     Metric { name: "ua", short: "UA", long: "100 − accuracy on the forget data, %", read: |m| m.ua },
     Metric { name: "ta", short: "TA", long: "accuracy on test data, %", read: |m| m.ta },
@@ -40,6 +40,12 @@ pub const METRICS: [Metric; 9] = [
         short: "MIA",
         long: "share of the forget data that the attack calls non-member, %",
         read: |m| m.mia,
+    },
+    Metric {
+        name: "mia-attack-accuracy",
+        short: "attack",
+        long: "balanced accuracy of that attack on held-out members and non-members, %; near 50 its figure says nothing",
+        read: |m| m.mia_attack_accuracy,
     },
     Metric {
         name: "clean-accuracy",
@@ -54,6 +60,18 @@ pub const METRICS: [Metric; 9] = [
         read: best_on_test,
     },
     Metric {
+        name: "forget-loss",
+        short: "forget loss",
+        long: "mean cross-entropy on the forget data, nats",
+        read: |m| m.forget_loss,
+    },
+    Metric {
+        name: "test-loss",
+        short: "test loss",
+        long: "mean cross-entropy on test data, nats",
+        read: |m| m.test_loss,
+    },
+    Metric {
         name: "forget-epochs",
         short: "epochs",
         long: "epochs over the forget data",
@@ -61,11 +79,39 @@ pub const METRICS: [Metric; 9] = [
     },
     Metric { name: "seconds", short: "time", long: "wall time of the rounds, s", read: |m| Some(m.seconds) },
     Metric {
+        name: "device-seconds",
+        short: "device time",
+        long: "processor time of the rounds, summed over the workers, s",
+        read: |m| m.rounds.last().map(|record| record.device_seconds),
+    },
+    Metric {
+        name: "peak-megabytes",
+        short: "memory",
+        long: "the most memory that a worker held at once, the program itself included, MB",
+        read: |m| m.rounds.last().map(|record| record.peak_memory as f64 / 1e6),
+    },
+    Metric {
         name: "megabytes",
         short: "moved",
         long: "megabytes that rank 0 sent",
         read: |m| Some(m.bytes_moved as f64 / 1e6),
     },
+];
+
+/// Read off the probes of each training seed.
+const PROBED: [(&str, Read); 3] = [
+    // Euclidean, from the network before unlearning.
+    ("distance", |m| m.distance),
+    // Accuracy on forget data that the probe does not train on, after its first epoch and after its last, %.
+    ("relearned-after-one-epoch", |m| m.relearning.as_ref()?.from_remaining.get(1).copied()),
+    ("relearned", |m| m.relearning.as_ref()?.from_remaining.last().copied()),
+];
+
+/// Of the likelihood-ratio attack over all seeds: there is one figure, and no interval.
+const ATTACKED: [(&str, fn(&LikelihoodRatio) -> f64); 3] = [
+    ("likelihood-ratio-auc", |attack| attack.auc),
+    ("likelihood-ratio-tpr-at-1", |attack| attack.at_1),
+    ("likelihood-ratio-tpr-at-0.1", |attack| attack.at_01),
 ];
 
 /// Name of the figure that is no metric of one run alone.
@@ -159,6 +205,14 @@ pub(super) fn figures(compared: &Compared) -> Vec<Figure> {
             _ => compared.gaps(method),
         };
         add(AVERAGE_GAP, gaps.and_then(|gaps: Vec<f64>| Interval::of(&gaps)));
+        let probed = || compared.probed.iter().filter_map(|of| of.networks.iter().find(|of| of.name == method));
+        for (name, read) in PROBED {
+            add(name, mean_over(probed(), read));
+        }
+        let attack = compared.likelihood.iter().find(|of| of.name == method).map(|of| &of.attack);
+        for (name, read) in ATTACKED {
+            add(name, attack.map(|attack| Interval { mean: read(attack), low: None, high: None }));
+        }
     }
     figures
 }

@@ -1,17 +1,20 @@
 //! `rewind compare`: methods under one protocol, searched alike, measured over seeds.
 
+mod attack;
+mod conduct;
 mod figures;
 mod plan;
+mod probes;
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured, MeasuredOn, Report};
+use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured};
 use serde::{Deserialize, Serialize};
 
 pub use figures::{Figure, METRICS, Metric, mean_over};
-use figures::{csv, figures, merit};
+use figures::{csv, figures};
 pub use plan::{ChooseBy, Comparison};
-use plan::{PRETRAINED, Plan, RETRAIN, Start, step_name};
+use plan::{PRETRAINED, Plan, RETRAIN};
 
 use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen};
 
@@ -104,7 +107,7 @@ pub async fn run(arguments: Compare) -> Result<(), Error> {
     let runs = Runs { fresh: arguments.fresh, screen: &screen };
     let mut all = Vec::new();
     for plan in &plans {
-        all.push(compare(&mut client, &runs, plan).await?);
+        all.push(conduct::compare(&mut client, &runs, plan).await?);
         // What is found so far is not lost if the next comparison is interrupted.
         write(&arguments.out, &all)?;
     }
@@ -127,111 +130,6 @@ fn read(file: &Path, only: &[String]) -> Result<Plan, Error> {
         }
     }
     plan.only(only).map_err(Error::Usage)
-}
-
-async fn compare(client: &mut Client, runs: &Runs<'_>, plan: &Plan) -> Result<Compared, Error> {
-    let comparison = &plan.comparison;
-    let (seeds, methods) = (&comparison.training_seeds, comparison.methods.len());
-    let pairs = seeds.len() * comparison.unlearning_seeds.len();
-    runs.screen.say(&format!(
-        "{}: {} models, then {methods} methods with {} settings each on one seed, then each on {pairs} pairs of seeds",
-        comparison.name,
-        seeds.len() + 1,
-        comparison.tries,
-    ));
-    let search_models = runs.submit_one(client, &plan.training(comparison.search_seed, MeasuredOn::Validation)).await?;
-    let models = runs.submit(client, seeds.iter().map(|&seed| plan.training(seed, MeasuredOn::Test))).await?;
-    let (searched, start) = references(client, runs, comparison.search_seed, search_models).await?;
-    let searches = runs.submit(client, (0..methods).map(|method| plan.search(method, &start))).await?;
-    let (mut found, mut starts) = (Vec::new(), Vec::new());
-    for (&seed, job) in seeds.iter().zip(models) {
-        let (references, start) = references(client, runs, seed, job).await?;
-        found.push(references);
-        starts.push(start);
-    }
-    let mut under_way = Vec::new();
-    for (method, job) in searches.into_iter().enumerate() {
-        let (report, _) = runs.result(client, &job).await?;
-        let tries = tried(plan, method, &report, &searched)?;
-        let chosen = best(&tries);
-        let name = &comparison.methods[method].name;
-        runs.screen.say(&format!("{name}: {} is chosen", tries[chosen].setting));
-        let mut jobs = Vec::new();
-        for (&training_seed, start) in seeds.iter().zip(&starts) {
-            for &unlearning_seed in &comparison.unlearning_seeds {
-                let specification = plan.run(method, chosen, training_seed, unlearning_seed, start);
-                jobs.push((training_seed, unlearning_seed, runs.submit_one(client, &specification).await?));
-            }
-        }
-        under_way.push((name.clone(), tries, chosen, jobs));
-    }
-    let mut results = Vec::new();
-    for (name, tries, chosen, jobs) in under_way {
-        let mut of_method = Vec::new();
-        for (training_seed, unlearning_seed, job) in jobs {
-            let (mut report, _) = runs.result(client, &job).await?;
-            let rule = rule_of(&report, 0);
-            let measured = report.methods.pop().ok_or_else(|| Error::Refused(format!("{job} has no result")))?;
-            of_method.push(MethodRun { training_seed, unlearning_seed, job, rule, measured });
-        }
-        let group = tries[chosen].measured.group.clone();
-        results.push(MethodResult { name, group, tries, chosen, runs: of_method });
-    }
-    Ok(Compared {
-        comparison: comparison.clone(),
-        references: found,
-        methods: results,
-        probed: Vec::new(),
-        likelihood: Vec::new(),
-        landscape: None,
-    })
-}
-
-async fn references(
-    client: &mut Client,
-    runs: &Runs<'_>,
-    training_seed: u64,
-    job: JobId,
-) -> Result<(References, Start), Error> {
-    let (report, made) = runs.result(client, &job).await?;
-    let lacks = |what: &str| Error::Refused(format!("{job} has left no {what}"));
-    let weights =
-        made.into_iter().find(|made| made.step == PRETRAINED).ok_or_else(|| lacks("pretrained weights"))?.weights;
-    let pretrained = report.pretrained.ok_or_else(|| lacks("measure of the pretrained model"))?;
-    let retrain = report.retrain;
-    let retrains_ua = retrain.as_ref().and_then(|retrain| retrain.ua);
-    Ok((
-        References { training_seed, job, pretrained, retrain, warnings: report.warnings },
-        Start { weights, retrains_ua },
-    ))
-}
-
-fn tried(plan: &Plan, method: usize, report: &Report, searched: &References) -> Result<Vec<Tried>, Error> {
-    let mut tries = Vec::new();
-    for (index, setting) in plan.tries(method).iter().enumerate() {
-        let name = step_name(index, setting);
-        let found = report.methods.iter().position(|measured| measured.name == name);
-        let at = found.ok_or_else(|| Error::Refused(format!("{} says nothing of `{name}`", report.job)))?;
-        let measured = report.methods[at].clone();
-        let rule = rule_of(report, at);
-        let merit = merit(plan.comparison.choose_by, &setting.unlearn.stop, &measured, searched.retrain.as_ref());
-        tries.push(Tried { setting: setting.setting.clone(), unlearn: setting.unlearn.clone(), measured, rule, merit });
-    }
-    Ok(tries)
-}
-
-fn rule_of(report: &Report, at: usize) -> String {
-    report.stop.get(at).map_or_else(String::new, |stop| stop.rule.clone())
-}
-
-/// Of equal merits the first; without any the one that forgot most.
-fn best(tries: &[Tried]) -> usize {
-    let key = |tried: &Tried| (tried.merit.is_none(), tried.merit.unwrap_or(-tried.measured.ua.unwrap_or(0.0)));
-    let better = |a: &usize, b: &usize| {
-        let (a, b) = (key(&tries[*a]), key(&tries[*b]));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    };
-    (0..tries.len()).min_by(better).unwrap_or(0)
 }
 
 fn write(out: &PathBuf, all: &[Compared]) -> Result<(), Error> {

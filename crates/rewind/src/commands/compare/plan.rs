@@ -32,6 +32,14 @@ pub struct Comparison {
     /// that round's change to what is needed.
     #[serde(default)]
     pub stop_at_retrains_ua: bool,
+    /// More seeds of training, whose networks teach a likelihood-ratio attack how each sample is answered when it was
+    /// unlearned and when it was never in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow_seeds: Vec<u64>,
+    /// Closer measurements of `pretrained`, `retrain` and each method's network on every training seed (first seed of
+    /// unlearning): an `evaluate` table without `of` and `read`. Pictures are of the first training seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Evaluate>,
     /// A specification whose steps are `pretrained` and, where something remains to train on, `retrain`.
     pub base: toml::Table,
     #[serde(rename = "method")]
@@ -94,6 +102,8 @@ pub struct Try {
 #[derive(Clone, Debug)]
 pub struct Start {
     pub weights: Digest,
+    /// Of the reference; none where nothing remains to train on.
+    pub retrain: Option<Digest>,
     /// Percent.
     pub retrains_ua: Option<f64>,
 }
@@ -121,15 +131,16 @@ impl Plan {
                 return Err(format!("{field}: must not be empty"));
             }
         }
+        let all_seeds = [&comparison.training_seeds[..], &comparison.shadow_seeds].concat();
         for (field, seeds) in
-            [("training-seeds", &comparison.training_seeds), ("unlearning-seeds", &comparison.unlearning_seeds)]
+            [("training-seeds, shadow-seeds", &all_seeds), ("unlearning-seeds", &comparison.unlearning_seeds)]
         {
             if let Some(twice) = (1..seeds.len()).find(|&at| seeds[..at].contains(&seeds[at])) {
                 return Err(format!("{field}: {} is there twice", seeds[twice]));
             }
         }
-        if comparison.training_seeds.contains(&comparison.search_seed) {
-            return Err("search-seed: must not be one of training-seeds, which are measured".into());
+        if all_seeds.contains(&comparison.search_seed) {
+            return Err("search-seed: must not be one of training-seeds, which are measured, or of shadow-seeds".into());
         }
         let base = specification(&comparison.base, folder).map_err(|problem| format!("base.{problem}"))?;
         let names: Vec<&str> = base.steps.iter().map(|step| step.name.as_str()).collect();
@@ -155,7 +166,9 @@ impl Plan {
             }
             tries.push(found);
         }
-        Ok(Self { comparison, base, tries })
+        let plan = Self { comparison, base, tries };
+        plan.check_probes()?;
+        Ok(plan)
     }
 
     /// With some of the methods only; none are all.
@@ -178,6 +191,11 @@ impl Plan {
         Ok(self)
     }
 
+    /// Whether something remains to train the reference on.
+    pub fn has_retrain(&self) -> bool {
+        self.base.steps.iter().any(|step| step.name == RETRAIN)
+    }
+
     pub fn tries(&self, method: usize) -> &[Try] {
         &self.tries[method]
     }
@@ -185,7 +203,7 @@ impl Plan {
     /// Files that the jobs read, with the fields that name them.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let base = self.base.files().into_iter().map(|(field, path)| (format!("base.{field}"), path));
-        let nothing = Start { weights: Digest(String::new()), retrains_ua: None };
+        let nothing = Start { weights: Digest(String::new()), retrain: None, retrains_ua: None };
         let of_methods = (self.comparison.methods.iter().enumerate()).flat_map(|(method, contestant)| {
             let mut files =
                 self.search(method, &nothing).files().into_iter().filter(|(field, _)| field.starts_with("step"));
@@ -222,12 +240,11 @@ impl Plan {
         let contestant = &self.comparison.methods[method].name;
         let name = format!("{}: {contestant}, seeds {training_seed} and {unlearning_seed}", self.comparison.name);
         let step = self.step(chosen, &self.tries[method][chosen], start);
-        // Another order of samples for each pair.
-        let seed = training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed);
+        let seed = seed_of_run(training_seed, unlearning_seed);
         self.unlearning(name, training_seed, seed, vec![step], start, MeasuredOn::Test)
     }
 
-    fn step(&self, index: usize, setting: &Try, start: &Start) -> Step {
+    pub(super) fn step(&self, index: usize, setting: &Try, start: &Start) -> Step {
         let mut unlearn = setting.unlearn.clone();
         if self.comparison.stop_at_retrains_ua {
             unlearn.stop.ua_at_least = start.retrains_ua;
@@ -255,15 +272,31 @@ impl Plan {
         name: String,
         training_seed: u64,
         seed: u64,
-        mut steps: Vec<Step>,
+        steps: Vec<Step>,
         read: MeasuredOn,
     ) -> Specification {
-        steps
-            .push(Step { name: EVALUATION.into(), action: Action::Evaluate(Evaluate { read, ..Evaluate::default() }) });
+        self.evaluated(name, training_seed, seed, steps, Evaluate { read, ..Evaluate::default() })
+    }
+
+    /// A job with the data of a training seed whose steps are evaluated.
+    pub(super) fn evaluated(
+        &self,
+        name: String,
+        training_seed: u64,
+        seed: u64,
+        mut steps: Vec<Step>,
+        evaluate: Evaluate,
+    ) -> Specification {
+        steps.push(Step { name: EVALUATION.into(), action: Action::Evaluate(evaluate) });
         let mut data = self.base.data.clone();
         data.forget = data.forget.with_seed(training_seed);
         Specification { name, seed, steps, data, ..self.base.clone() }
     }
+}
+
+/// Another order of samples for each pair of seeds.
+pub(super) fn seed_of_run(training_seed: u64, unlearning_seed: u64) -> u64 {
+    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed)
 }
 
 /// Names the step of a setting.
@@ -375,7 +408,7 @@ mod tests {
     }
 
     fn start() -> Start {
-        Start { weights: Digest("00".repeat(32)), retrains_ua: Some(4.5) }
+        Start { weights: Digest("00".repeat(32)), retrain: Some(Digest("11".repeat(32))), retrains_ua: Some(4.5) }
     }
 
     #[test]
@@ -421,7 +454,7 @@ mod tests {
         for (from, to, said) in [
             ("tries = 4", "tries = 5", "method[0] (task-vector): search: makes 4 settings, but every method tries 5"),
             ("search-seed = 0", "search-seed = 2", "search-seed: must not be one of training-seeds"),
-            ("training-seeds = [1, 2]", "training-seeds = [1, 1]", "training-seeds: 1 is there twice"),
+            ("training-seeds = [1, 2]", "training-seeds = [1, 1]", "training-seeds, shadow-seeds: 1 is there twice"),
             ("unlearning-seeds = [1]", "unlearning-seeds = []", "unlearning-seeds: must not be empty"),
             ("lambda\" = [0.1, 0.2]", "lambda\" = [0.1, \"x\"]", "method[0] (task-vector): step[2].unlearn.method"),
             ("\"method.task-vector.lambda\" = ", "\"method.salun.lambda\" = ", "there is no table `salun` in unlearn"),
