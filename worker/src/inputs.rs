@@ -80,7 +80,16 @@ pub struct JobData {
     pub validation: Option<LabelledSamples>,
     pub test: Option<LabelledSamples>,
     pub attack: Option<LabelledSamples>,
+    /// Ids of `train`, `forget` and `test`, in their order.
+    pub ids: SampleIds,
     pub summary: DataSummary,
+}
+
+/// Which samples are which: positions in the pool.
+pub struct SampleIds {
+    pub train: Vec<u32>,
+    pub forget: Vec<u32>,
+    pub test: Vec<u32>,
 }
 
 impl JobData {
@@ -98,6 +107,7 @@ impl JobData {
             attack: partition.attack().map(|s| s.len() as u64),
             files: file_digests(specification)?,
         };
+        let ids = |subset: Option<&Subset>| subset.map_or_else(Vec::new, |subset| subset.ids.clone());
         Ok(Self {
             forget: labelled(&partition, partition.forget()),
             forget_truth: tensors(truth.as_ref()),
@@ -106,6 +116,11 @@ impl JobData {
             validation: tensors(partition.validation()),
             test: tensors(partition.test()),
             attack: tensors(partition.attack()),
+            ids: SampleIds {
+                train: ids(partition.train()),
+                forget: ids(Some(partition.forget())),
+                test: ids(partition.test()),
+            },
             summary,
         })
     }

@@ -13,6 +13,7 @@ mod inputs;
 mod link;
 mod machine;
 mod outbox;
+mod probes;
 mod rendezvous;
 mod report;
 mod run;

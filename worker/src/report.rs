@@ -13,6 +13,7 @@ use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
 
 use crate::{
     machine,
+    probes::probe,
     run::{Run, RunError, build},
 };
 
@@ -32,8 +33,13 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         let index = StepIndex(index as u32);
         let result = run.result_of(index)?;
         let digest = store_weights(run, &gang, step, &result)?;
-        let read = evaluated.get(step.name.as_str()).copied();
-        all.push((step, measure(run, &mut gang, &network, index, read, &result, digest.clone())?));
+        let evaluate = evaluated.get(step.name.as_str()).copied();
+        let read = evaluate.map(|evaluate| evaluate.read);
+        let mut measured = measure(run, &mut gang, &network, index, read, &result, digest.clone())?;
+        if let Some(evaluate) = evaluate {
+            gang = probe(run, gang, &network, evaluate, (index, &result), &mut measured)?;
+        }
+        all.push((step, measured));
         weights.push(StepWeights { step: step.name.clone(), weights: digest });
         if let (Action::Unlearn(_), Some(last)) = (&step.action, run.manifests_of(index).last())
             && let Some(outcome) = &last.outcome
@@ -57,14 +63,14 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The names of the steps that are measured, and on what; the last evaluation of a step counts.
-fn evaluated_steps(specification: &Specification) -> BTreeMap<&str, MeasuredOn> {
+/// The names of the steps that are measured, and how; the last evaluation of a step counts.
+fn evaluated_steps(specification: &Specification) -> BTreeMap<&str, &Evaluate> {
     let mut names = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
-        if let Action::Evaluate(Evaluate { of, read, .. }) = &step.action {
-            match of {
-                Some(of) => names.extend(of.iter().map(|name| (name.as_str(), *read))),
-                None => names.extend(specification.steps[..index].iter().map(|step| (step.name.as_str(), *read))),
+        if let Action::Evaluate(evaluate) = &step.action {
+            match &evaluate.of {
+                Some(of) => names.extend(of.iter().map(|name| (name.as_str(), evaluate))),
+                None => names.extend(specification.steps[..index].iter().map(|step| (step.name.as_str(), evaluate))),
             }
         }
     }

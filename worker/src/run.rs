@@ -20,7 +20,7 @@ use crate::{
     commit::RoundCommitter,
     inputs::{self, InputError, JobData},
     link::{Ended, Link},
-    report, train_predictor,
+    probes, report, train_predictor,
     watched::Watched,
 };
 
@@ -110,6 +110,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         return train_predictor::run(&assignment, link, bench);
     }
     let data = JobData::read(specification)?;
+    probes::check(specification, &data).map_err(InputError::Bad)?;
     let network = build(&assignment);
     let layout = network.layout().clone();
     let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;

@@ -1,5 +1,6 @@
 //! Weights and checkpoints at rest: content-addressed safetensors, in a directory or in S3.
 
+mod confidences;
 #[cfg(any(test, feature = "conformance"))]
 mod conformance;
 mod s3;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use rewind_job::Digest;
 
+pub use confidences::{Confidence, read_confidences, write_confidences};
 #[cfg(any(test, feature = "conformance"))]
 pub use conformance::{Mishaps, conformance};
 pub use s3::S3;

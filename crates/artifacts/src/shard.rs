@@ -97,6 +97,27 @@ impl Shard {
         Err(ArtifactError::Shards(format!("they cover coordinates {start}..{end} of a model that has {coordinates}")))
     }
 
+    /// `self + share · (other − self)` for weights and buffers; what `self` lacks is the other's. Both ends are exact.
+    pub fn towards(&self, other: &Self, share: f64) -> Self {
+        let between = |from: &[f32], to: &[f32]| -> Vec<f32> {
+            let way = |(&from, &to): (&f32, &f32)| {
+                if share == 1.0 { to } else { (f64::from(from) + share * (f64::from(to) - f64::from(from))) as f32 }
+            };
+            from.iter().zip(to).map(way).collect()
+        };
+        let buffers = other.buffers.iter().map(|(name, (shape, to))| {
+            let from = self.buffers.get(name).map_or(to, |(_, from)| from);
+            (name.clone(), (shape.clone(), between(from, to)))
+        });
+        Self { weights: between(&self.weights, &other.weights), buffers: buffers.collect(), ..other.clone() }
+    }
+
+    /// Euclidean distance of the weights.
+    pub fn distance(&self, other: &Self) -> f64 {
+        let differences = self.weights.iter().zip(&other.weights).map(|(a, b)| f64::from(*a) - f64::from(*b));
+        differences.map(|difference| difference * difference).sum::<f64>().sqrt()
+    }
+
     /// The part of a state that lies in `range`. Panics if the state does not cover it.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let local = range.start - self.start..range.end - self.start;
@@ -176,6 +197,26 @@ mod tests {
     #[test]
     fn the_same_state_has_the_same_bytes() {
         assert_eq!(whole().to_bytes().expect("writes"), whole().to_bytes().expect("writes"));
+    }
+
+    #[test]
+    fn states_lie_on_a_straight_line_with_exact_ends() {
+        let (from, mut to) = (whole(), whole());
+        to.weights = from.weights.iter().map(|weight| weight + 0.3).collect();
+        to.buffers.insert("bn.running_var".into(), (vec![2], vec![3.0, 2.5]));
+        assert_eq!(from.towards(&to, 0.0), from);
+        assert_eq!(from.towards(&to, 1.0), to);
+        let middle = from.towards(&to, 0.25);
+        assert_eq!(middle.buffers["bn.running_var"].1, [1.5, 2.125]);
+        assert!(middle.weights.iter().zip(&from.weights).all(|(a, b)| (a - b - 0.075).abs() < 1e-6));
+    }
+
+    #[test]
+    fn the_distance_is_that_of_weights_alone() {
+        let mut moved = whole();
+        (moved.weights[2], moved.weights[9]) = (moved.weights[2] - 3.0, moved.weights[9] + 4.0);
+        moved.buffers.clear();
+        assert_eq!((whole().distance(&moved), moved.distance(&whole()), moved.distance(&moved)), (5.0, 5.0, 0.0));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Metrics on plain numbers. Nothing here knows which method made the weights, or links libtorch.
 
 mod gap;
+mod likelihood_ratio;
 mod likeness;
 mod membership;
 
 pub use gap::{average_gap, fill_gaps, recovered};
+pub use likelihood_ratio::{Answer, likelihood_ratio};
 pub use likeness::{area_under_curve, same_distribution};
 pub use membership::{Membership, membership_inference};
 

@@ -32,32 +32,49 @@ impl Predictions {
 
 /// Answers on all of `data`; each rank computes its part, and all parts are joined.
 pub fn predictions(network: &Network, gang: &mut Gang, data: &LabelledSamples) -> Result<Predictions, UnlearningError> {
-    let part = gang.part_of(data.len());
-    let mut answers = Vec::with_capacity(2 * part.len());
-    for start in part.clone().step_by(BATCH) {
-        let len = BATCH.min(part.end - start);
-        let images = data.images.narrow(0, start as i64, len as i64);
-        let labels = data.labels.narrow(0, start as i64, len as i64);
-        let (correct, probability) = no_grad(|| {
-            let logits = network.forward(&images, Mode::Inference);
-            let correct = logits.argmax(1, false).eq_tensor(&labels).to_kind(Kind::Double);
-            let probability = logits.to_kind(Kind::Double).softmax(1, Kind::Double);
-            (correct, probability.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1))
-        });
-        let pairs: Vec<f64> = Vec::try_from(Tensor::stack(&[correct, probability], 1).view([-1]))?;
-        answers.extend(pairs);
-    }
-    let world = gang.world_size().0 as usize;
-    let rows = gang.gather_rows(&answers, 2 * data.len().div_ceil(world))?;
+    let answers = for_each_sample(network, gang, data, 2, |logits, labels| {
+        let correct = logits.argmax(1, false).eq_tensor(labels).to_kind(Kind::Double);
+        let probability = logits.to_kind(Kind::Double).softmax(1, Kind::Double);
+        Tensor::stack(&[correct, probability.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1)], 1)
+    })?;
     let mut predictions = Predictions::default();
-    for (rank, row) in rows.iter().enumerate() {
-        let len = data.len() * (rank + 1) / world - data.len() * rank / world;
-        for pair in row[..2 * len].chunks(2) {
-            predictions.correct.push(pair[0] == 1.0);
-            predictions.probability.push(pair[1]);
-        }
+    for pair in answers.chunks(2) {
+        predictions.correct.push(pair[0] == 1.0);
+        predictions.probability.push(pair[1]);
     }
     Ok(predictions)
+}
+
+/// Logit-scaled confidence `ln(p / (1 − p))` in each sample's label (Carlini et al., 2022, equation 3), from logits `z` in
+/// float64 as `z_y − ln Σ_{j ≠ y} exp z_j`: finite where logits are. In the samples' order; the same on every rank.
+pub fn confidences(network: &Network, gang: &mut Gang, data: &LabelledSamples) -> Result<Vec<f64>, UnlearningError> {
+    for_each_sample(network, gang, data, 1, |logits, labels| {
+        let (logits, labels) = (logits.to_kind(Kind::Double), labels.unsqueeze(1));
+        let others = logits.scatter_value(1, &labels, f64::NEG_INFINITY);
+        logits.gather(1, &labels, false).squeeze_dim(1) - others.logsumexp(1, false)
+    })
+}
+
+/// So many numbers for each sample of `data`, made of a batch's logits `[n, classes]` and labels `[n]`: each rank computes
+/// its part, and all parts are joined.
+fn for_each_sample(
+    network: &Network,
+    gang: &mut Gang,
+    data: &LabelledSamples,
+    numbers: usize,
+    of: impl Fn(&Tensor, &Tensor) -> Tensor,
+) -> Result<Vec<f64>, UnlearningError> {
+    let mine: Vec<i64> = gang.part_of(data.len()).map(|position| position as i64).collect();
+    let mut answers = Vec::with_capacity(numbers * mine.len());
+    for positions in mine.chunks(BATCH) {
+        let (images, labels) = data.select(positions);
+        let found = no_grad(|| of(&network.forward(&images, Mode::Inference), &labels));
+        answers.extend(Vec::<f64>::try_from(found.view([-1]))?);
+    }
+    let world = gang.world_size().0 as usize;
+    let rows = gang.gather_rows(&answers, numbers * data.len().div_ceil(world))?;
+    let len = |rank: usize| data.len() * (rank + 1) / world - data.len() * rank / world;
+    Ok(rows.iter().enumerate().flat_map(|(rank, row)| row[..numbers * len(rank)].to_vec()).collect())
 }
 
 /// Accuracy on `data` in percent.

@@ -145,20 +145,7 @@ fn go_part_of_the_way(
     share: f64,
     run: &StepRun,
 ) -> Result<(), UnlearningError> {
-    let between = |before: &[f32], after: &[f32]| -> Vec<f32> {
-        // The ends exactly: 1.0 must leave the round as it was.
-        let way = |(&from, &to): (&f32, &f32)| {
-            if share == 1.0 { to } else { (f64::from(from) + share * (f64::from(to) - f64::from(from))) as f32 }
-        };
-        before.iter().zip(after).map(way).collect()
-    };
-    let buffers = after
-        .buffers
-        .iter()
-        .map(|(name, (shape, values))| (name.clone(), (shape.clone(), between(&before.buffers[name].1, values))));
-    let shard =
-        Shard { weights: between(&before.weights, &after.weights), buffers: buffers.collect(), ..after.clone() };
-    learner.take_back(&shard)?;
+    learner.take_back(&before.towards(after, share))?;
     match run.recompute {
         Some((data, batch_size)) if share < 1.0 => learner.recompute_batch_norm(data, batch_size),
         _ => Ok(()),

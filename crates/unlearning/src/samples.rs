@@ -54,6 +54,12 @@ impl LabelledSamples {
         Batch { network, mode, images, labels, positions }
     }
 
+    /// The samples at these positions, in this order.
+    pub fn subset(&self, positions: &[i64]) -> Self {
+        let (images, labels) = self.select(positions);
+        Self { images, labels }
+    }
+
     /// The images and labels at these positions.
     pub fn select(&self, positions: &[i64]) -> (Tensor, Tensor) {
         let positions = Tensor::from_slice(positions);
