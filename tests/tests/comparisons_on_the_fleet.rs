@@ -199,5 +199,102 @@ fn the_benchmarks_comparisons_are_whole() {
             found += 1;
         }
     }
-    assert_eq!(found, 3);
+    assert_eq!(found, 4);
+}
+
+/// The comparison with gradient ascent alone and one setting.
+fn with_neg_grad_alone(more: &str) -> String {
+    let whole = comparison("[1e-4]").replace("tries = 2", "tries = 1");
+    let (head, methods) = whole.split_once("[[method]]").expect("has methods");
+    let neg_grad = methods.split("[[method]]").find(|of| of.contains("name = \"neg-grad\"")).expect("has it");
+    format!("{}\n[[method]]{neg_grad}", head.replacen("[base]", &format!("{more}\n[base]"), 1))
+}
+
+fn compared(fleet: &Fleet, text: &str) -> (Value, Value) {
+    let file = fleet.folder.path().join("comparison.toml");
+    let out = fleet.folder.path().join("out");
+    fs::write(&file, text).expect("writes");
+    let output =
+        fleet.ask(&["compare", file.to_str().expect("printable"), "--out", out.to_str().expect("printable"), "--json"]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let figures = serde_json::from_slice(&output.stdout).expect("a list of figures");
+    (json(&out.join("comparison.json"))[0].take(), figures)
+}
+
+#[test]
+fn networks_are_probed_attacked_with_shadow_models_and_drawn_on_their_plane() {
+    let fleet = Fleet::start(2);
+    let probes = r#"
+        shadow-seeds = [3, 4]
+        [probes]
+        line = { from = "pretrained", points = 3 }
+        relearning = { epochs = 1, batch-size = 32, optimiser = { adam = { learning-rate = 1e-3 } } }
+        activation-maps = { samples = 2 }
+        landscape = { points = 3, samples = 50 }
+    "#;
+    let (found, figures) = compared(&fleet, &with_neg_grad_alone(probes));
+    let figure = |method: &str, metric: &str| {
+        let rows = figures.as_array().expect("a list");
+        rows.iter().find(|row| row["method"] == method && row["metric"] == metric).map(|row| number(&row["mean"]))
+    };
+
+    // Shadow models teach the attack, and no figure is theirs.
+    let seeds = |of: &Value| -> Vec<u64> {
+        of.as_array().expect("a list").iter().map(|of| of["training_seed"].as_u64().expect("a seed")).collect()
+    };
+    assert_eq!((seeds(&found["references"]), seeds(&found["probed"])), (vec![1, 2], vec![1, 2]));
+    assert_eq!(seeds(&found["methods"][0]["runs"]), [1, 2]);
+    let attack = |name: &str| {
+        let all = found["likelihood"].as_array().expect("a list");
+        all.iter().find(|of| of["name"] == name).expect("is attacked")["attack"].clone()
+    };
+    assert_eq!(number(&attack("retrain")["auc"]), 0.5, "Retrain is not told from itself");
+    let strength = number(&attack("pretrained")["auc"]);
+    assert!(strength > 0.6, "the attack tells trained samples from others: {strength}");
+    assert_eq!(figure("pretrained", "likelihood-ratio-auc"), Some(strength));
+
+    // The probes measure what the runs measured, and the line begins at the model that all began with.
+    for probed in found["probed"].as_array().expect("a list") {
+        let networks = probed["networks"].as_array().expect("a list");
+        let names: Vec<&str> = networks.iter().map(|of| of["name"].as_str().expect("a name")).collect();
+        assert_eq!(names, ["pretrained", "retrain", "neg-grad"]);
+        assert_eq!(number(&networks[0]["distance"]), 0.0);
+        assert!(number(&networks[2]["distance"]) > 0.0);
+        let line = networks[2]["line"].as_array().expect("a line");
+        assert_eq!(line.len(), 3);
+        for (end, place) in [(0, 0), (2, 2)] {
+            let accuracy = number(&line[end]["forget_accuracy"]);
+            assert!((accuracy + number(&networks[place]["ua"]) - 100.0).abs() < 1e-9);
+        }
+        assert_eq!(networks[1]["relearning"]["from_remaining"].as_array().map(Vec::len), Some(2));
+    }
+    assert!(figure("neg-grad", "distance").is_some_and(|distance| distance > 0.0));
+    assert!(figure("retrain", "relearned").is_some());
+
+    // Pictures are of the first seed.
+    assert_eq!(found["probed"][0]["activation"]["samples"].as_array().map(Vec::len), Some(2));
+    assert!(found["probed"][1]["activation"].is_null());
+    let landscape = &found["landscape"];
+    let path = &landscape["paths"].as_array().expect("paths")[2];
+    assert_eq!((path["name"].as_str(), path["points"].as_array().map(Vec::len)), (Some("neg-grad"), Some(3)));
+    assert_eq!(landscape["test_accuracy"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn where_everything_is_forgotten_methods_are_compared_without_retrain() {
+    let fleet = Fleet::start(2);
+    let text = with_neg_grad_alone("")
+        .replace("forget = { random = { share = 0.5, seed = 0 } }", "forget = \"everything\"")
+        .replace("train = 600", "train = 60")
+        .replace("average-gap", "validation-loss")
+        .replace("stop-at-retrains-ua = true\n", "");
+    let (head, rest) = text.split_once("[[base.step]]\nname = \"retrain\"").expect("has it");
+    let (_, methods) = rest.split_once("[[method]]").expect("has methods");
+    let (found, figures) = compared(&fleet, &format!("{head}[[method]]{methods}"));
+    assert!(found["references"][0]["retrain"].is_null());
+    let rows = figures.as_array().expect("a list");
+    assert!(rows.iter().all(|row| row["method"] != "retrain" && row["metric"] != "average-gap"));
+    assert!(rows.iter().any(|row| row["method"] == "neg-grad" && row["metric"] == "test-loss"));
+    let curve = found["methods"][0]["runs"][0]["measured"]["curve"].as_array().expect("a curve");
+    assert!(curve.iter().all(|point| number(&point["test_loss"]) > 0.0 && number(&point["forget_loss"]) > 0.0));
 }
