@@ -4,13 +4,16 @@ use rewind_job::{Architecture, Initialisation, Layout};
 use tch::{Tensor, no_grad};
 
 use crate::{
+    convnext_tiny::ConvnextTiny,
     depthwise_small::DepthwiseSmall,
     layers::Mode,
     lenet::Lenet,
     mlp::Mlp,
     parameters::{Builder, Parameters},
+    pvt_v2_b0::PvtV2B0,
     residual_plain_small::ResidualPlainSmall,
     residual_small::ResidualSmall,
+    resnet18::Resnet18,
     transformer_small::TransformerSmall,
     unet_small::UnetSmall,
     vgg_small::VggSmall,
@@ -32,7 +35,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Fresh weights as PyTorch draws them: a function of the seed and the tensors' names. `image` is channels,
+    /// Fresh weights as PyTorch, or the network's authors, draw them: a function of the seed and the tensors' names. `image` is channels,
     /// height, width. A network that gives images has as many outputs as an image has pixels, whatever `classes` is.
     pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
         Self::initialised(architecture, classes, image, Initialisation::Torch, seed)
@@ -58,6 +61,9 @@ impl Network {
             Architecture::ResidualPlainSmall => Box::new(ResidualPlainSmall::new(&mut build, image[0], classes)),
             Architecture::TransformerSmall => Box::new(TransformerSmall::new(&mut build, image, classes)),
             Architecture::UnetSmall => Box::new(UnetSmall::new(&mut build, image[0])),
+            Architecture::Resnet18 => Box::new(Resnet18::new(&mut build, image[0], classes)),
+            Architecture::PvtV2B0 => Box::new(PvtV2B0::new(&mut build, image[0], classes)),
+            Architecture::ConvnextTiny => Box::new(ConvnextTiny::new(&mut build, image[0], classes)),
         };
         Self { parameters: build.finish(), body }
     }

@@ -1,4 +1,4 @@
-//! Answers, losses and gradients of the networks against PyTorch's own layers in float64
+//! Answers, losses and gradients of the networks against PyTorch's own layers, torchvision and timm in float64
 //! (tests/golden/networks.py), to 1e-4 of their size: what float32 leaves.
 
 use rewind_job::Architecture;
@@ -8,14 +8,11 @@ use tch::{Kind, Reduction, Tensor};
 
 static GOLDEN: &str = include_str!("../../../tests/golden/networks.json");
 
-/// Of a gradient every so many-th value is in the golden file.
-const EVERY: usize = 61;
-
 /// As `draw` in the script: numbers between ±1 by a hash of name and position; a weight's times √(3 / fan-in), a
 /// bias's an eighth.
 fn draw(name: &str, shape: &[i64]) -> Vec<f32> {
     let start = name.bytes().rev().fold(0_u32, |sum, byte| sum.wrapping_mul(131).wrapping_add(u32::from(byte)));
-    let middle = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+    let middle = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
     let fan_in: i64 = shape[1..].iter().product();
     (0..shape.iter().product::<i64>() as u32)
         .map(|index| {
@@ -53,6 +50,9 @@ fn agrees_with_torch(architecture: Architecture, name: &str) {
     let network = Network::build(architecture, 10, [image[0], image[1], image[2]], 1);
     let layout = network.layout();
     network.load(&layout.segments.iter().flat_map(|s| draw(&s.name, &s.shape)).collect::<Vec<_>>());
+    for (buffer, mut tensor) in network.buffers() {
+        tensor.copy_(&Tensor::from_slice(&draw(&buffer, &tensor.size())));
+    }
     let shape = [2, i64::from(image[0]), i64::from(image[1]), i64::from(image[2])];
     let images = Tensor::from_slice(&draw("images", &shape)).view(shape);
 
@@ -74,13 +74,15 @@ fn agrees_with_torch(architecture: Architecture, name: &str) {
     loss.backward();
     let gradient = network.flat().zeros_like();
     network.collect_gradients(&gradient);
+    // Of a gradient every so many-th value is in the golden file.
+    let every = golden["every"].as_u64().expect("a number") as usize;
     let gradients = golden["gradients"].as_object().expect("a table");
     assert_eq!(gradients.len(), layout.segments.len(), "{name} has other tensors than torch");
     for segment in &layout.segments {
         let expected = numbers(&gradients[&segment.name]);
         let mine = gradient.narrow(0, segment.offset as i64, segment.len() as i64).to_kind(Kind::Double);
         let mine: Vec<f64> = Vec::try_from(mine).expect("numbers");
-        let some: Vec<f64> = mine.iter().step_by(EVERY).copied().collect();
+        let some: Vec<f64> = mine.iter().step_by(every).copied().collect();
         // Sums cancel: their rounding is that of what was summed.
         let (sum, size) = (mine.iter().sum::<f64>(), root_mean_square(&mine));
         let expected_size = (expected[1] / mine.len() as f64).sqrt();
@@ -106,4 +108,19 @@ fn the_transformer_agrees_with_torch() {
 #[test]
 fn the_unet_agrees_with_torch() {
     agrees_with_torch(Architecture::UnetSmall, "unet-small");
+}
+
+#[test]
+fn resnet18_agrees_with_torchvisions() {
+    agrees_with_torch(Architecture::Resnet18, "resnet18");
+}
+
+#[test]
+fn the_pyramid_vision_transformer_agrees_with_timms() {
+    agrees_with_torch(Architecture::PvtV2B0, "pvt-v2-b0");
+}
+
+#[test]
+fn convnext_agrees_with_timms() {
+    agrees_with_torch(Architecture::ConvnextTiny, "convnext-tiny");
 }

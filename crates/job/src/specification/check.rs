@@ -55,10 +55,16 @@ impl Specification {
         toml::to_string(self).expect("a specification is made of tables, strings and numbers")
     }
 
-    /// Every file the specification names, with the field that names it.
+    /// Every file the specification names, with the field that names it; of a folder, the files that must lie in it.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let mut files = Vec::new();
-        self.clone().for_each_path(|field, path| files.push((field.to_owned(), path.clone())));
+        let folder = self.data.pool.as_ref().and_then(|pool| Some((pool.folder()?.0, pool.files_in_folder())));
+        self.clone().for_each_path(|field, path| match folder {
+            Some((of_folder, names)) if of_folder == field => {
+                files.extend(names.iter().map(|name| (field.to_owned(), path.join(name))));
+            }
+            _ => files.push((field.to_owned(), path.clone())),
+        });
         files
     }
 
@@ -67,8 +73,7 @@ impl Specification {
             visit("model.weights", path);
         }
         if let Some(pool) = &mut self.data.pool {
-            visit("data.pool.images", &mut pool.images);
-            visit("data.pool.labels", &mut pool.labels);
+            pool.for_each_path(&mut visit);
         }
         if let Forget::Files(files) = &mut self.data.forget {
             visit("data.forget.files.images", &mut files.images);
