@@ -26,7 +26,7 @@ pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
     Direction, HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor,
 };
-pub use training::{Adam, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
+pub use training::{Adam, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
 pub use unlearning::{
     BoundaryShrink, Fisher, Forward, Group, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method,
     OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
@@ -131,11 +131,22 @@ pub struct Model {
     /// Trained weights to start from (safetensors): a file, or `sha256:…` in the artifact store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Source>,
+    /// The network's first operation: a part of its forward pass, not of its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<Normalise>,
+}
+
+/// Pixels, from 0 to 1, become `(pixel − mean) / std`, channel by channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Normalise {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None }
+        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None, normalise: None }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `rewind compare`: methods under one protocol, searched alike, measured over seeds.
 
+#[cfg(test)]
+mod benchmarks;
 mod figures;
 mod plan;
 
