@@ -36,15 +36,20 @@ impl Resnet18 {
         }
         Self { stem, blocks, fc: Linear::new(build, "fc", inputs, classes) }
     }
-}
 
-impl Body for Resnet18 {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    /// The last convolutional map, `[N, 512, H / 8, W / 8]`.
+    fn last_map(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.stem.forward(p, images, mode);
         for block in &self.blocks {
             x = block.forward(p, &x, mode);
         }
-        global_average(&x)
+        x
+    }
+}
+
+impl Body for Resnet18 {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        global_average(&self.last_map(p, images, mode))
     }
 
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
