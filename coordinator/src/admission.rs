@@ -8,8 +8,8 @@ use std::{
 };
 
 use rewind_artifacts::ArtifactStore;
-use rewind_datasets::{IdxSummary, idx};
-use rewind_job::{Action, Forget, IdxFiles, Source, Specification, SpecificationError};
+use rewind_datasets::{DataError, check_split, idx, inspect_pool};
+use rewind_job::{Action, Forget, Source, Specification, SpecificationError};
 
 /// Bytes of a specification: stores keep values small, and JSON is longer than TOML.
 const LARGEST_SPECIFICATION: usize = 256 << 10;
@@ -58,19 +58,19 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
         }
     }
     if let Some(pool) = &specification.data.pool {
-        let summary = samples(&specification, pool, "data.pool")?;
+        let field = pool.folder().map_or("data.pool", |(field, _)| field);
+        let found = inspect_pool(pool).map_err(|error| of_data(field, error))?;
+        fits_model(&specification, found.shape, pool.images_field(), found.largest_label, pool.labels_field())?;
         if let Some(split) = &specification.data.split {
-            let wanted = [split.train, split.test, split.validation, split.attack].map(|size| size as usize);
-            if wanted.iter().sum::<usize>() > summary.count {
-                let sum = wanted.iter().sum::<usize>();
-                let problem = format!("its parts sum to {sum}, but the pool has {} samples", summary.count);
-                return Err(refuse("data.split", problem));
-            }
+            check_split(split, found.count, found.training).map_err(|error| of_data("data.split", error))?;
             forget_share(&specification.data.forget, split.train)?;
         }
     }
     if let Forget::Files(files) = &specification.data.forget {
-        samples(&specification, files, "data.forget.files")?;
+        let field = "data.forget.files";
+        let found = idx::inspect(&files.images, &files.labels).map_err(|error| of_data(field, error))?;
+        let (images, labels) = ("data.forget.files.images", "data.forget.files.labels");
+        fits_model(&specification, found.shape, images, found.largest_label, labels)?;
     }
     if let Some(path) = &specification.search_log {
         let unreadable = |error: String| refuse("search-log", format!("{}: {error}", path.display()));
@@ -99,19 +99,31 @@ fn refuse(field: &str, problem: impl Into<String>) -> SpecificationError {
     SpecificationError::new(field, problem)
 }
 
-fn samples(specification: &Specification, files: &IdxFiles, field: &str) -> Result<IdxSummary, SpecificationError> {
-    let summary = idx::inspect(&files.images, &files.labels).map_err(|error| refuse(field, error.to_string()))?;
+/// An error that names a field of its own keeps it.
+fn of_data(field: &str, error: DataError) -> SpecificationError {
+    match error {
+        DataError::Specification { field, problem } => SpecificationError { field, problem },
+        error => refuse(field, error.to_string()),
+    }
+}
+
+fn fits_model(
+    specification: &Specification,
+    shape: [usize; 3],
+    images: &str,
+    largest_label: u8,
+    labels: &str,
+) -> Result<(), SpecificationError> {
     let model = &specification.model;
     let image = model.image.map(|side| side as usize);
-    if summary.shape != image {
-        let problem = format!("images are {:?}, but model.image is {image:?}", summary.shape);
-        return Err(refuse(&format!("{field}.images"), problem));
+    if shape != image {
+        return Err(refuse(images, format!("images are {shape:?}, but model.image is {image:?}")));
     }
-    if u32::from(summary.largest_label) >= model.classes {
-        let problem = format!("label {} is not below model.classes ({})", summary.largest_label, model.classes);
-        return Err(refuse(&format!("{field}.labels"), problem));
+    if u32::from(largest_label) >= model.classes {
+        let problem = format!("label {largest_label} is not below model.classes ({})", model.classes);
+        return Err(refuse(labels, problem));
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// A share of the training samples is some of them, and not all.

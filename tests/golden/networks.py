@@ -1,13 +1,15 @@
-"""Writes networks.json: answers and gradients of small networks, computed by PyTorch's own layers.
+"""Writes networks.json: answers and gradients of networks, computed by PyTorch's own layers, torchvision
+and timm.
 
-Run: python networks.py               (needs torch)
+Run: python networks.py               (needs torch, torchvision, timm)
 
 Weights and inputs are not stored: value i of a tensor follows from its name and i alone (`draw`), in exact arithmetic
 that a test repeats. Of every network:
     image                 channels, height, width of its two inputs
     answer                logits [2, 10], or images [2, C, H, W]; flat
     loss                  mean cross-entropy with labels 3 and 7, or mean squared error against the inputs' sines
-    gradients             {tensor: [sum of all, sum of squares, every 61st value …]} of the loss
+    every                 61, or more for large networks
+    gradients             {tensor: [sum of all, sum of squares, every so many-th value …]} of the loss
 Everything is float64, so that the tolerance is that of float32 in the test.
 """
 
@@ -15,25 +17,24 @@ import json
 import math
 from pathlib import Path
 
+import numpy
+import timm
 import torch
+import torchvision
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate, max_pool2d, mse_loss, pad
-
-EVERY = 61
-
 
 def draw(name, shape):
     """Numbers between ±1 by a hash of name and position; a weight's times √(3 / fan-in), a bias's an eighth."""
     start = sum(byte * 131**place for place, byte in enumerate(name.encode())) % 2**32
-    count = math.prod(shape)
-    values = [((start + index) * 2654435761 % 2**32) / 2**31 - 1 for index in range(count)]
+    index = numpy.arange(math.prod(shape), dtype=numpy.uint64)
+    values = ((start + index) * 2654435761 % 2**32).astype(numpy.float64) / 2**31 - 1
     if len(shape) == 1:
-        # A norm's scale is around 1.
-        middle = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-        values = [middle + value / 8 for value in values]
+        # A norm's scale is around 1, and so is a variance.
+        values = (1.0 if name.endswith(("weight", "running_var")) else 0.0) + values / 8
     elif name != "images":
-        values = [value * math.sqrt(3 / math.prod(shape[1:])) for value in values]
-    return torch.tensor(values, dtype=torch.float32).to(torch.float64).view(shape)
+        values = values * math.sqrt(3 / math.prod(shape[1:]))
+    return torch.from_numpy(values).to(torch.float32).to(torch.float64).view(shape)
 
 
 class ResidualPlain(nn.Module):
@@ -118,20 +119,36 @@ class Unet(nn.Module):
         return self.outc(self.up2(torch.cat([full, interpolate(half, size=full.shape[2:])], 1)))
 
 
+def resnet18(classes):
+    """torchvision's, with the stem for small images."""
+    network = torchvision.models.resnet18(num_classes=classes)
+    network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
 NETWORKS = {
     "residual-plain-small": (lambda image: ResidualPlain(image[0], 10), [1, 28, 28]),
     "transformer-small": (lambda image: Transformer(*image, 10), [3, 30, 20]),
     "unet-small": (lambda image: Unet(image[0]), [1, 14, 22]),
+    "resnet18": (lambda _: resnet18(10), [3, 32, 32]),
+    "pvt-v2-b0": (lambda _: timm.create_model("pvt_v2_b0", num_classes=10), [3, 64, 96]),
+    "convnext-tiny": (lambda _: timm.create_model("convnext_tiny", num_classes=10), [3, 64, 32]),
 }
+LARGE = 1_000_000
 
 torch.set_num_threads(1)
 networks = {}
 for name, (make, image) in NETWORKS.items():
-    network = make(image).to(torch.float64).train()
+    network = make(image).to(torch.float64).eval()
     named = dict(network.named() if hasattr(network, "named") else network.named_parameters())
     with torch.no_grad():
         for tensor, parameter in named.items():
             parameter.copy_(draw(tensor, list(parameter.shape)))
+        for tensor, buffer in network.named_buffers():
+            if buffer.dim() == 1:
+                buffer.copy_(draw(tensor, list(buffer.shape)))
+    every = 100_003 if sum(parameter.numel() for parameter in named.values()) > LARGE else 61
     images = draw("images", [2, *image])
     answer = network(images)
     if answer.dim() == 2:
@@ -142,9 +159,10 @@ for name, (make, image) in NETWORKS.items():
     gradients = {}
     for tensor, parameter in named.items():
         flat = parameter.grad.flatten()
-        gradients[tensor] = [flat.sum().item(), flat.square().sum().item(), *flat[::EVERY].tolist()]
+        gradients[tensor] = [flat.sum().item(), flat.square().sum().item(), *flat[::every].tolist()]
     networks[name] = {
         "image": image,
+        "every": every,
         "answer": answer.flatten().tolist(),
         "loss": loss.item(),
         "gradients": gradients,

@@ -91,6 +91,15 @@ impl Fleet {
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 
+    /// Submits a specification that is refused; returns what is said.
+    pub fn refusal(&self, specification: &str) -> String {
+        let file = self.folder.path().join("refused.toml");
+        fs::write(&file, specification).expect("writes");
+        let output = self.ask(&["submit", file.to_str().expect("printable")]);
+        assert!(!output.status.success(), "it was not refused");
+        complaint(&output)
+    }
+
     pub fn status(&self, job: &str) -> JobStatus {
         let output = self.ask(&["jobs", "--json"]);
         let jobs: Vec<JobStatus> = serde_json::from_slice(&output.stdout).expect("a list of jobs");

@@ -7,8 +7,8 @@ use std::{
 };
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
-use rewind_datasets::{DataError, Partition, Subset, idx};
-use rewind_job::{Action, DataSummary, Digest, Forget, Given, IdxFiles, Source, Specification, SpecificationError};
+use rewind_datasets::{DataError, Partition, Samples, Subset, idx, read_pool, tiny_imagenet};
+use rewind_job::{Action, DataSummary, Digest, Forget, Given, Pool, Source, Specification, SpecificationError};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
@@ -129,19 +129,19 @@ impl JobData {
 /// Reads a job's samples and says which are which.
 pub fn partition_of(specification: &Specification) -> Result<Partition, InputError> {
     let data = &specification.data;
-    let read = |files: &IdxFiles, field: &str| {
-        idx::read(&files.images, &files.labels).map_err(|error| InputError::of_data(field, error))
-    };
-    let pool = data.pool.as_ref().map(|files| read(files, "data.pool")).transpose()?;
+    let pool_field = data.pool.as_ref().and_then(Pool::folder).map_or("data.pool", |(field, _)| field);
+    let pool = data.pool.as_ref().map(read_pool).transpose().map_err(|error| InputError::of_data(pool_field, error))?;
     let own = match &data.forget {
-        Forget::Files(files) => Some(read(files, "data.forget.files")?),
+        Forget::Files(files) => Some(
+            idx::read(&files.images, &files.labels).map_err(|error| InputError::of_data("data.forget.files", error))?,
+        ),
         _ => None,
     };
     let expected = specification.model.image.map(|side| side as usize);
-    for (field, samples) in [("data.pool", &pool), ("data.forget.files", &own)] {
-        if let Some(samples) = samples
-            && samples.shape != expected
-        {
+    let is_other = |samples: &Samples| samples.shape != expected;
+    for (field, samples) in [(pool_field, pool.as_ref().map(|pool| &pool.samples)), ("data.forget.files", own.as_ref())]
+    {
+        if let Some(samples) = samples.filter(|samples| is_other(samples)) {
             let problem = format!("images are {:?}, but model.image is {expected:?}", samples.shape);
             return Err(SpecificationError::new(field, problem).into());
         }
@@ -154,14 +154,28 @@ fn labelled(partition: &Partition, subset: &Subset) -> LabelledSamples {
 }
 
 fn file_digests(specification: &Specification) -> Result<Vec<(String, Digest)>, InputError> {
-    specification
-        .files()
-        .into_iter()
-        .map(|(field, path)| {
-            let bytes = read_file(&field, &path)?;
-            Ok((path.display().to_string(), digest_of(&bytes)))
-        })
-        .collect()
+    let digest = |(field, path): (String, PathBuf)| {
+        let bytes = read_file(&field, &path)?;
+        Ok((path.display().to_string(), digest_of(&bytes)))
+    };
+    let mut digests = specification.files().into_iter().map(digest).collect::<Result<Vec<_>, InputError>>()?;
+    if let Some(Pool::TinyImagenet(folder)) = &specification.data.pool {
+        digests.push((folder.display().to_string(), digest_of_images(folder)?));
+    }
+    Ok(digests)
+}
+
+/// One digest for all image files of TinyImageNet: over lines of their path in the folder and their own digest, in the
+/// order in which they are read.
+fn digest_of_images(folder: &Path) -> Result<Digest, InputError> {
+    let field = "data.pool.tiny-imagenet";
+    let files = tiny_imagenet::image_files(folder).map_err(|error| InputError::of_data(field, error))?;
+    let mut lines = String::new();
+    for path in files {
+        let digest = digest_of(&read_file(field, &path)?);
+        lines += &format!("{} {digest}\n", path.strip_prefix(folder).unwrap_or(&path).display());
+    }
+    Ok(digest_of(lines.as_bytes()))
 }
 
 fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, InputError> {

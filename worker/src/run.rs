@@ -144,7 +144,11 @@ pub fn load(manifest: &Manifest, artifacts: &dyn ArtifactStore, coordinates: usi
 pub fn build(assignment: &Assignment) -> Network {
     let specification = &assignment.specification;
     let model = &specification.model;
-    Network::build(model.architecture, model.classes, model.image, specification.seed)
+    let network = Network::build(model.architecture, model.classes, model.image, specification.seed);
+    match &model.normalise {
+        Some(normalise) => network.normalised(normalise),
+        None => network,
+    }
 }
 
 pub fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn Collective>, CollectiveError> {
@@ -191,7 +195,13 @@ impl Run {
         let seed = self.assignment.specification.seed;
         let cancel = self.link.cancel.clone();
         let purpose = if matches!(step.action, Action::Unlearn(_)) { "unlearning" } else { "training" };
-        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, purpose, cancel);
+        let augment = match &step.action {
+            Action::Pretrain(training) | Action::Retrain(training) => training.augment,
+            Action::Unlearn(unlearn) => unlearn.forward.augment,
+            _ => None,
+        };
+        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, purpose, cancel)
+            .with_augmentation(augment);
         let done = last.map_or(0, |manifest| manifest.round.0);
         tracing::info!(step = %step.name, "goes on after round {done}");
         match (last, &work.start) {

@@ -11,7 +11,7 @@ use rewind_artifacts::{ArtifactStore, digest_of};
 use rewind_datasets::{Samples, idx, synthesise};
 use rewind_histories::Options;
 use rewind_job::{
-    Digest, HistoryData, HistoryPack, IdxFiles, NetworkRecipe, SkippedNetwork, Specification, SpecificationError,
+    Digest, HistoryData, HistoryPack, IdxFiles, NetworkRecipe, Pool, SkippedNetwork, Specification, SpecificationError,
     TaskAssignment, WorkerEvent,
 };
 use rewind_unlearning::{
@@ -143,13 +143,18 @@ fn read(specification: &Specification, data: &HistoryData) -> Result<Source, Inp
 /// The training part of the job's pool, with the labels that its files give: histories have wrong labels of their own.
 fn pool(specification: &Specification) -> Result<Source, InputError> {
     let partition = partition_of(specification)?;
-    let files = specification.data.pool.as_ref().expect("the specification was checked: it has a pool");
-    let labels =
-        idx::read(&files.images, &files.labels).map_err(|error| InputError::of_data("data.pool", error))?.labels;
+    let pool = specification.data.pool.as_ref().expect("the specification was checked: it has a pool");
+    let name = match pool {
+        Pool::Idx(files) => folder_of(files),
+        Pool::Cifar10(_) => "cifar10".into(),
+        Pool::Cifar100(_) => "cifar100".into(),
+        Pool::TinyImagenet(_) => "tiny-imagenet".into(),
+    };
+    let labels = read_pool(pool).map_err(|error| InputError::of_data("data.pool", error))?.samples.labels;
     let train = partition.train().expect("a pool has a training part");
     let images = train.ids.iter().flat_map(|&id| partition.image(id)).copied().collect();
     let labels = train.ids.iter().map(|&id| labels[id as usize]).collect();
-    Ok(source(folder_of(files), Samples { shape: partition.shape(), images, labels })?)
+    Ok(source(name, Samples { shape: partition.shape(), images, labels })?)
 }
 
 fn source(name: String, samples: Samples) -> Result<Source, SpecificationError> {

@@ -1,11 +1,14 @@
 //! Who is who: training, test, validation, attack; to be forgotten, remaining. Drawn once, by seeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use rand::{RngExt, seq::SliceRandom};
-use rewind_job::{Backdoor, Data, Forget, Split};
+use rewind_job::{Backdoor, Data, Forget, Pool, Split};
 
-use crate::{DataError, Samples, generator};
+use crate::{DataError, PoolSamples, Samples, check_split, generator};
 
 /// Some samples, and the labels to use for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +53,10 @@ impl Partition {
     /// # Errors
     /// Names the field: a label that is no class, images of two sizes, a split larger than the pool, forget data
     /// that are none or all of the training samples.
-    pub fn new(data: &Data, classes: u32, mut pool: Option<Samples>, own: Option<Samples>) -> Result<Self, DataError> {
-        for (field, samples) in [("data.pool.labels", &pool), ("data.forget.files.labels", &own)] {
+    pub fn new(data: &Data, classes: u32, pool: Option<PoolSamples>, own: Option<Samples>) -> Result<Self, DataError> {
+        let (mut pool, training) = pool.map_or((None, None), |pool| (Some(pool.samples), pool.training));
+        let pool_labels = data.pool.as_ref().map_or("data.pool.labels", Pool::labels_field);
+        for (field, samples) in [(pool_labels, &pool), ("data.forget.files.labels", &own)] {
             let largest = samples.iter().flat_map(|s| &s.labels).copied().max().unwrap_or(0);
             if u32::from(largest) >= classes {
                 return Err(refuse(field, format!("label {largest} is not below model.classes ({classes})")));
@@ -65,7 +70,7 @@ impl Partition {
         }
         let offset = pool.as_ref().map_or(0, Samples::len) as u32;
         let mut parts = match (&pool, &data.split) {
-            (Some(pool), Some(split)) => Some(split_pool(pool, split)?),
+            (Some(pool), Some(split)) => Some(split_pool(pool, training, split)?),
             _ => None,
         };
         let (forget, true_forget_labels) = match (&data.forget, &own, &mut parts) {
@@ -136,7 +141,7 @@ impl Partition {
     }
 }
 
-fn refuse(field: &str, problem: String) -> DataError {
+pub(crate) fn refuse(field: &str, problem: String) -> DataError {
     DataError::Specification { field: field.into(), problem }
 }
 
@@ -156,40 +161,41 @@ fn draw_line(pool: &mut Samples, id: u32, backdoor: &Backdoor) {
     }
 }
 
-/// Stratified by label: every part has the classes in the pool's proportions, within rounding.
-fn split_pool(pool: &Samples, split: &Split) -> Result<Pooled, DataError> {
-    let sizes = [split.train, split.test, split.validation, split.attack].map(|size| size as usize);
-    let wanted: usize = sizes.iter().sum();
-    if wanted > pool.len() {
-        return Err(refuse(
-            "data.split",
-            format!("its parts sum to {wanted}, but the pool has {} samples", pool.len()),
-        ));
-    }
-    let mut by_class: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-    for (id, &label) in pool.labels.iter().enumerate() {
-        by_class.entry(label).or_default().push(id as u32);
-    }
+/// Stratified by label: every part has the classes in the proportions of what it is taken from, within rounding. Where the
+/// first `training` samples are the data set's training samples, those alone give the training part, and the others
+/// the held-out parts.
+fn split_pool(pool: &Samples, training: Option<usize>, split: &Split) -> Result<Pooled, DataError> {
+    check_split(split, pool.len(), training)?;
     let mut rng = generator(split.seed, "split");
-    // Classes interleaved by relative position: any run of this list is stratified.
-    let mut spread: Vec<(f64, u8, u32)> = Vec::with_capacity(pool.len());
-    for (&label, ids) in &mut by_class {
-        ids.shuffle(&mut rng);
-        let count = ids.len() as f64;
-        spread.extend(ids.iter().enumerate().map(|(i, &id)| ((i as f64 + 0.5) / count, label, id)));
-    }
-    spread.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let mut rest = &spread[..];
-    let mut take = |size: usize| {
-        let (part, after) = rest.split_at(size);
-        rest = after;
-        let mut ids: Vec<u32> = part.iter().map(|&(_, _, id)| id).collect();
+    // Classes interleaved by relative position: any run of such a list is stratified.
+    let mut spread = |from: Range<usize>| {
+        let mut by_class: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+        for id in from.clone() {
+            by_class.entry(pool.labels[id]).or_default().push(id as u32);
+        }
+        let mut spread: Vec<(f64, u8, u32)> = Vec::with_capacity(from.len());
+        for (&label, ids) in &mut by_class {
+            ids.shuffle(&mut rng);
+            let count = ids.len() as f64;
+            spread.extend(ids.iter().enumerate().map(|(i, &id)| ((i as f64 + 0.5) / count, label, id)));
+        }
+        spread.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+        spread.into_iter().map(|(_, _, id)| id).collect::<Vec<u32>>()
+    };
+    let mut ids = spread(0..training.unwrap_or(pool.len()));
+    let mut rest = match training {
+        Some(training) => spread(training..pool.len()),
+        None => ids.split_off(split.train as usize),
+    };
+    ids.truncate(split.train as usize);
+    let subset = |mut ids: Vec<u32>| {
         ids.sort_unstable();
         let labels = ids.iter().map(|&id| pool.labels[id as usize]).collect();
         Subset { ids, labels }
     };
-    let [train, test, validation, attack] = sizes.map(&mut take);
-    Ok(Pooled { train, remaining: Subset::default(), test, validation, attack })
+    let [test, validation, attack] =
+        [split.test, split.validation, split.attack].map(|size| subset(rest.drain(..size as usize).collect()));
+    Ok(Pooled { train: subset(ids), remaining: Subset::default(), test, validation, attack })
 }
 
 /// Picks `D_f` out of the training samples; label noise changes their labels there too.
@@ -263,7 +269,7 @@ mod tests {
     use super::*;
     use rewind_job::IdxFiles;
 
-    fn pool(count: usize) -> Samples {
+    fn samples(count: usize) -> Samples {
         Samples {
             shape: [1, 1, 1],
             images: (0..count).map(|i| i as u8).collect(),
@@ -271,9 +277,13 @@ mod tests {
         }
     }
 
+    fn pool(count: usize) -> PoolSamples {
+        samples(count).into()
+    }
+
     fn data(forget: Forget) -> Data {
         Data {
-            pool: Some(IdxFiles { images: "i".into(), labels: "l".into() }),
+            pool: Some(Pool::Idx(IdxFiles { images: "i".into(), labels: "l".into() })),
             split: Some(Split { seed: 3, train: 100, test: 20, validation: 10, attack: 10 }),
             forget,
         }
@@ -307,6 +317,33 @@ mod tests {
     }
 
     #[test]
+    fn where_the_data_set_has_a_test_part_held_out_samples_come_from_it_alone() {
+        let mut whole = data(noise());
+        whole.pool = Some(Pool::Cifar10("folder".into()));
+        let divided = |training| Some(PoolSamples { samples: samples(150), training: Some(training) });
+        let partition = Partition::new(&whole, 5, divided(105), None).expect("splits");
+        assert!(partition.train().unwrap().ids.iter().all(|&id| id < 105));
+        assert_eq!(partition.train().unwrap().len(), 100);
+        let mut seen = BTreeSet::new();
+        for (part, size) in [(partition.test(), 20), (partition.validation(), 10), (partition.attack(), 10)] {
+            let part = part.unwrap();
+            assert_eq!(part.len(), size);
+            assert!(part.ids.iter().all(|&id| id >= 105 && seen.insert(id)));
+            for class in 0..5 {
+                assert_eq!(part.ids.iter().filter(|&&id| id % 5 == class).count(), size / 5);
+            }
+        }
+        let refusal = |training| Partition::new(&whole, 5, divided(training), None).expect_err("refused").to_string();
+        assert_eq!(refusal(99), "data.split.train: is 100, but the data set has 99 training samples");
+        assert_eq!(
+            refusal(115),
+            "data.split: test, validation and attack sum to 40, but the data set has 35 test samples to take them from"
+        );
+        let few = Partition::new(&whole, 4, divided(105), None).expect_err("refused").to_string();
+        assert!(few.starts_with("data.pool.cifar10: label 4"), "{few}");
+    }
+
+    #[test]
     fn label_noise_makes_wrong_labels_wherever_they_are_trained_with() {
         let partition = Partition::new(&data(noise()), 5, Some(pool(150)), None).expect("splits");
         let (forget, train) = (partition.forget(), partition.train().unwrap());
@@ -326,8 +363,8 @@ mod tests {
     #[test]
     fn a_backdoor_is_a_line_and_the_target_label_on_samples_of_other_classes() {
         let mut pool = pool(150);
-        pool.shape = [1, 2, 3];
-        pool.images = (0..150).flat_map(|i| [i as u8; 6]).collect();
+        pool.samples.shape = [1, 2, 3];
+        pool.samples.images = (0..150).flat_map(|i| [i as u8; 6]).collect();
         let backdoor = Backdoor { share: 0.2, seed: 1, label: 2, width: 1, value: 255 };
         let partition = Partition::new(&data(Forget::Backdoor(backdoor)), 5, Some(pool), None).expect("splits");
         let forget = partition.forget();
@@ -386,11 +423,12 @@ mod tests {
 
     #[test]
     fn uneven_classes_keep_their_proportions_within_one_sample() {
-        let mut pool = pool(150);
+        let mut pool = samples(150);
         // 90 of class 0, and 15 of each other one.
         pool.labels = (0..150).map(|i| if i < 90 { 0 } else { (1 + i % 4) as u8 }).collect();
         let total = |class: u8| pool.labels.iter().filter(|&&label| label == class).count() as f64;
-        let partition = Partition::new(&data(Forget::Class { label: 1 }), 5, Some(pool.clone()), None).expect("splits");
+        let partition =
+            Partition::new(&data(Forget::Class { label: 1 }), 5, Some(pool.clone().into()), None).expect("splits");
         for part in [partition.train(), partition.test(), partition.validation(), partition.attack()] {
             let part = part.expect("there is a pool");
             for class in 0..5 {
@@ -436,7 +474,7 @@ mod tests {
     fn forget_files_alone_are_enough() {
         let files = IdxFiles { images: "i".into(), labels: "l".into() };
         let data = Data { pool: None, split: None, forget: Forget::Files(files) };
-        let partition = Partition::new(&data, 5, None, Some(pool(7))).expect("splits");
+        let partition = Partition::new(&data, 5, None, Some(samples(7))).expect("splits");
         assert_eq!(partition.forget().len(), 7);
         assert_eq!(partition.image(6), [6]);
         assert!(partition.train().is_none() && partition.test().is_none());

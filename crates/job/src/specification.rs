@@ -19,14 +19,14 @@ pub use check::SpecificationError;
 pub use collect::{
     Collect, CollectUnlearning, HistoryData, HistoryPack, NetworkRecipe, SkippedNetwork, UnlearningRecipe,
 };
-pub use data::{Backdoor, Data, Forget, IdxFiles, Split};
+pub use data::{Backdoor, Data, Forget, IdxFiles, Pool, Split};
 pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
     Direction, HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor,
 };
-pub use training::{Adam, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
+pub use training::{Adam, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
 pub use unlearning::{
     BoundaryShrink, Fisher, Forward, Group, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method,
     OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
@@ -131,11 +131,22 @@ pub struct Model {
     /// Trained weights to start from (safetensors): a file, or `sha256:…` in the artifact store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Source>,
+    /// The network's first operation: a part of its forward pass, not of its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<Normalise>,
+}
+
+/// Pixels, from 0 to 1, become `(pixel − mean) / std`, channel by channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Normalise {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None }
+        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None, normalise: None }
     }
 }
 
@@ -167,10 +178,17 @@ pub enum Architecture {
     TransformerSmall,
     /// Convolutions down and up again with skip connections (after U-Net; Ronneberger et al., 2015); gives images.
     UnetSmall,
+    /// ResNet-18 with a 3×3 stem and without max-pooling, for small images (He et al., 2016), 11 million parameters.
+    Resnet18,
+    /// Pyramid Vision Transformer v2, size b0 (Wang et al., 2022), 3.4 million parameters.
+    PvtV2B0,
+    /// ConvNeXt-T (Liu et al., 2022), 28 million parameters.
+    ConvnextTiny,
 }
 
 impl Architecture {
-    pub const ALL: [Self; 8] = [
+    /// Those that train in seconds on a processor.
+    pub const SMALL: [Self; 8] = [
         Self::ResidualSmall,
         Self::Mlp,
         Self::Lenet,
@@ -180,6 +198,9 @@ impl Architecture {
         Self::TransformerSmall,
         Self::UnetSmall,
     ];
+
+    /// Those of the papers' own experiments.
+    pub const LARGE: [Self; 3] = [Self::Resnet18, Self::PvtV2B0, Self::ConvnextTiny];
 
     /// As specifications spell it.
     pub fn name(self) -> &'static str {
@@ -192,6 +213,9 @@ impl Architecture {
             Self::ResidualPlainSmall => "residual-plain-small",
             Self::TransformerSmall => "transformer-small",
             Self::UnetSmall => "unet-small",
+            Self::Resnet18 => "resnet18",
+            Self::PvtV2B0 => "pvt-v2-b0",
+            Self::ConvnextTiny => "convnext-tiny",
         }
     }
 

@@ -11,6 +11,12 @@ pub enum Initial {
     /// linear layers and their biases (for weights Kaiming-uniform with a = √5; He et al., 2015). Fan-in is the
     /// weight's, also for a bias.
     FanIn(i64),
+    /// From N(0, `deviation`²) under [`Initialisation::Torch`], which stands for what the network's authors do; under every
+    /// other as [`Self::FanIn`].
+    Normal {
+        fan_in: i64,
+        deviation: f64,
+    },
     /// Normal with standard deviation 0.02, under every initialisation but [`Initialisation::Small`], whose gain it
     /// takes: a position embedding.
     Embedding,
@@ -27,8 +33,13 @@ impl Initial {
             _ => 1.0,
         };
         let is_bias = shape.len() < 2;
-        match (self, initialisation) {
+        let drawn_as = match (self, initialisation) {
+            (Self::Normal { fan_in, .. }, kind) if kind != Initialisation::Torch => Self::FanIn(fan_in),
+            _ => self,
+        };
+        match (drawn_as, initialisation) {
             (Self::Constant(value), _) => vec![value; count],
+            (Self::Normal { deviation, .. }, _) => normals(&mut rng, count, deviation),
             (Self::Embedding, _) => normals(&mut rng, count, 0.02 * f64::from(gain)),
             (Self::FanIn(fan_in), Initialisation::Torch) => uniform(&mut rng, count, 1.0 / (fan_in as f32).sqrt()),
             (Self::FanIn(fan_in), Initialisation::Small { .. }) => {

@@ -63,6 +63,15 @@ impl Conv2d {
         Self { bias: Some(build.parameter(&format!("{name}.bias"), &[outputs], fan_in)), ..self }
     }
 
+    /// Starts as some papers' do: weights from N(0, `deviation`²), biases at 0.
+    pub fn drawn_normally(self, build: &mut Builder, deviation: f64) -> Self {
+        build.draw_normally(self.weight, deviation);
+        if let Some(bias) = self.bias {
+            build.begin_at_zero(bias);
+        }
+        self
+    }
+
     pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         x.conv2d(p.get(self.weight), self.bias.map(|bias| p.get(bias)), stride, padding, [1, 1], self.groups)
@@ -83,6 +92,13 @@ impl Linear {
             weight: build.parameter(&format!("{name}.weight"), &[outputs, inputs], initial),
             bias: build.parameter(&format!("{name}.bias"), &[outputs], initial),
         }
+    }
+
+    /// Starts as some papers' do: weights from N(0, `deviation`²), biases at 0.
+    pub fn drawn_normally(self, build: &mut Builder, deviation: f64) -> Self {
+        build.draw_normally(self.weight, deviation);
+        build.begin_at_zero(self.bias);
+        self
     }
 
     pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
@@ -135,6 +151,7 @@ pub struct LayerNorm {
     weight: Parameter,
     bias: Parameter,
     width: i64,
+    epsilon: f64,
 }
 
 impl LayerNorm {
@@ -143,11 +160,16 @@ impl LayerNorm {
             weight: build.parameter(&format!("{name}.weight"), &[width], Initial::Constant(1.0)),
             bias: build.parameter(&format!("{name}.bias"), &[width], Initial::Constant(0.0)),
             width,
+            epsilon: 1e-5,
         }
     }
 
+    pub fn with_epsilon(self, epsilon: f64) -> Self {
+        Self { epsilon, ..self }
+    }
+
     pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
-        x.layer_norm([self.width], Some(p.get(self.weight)), Some(p.get(self.bias)), 1e-5, false)
+        x.layer_norm([self.width], Some(p.get(self.weight)), Some(p.get(self.bias)), self.epsilon, false)
     }
 }
 
@@ -185,4 +207,10 @@ impl ConvBlock {
 /// Mean over height and width: `[N, C, H, W]` → `[N, C]`.
 pub fn global_average(x: &Tensor) -> Tensor {
     x.mean_dim([2, 3].as_slice(), false, x.kind())
+}
+
+/// With zeros at the right and at the bottom, so that height and width are multiples of `divisor`.
+pub fn fill_up(images: &Tensor, divisor: i64) -> Tensor {
+    let [bottom, right] = [2, 3].map(|side| (-images.size()[side]).rem_euclid(divisor));
+    if bottom == 0 && right == 0 { images.shallow_clone() } else { images.constant_pad_nd([0, right, 0, bottom]) }
 }

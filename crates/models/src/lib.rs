@@ -1,5 +1,6 @@
 //! Networks in flat coordinates: every parameter is a view of one tensor. One architecture a file.
 
+mod convnext_tiny;
 mod depthwise_small;
 mod initial;
 mod layers;
@@ -7,8 +8,10 @@ mod lenet;
 mod mlp;
 mod network;
 mod parameters;
+mod pvt_v2_b0;
 mod residual_plain_small;
 mod residual_small;
+mod resnet18;
 mod transformer_small;
 mod unet_small;
 mod vgg_small;

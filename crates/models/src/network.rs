@@ -1,16 +1,19 @@
 //! A network as the rest of the system sees it.
 
-use rewind_job::{Architecture, Initialisation, Layout};
-use tch::{Tensor, no_grad};
+use rewind_job::{Architecture, Initialisation, Layout, Normalise};
+use tch::{Kind, Tensor, no_grad};
 
 use crate::{
+    convnext_tiny::ConvnextTiny,
     depthwise_small::DepthwiseSmall,
     layers::Mode,
     lenet::Lenet,
     mlp::Mlp,
     parameters::{Builder, Parameters},
+    pvt_v2_b0::PvtV2B0,
     residual_plain_small::ResidualPlainSmall,
     residual_small::ResidualSmall,
+    resnet18::Resnet18,
     transformer_small::TransformerSmall,
     unet_small::UnetSmall,
     vgg_small::VggSmall,
@@ -29,10 +32,17 @@ pub(crate) trait Body: Send {
 pub struct Network {
     parameters: Parameters,
     body: Box<dyn Body>,
+    normalisation: Option<Normalisation>,
+}
+
+/// Of each channel, `[C, 1, 1]`.
+struct Normalisation {
+    mean: Tensor,
+    std: Tensor,
 }
 
 impl Network {
-    /// Fresh weights as PyTorch draws them: a function of the seed and the tensors' names. `image` is channels,
+    /// Fresh weights as PyTorch, or the network's authors, draw them: a function of the seed and the tensors' names. `image` is channels,
     /// height, width. A network that gives images has as many outputs as an image has pixels, whatever `classes` is.
     pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
         Self::initialised(architecture, classes, image, Initialisation::Torch, seed)
@@ -58,8 +68,18 @@ impl Network {
             Architecture::ResidualPlainSmall => Box::new(ResidualPlainSmall::new(&mut build, image[0], classes)),
             Architecture::TransformerSmall => Box::new(TransformerSmall::new(&mut build, image, classes)),
             Architecture::UnetSmall => Box::new(UnetSmall::new(&mut build, image[0])),
+            Architecture::Resnet18 => Box::new(Resnet18::new(&mut build, image[0], classes)),
+            Architecture::PvtV2B0 => Box::new(PvtV2B0::new(&mut build, image[0], classes)),
+            Architecture::ConvnextTiny => Box::new(ConvnextTiny::new(&mut build, image[0], classes)),
         };
-        Self { parameters: build.finish(), body }
+        Self { parameters: build.finish(), body, normalisation: None }
+    }
+
+    /// The same, which normalises its images first; attacks on pixels then stay between 0 and 1.
+    pub fn normalised(self, normalise: &Normalise) -> Self {
+        let channels = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).view([-1, 1, 1]);
+        let normalisation = Normalisation { mean: channels(&normalise.mean), std: channels(&normalise.std) };
+        Self { normalisation: Some(normalisation), ..self }
     }
 
     /// Logits `[N, classes]` of images `[N, C, H, W]`, or images of the same size.
@@ -70,7 +90,14 @@ impl Network {
     /// What the last layer reads of images `[N, C, H, W]`: `[N, features]`; where images are answered
     /// `[N, features, H, W]`.
     pub fn features(&self, images: &Tensor, mode: Mode) -> Tensor {
-        self.body.features(&self.parameters, images, mode)
+        self.body.features(&self.parameters, &self.normalise(images), mode)
+    }
+
+    fn normalise(&self, images: &Tensor) -> Tensor {
+        match &self.normalisation {
+            Some(Normalisation { mean, std }) => (images - mean) / std,
+            None => images.shallow_clone(),
+        }
     }
 
     /// The last layer on [`Self::features`]: logits `[N, classes]`, or images `[N, C, H, W]`.

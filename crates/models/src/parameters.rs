@@ -27,6 +27,19 @@ impl Builder {
         Parameter(self.tensors.len() - 1)
     }
 
+    /// Instead of what the tensor began as.
+    pub fn draw_normally(&mut self, Parameter(place): Parameter, deviation: f64) {
+        let (_, _, initial) = &mut self.tensors[place];
+        if let Initial::FanIn(fan_in) = *initial {
+            *initial = Initial::Normal { fan_in, deviation };
+        }
+    }
+
+    /// Likewise.
+    pub fn begin_at_zero(&mut self, Parameter(place): Parameter) {
+        self.tensors[place].2 = Initial::Constant(0.0);
+    }
+
     /// A tensor that training does not change by gradients.
     pub fn buffer(&mut self, name: &str, len: i64, value: f64) -> Tensor {
         let buffer = Tensor::full([len], value, (Kind::Float, Device::Cpu));

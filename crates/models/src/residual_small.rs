@@ -21,7 +21,8 @@ pub struct ResidualSmall {
     fc: Linear,
 }
 
-struct BasicBlock {
+/// Two convolutions, added to what came in (figure 5 of the paper, left).
+pub(crate) struct BasicBlock {
     first: ConvBlock,
     second: ConvBlock,
     shortcut: Option<ConvBlock>,
@@ -45,7 +46,7 @@ impl ResidualSmall {
 }
 
 impl BasicBlock {
-    fn new(build: &mut Builder, name: &str, (inputs, width): (i64, i64), stride: i64) -> Self {
+    pub(crate) fn new(build: &mut Builder, name: &str, (inputs, width): (i64, i64), stride: i64) -> Self {
         let at = |part: &str| format!("{name}.{part}");
         Self {
             first: ConvBlock::new(build, (&at("conv1"), &at("bn1")), (inputs, width), 3, stride),
@@ -55,7 +56,7 @@ impl BasicBlock {
         }
     }
 
-    fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
+    pub(crate) fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {
         let y = self.second.without_relu(p, &self.first.forward(p, x, mode), mode);
         match &self.shortcut {
             Some(shortcut) => (y + shortcut.without_relu(p, x, mode)).relu(),

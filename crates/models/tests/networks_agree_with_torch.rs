@@ -1,5 +1,6 @@
-//! Answers, losses and gradients of the networks against PyTorch's own layers in float64
-//! (tests/golden/networks.py), to 1e-4 of their size: what float32 leaves.
+//! Answers, losses and gradients of the networks against PyTorch's own layers, torchvision and timm in float64
+//! (tests/golden/networks.py), to 1e-4 of their size: what float32 leaves. Gradients of the networks with millions of
+//! parameters, which are longer sums, to 1e-3.
 
 use rewind_job::Architecture;
 use rewind_models::{Mode, Network};
@@ -8,14 +9,11 @@ use tch::{Kind, Reduction, Tensor};
 
 static GOLDEN: &str = include_str!("../../../tests/golden/networks.json");
 
-/// Of a gradient every so many-th value is in the golden file.
-const EVERY: usize = 61;
-
 /// As `draw` in the script: numbers between ±1 by a hash of name and position; a weight's times √(3 / fan-in), a
 /// bias's an eighth.
 fn draw(name: &str, shape: &[i64]) -> Vec<f32> {
     let start = name.bytes().rev().fold(0_u32, |sum, byte| sum.wrapping_mul(131).wrapping_add(u32::from(byte)));
-    let middle = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+    let middle = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
     let fan_in: i64 = shape[1..].iter().product();
     (0..shape.iter().product::<i64>() as u32)
         .map(|index| {
@@ -45,7 +43,8 @@ fn root_mean_square(values: &[f64]) -> f64 {
     (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
 }
 
-fn agrees_with_torch(architecture: Architecture, name: &str) {
+/// `tolerance` is for gradients, in their root mean square.
+fn agrees_with_torch(architecture: Architecture, name: &str, tolerance: f64) {
     tch::set_num_threads(1);
     let golden: Value = serde_json::from_str(GOLDEN).expect("the golden file is JSON");
     let golden = &golden["networks"][name];
@@ -53,6 +52,9 @@ fn agrees_with_torch(architecture: Architecture, name: &str) {
     let network = Network::build(architecture, 10, [image[0], image[1], image[2]], 1);
     let layout = network.layout();
     network.load(&layout.segments.iter().flat_map(|s| draw(&s.name, &s.shape)).collect::<Vec<_>>());
+    for (buffer, mut tensor) in network.buffers() {
+        tensor.copy_(&Tensor::from_slice(&draw(&buffer, &tensor.size())));
+    }
     let shape = [2, i64::from(image[0]), i64::from(image[1]), i64::from(image[2])];
     let images = Tensor::from_slice(&draw("images", &shape)).view(shape);
 
@@ -74,13 +76,15 @@ fn agrees_with_torch(architecture: Architecture, name: &str) {
     loss.backward();
     let gradient = network.flat().zeros_like();
     network.collect_gradients(&gradient);
+    // Of a gradient every so many-th value is in the golden file.
+    let every = golden["every"].as_u64().expect("a number") as usize;
     let gradients = golden["gradients"].as_object().expect("a table");
     assert_eq!(gradients.len(), layout.segments.len(), "{name} has other tensors than torch");
     for segment in &layout.segments {
         let expected = numbers(&gradients[&segment.name]);
         let mine = gradient.narrow(0, segment.offset as i64, segment.len() as i64).to_kind(Kind::Double);
         let mine: Vec<f64> = Vec::try_from(mine).expect("numbers");
-        let some: Vec<f64> = mine.iter().step_by(EVERY).copied().collect();
+        let some: Vec<f64> = mine.iter().step_by(every).copied().collect();
         // Sums cancel: their rounding is that of what was summed.
         let (sum, size) = (mine.iter().sum::<f64>(), root_mean_square(&mine));
         let expected_size = (expected[1] / mine.len() as f64).sqrt();
@@ -89,21 +93,36 @@ fn agrees_with_torch(architecture: Architecture, name: &str) {
             (size / expected_size - 1.0).abs(),
             distance(&some, &expected[2..]) / expected_size,
         ];
-        assert!(errors.iter().all(|&error| error < 1e-4), "{name}, {}: {errors:?}", segment.name);
+        assert!(errors.iter().all(|&error| error < tolerance), "{name}, {}: {errors:?}", segment.name);
     }
 }
 
 #[test]
 fn the_plain_residual_network_agrees_with_torch() {
-    agrees_with_torch(Architecture::ResidualPlainSmall, "residual-plain-small");
+    agrees_with_torch(Architecture::ResidualPlainSmall, "residual-plain-small", 1e-4);
 }
 
 #[test]
 fn the_transformer_agrees_with_torch() {
-    agrees_with_torch(Architecture::TransformerSmall, "transformer-small");
+    agrees_with_torch(Architecture::TransformerSmall, "transformer-small", 1e-4);
 }
 
 #[test]
 fn the_unet_agrees_with_torch() {
-    agrees_with_torch(Architecture::UnetSmall, "unet-small");
+    agrees_with_torch(Architecture::UnetSmall, "unet-small", 1e-4);
+}
+
+#[test]
+fn resnet18_agrees_with_torchvisions() {
+    agrees_with_torch(Architecture::Resnet18, "resnet18", 1e-3);
+}
+
+#[test]
+fn the_pyramid_vision_transformer_agrees_with_timms() {
+    agrees_with_torch(Architecture::PvtV2B0, "pvt-v2-b0", 1e-3);
+}
+
+#[test]
+fn convnext_agrees_with_timms() {
+    agrees_with_torch(Architecture::ConvnextTiny, "convnext-tiny", 1e-3);
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use rewind_artifacts::{Buffers, Shard};
 use rewind_collective::CancelSignal;
-use rewind_job::{BatchNormPolicy, Objective, Optimiser, Schedule};
+use rewind_job::{Augment, BatchNormPolicy, Objective, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
 use tch::{Tensor, no_grad};
 
 use crate::{
-    Gang, LabelledSamples, ShardOptimiser, UnlearningError, batch_norm,
+    Gang, LabelledSamples, ShardOptimiser, UnlearningError,
+    augment::augment,
+    batch_norm,
     objective::{NoiseDraw, cross_entropy, summed_loss},
     schedule::{Moment, factor},
 };
@@ -86,6 +88,8 @@ pub struct Learner {
     pub gang: Gang,
     pub optimiser: ShardOptimiser,
     objective: Objective,
+    /// How training images are changed as they are met.
+    augment: Option<Augment>,
     /// Purpose under which the order of samples is drawn, and the noise on them: equal ones see equal orders.
     purpose: &'static str,
     seed: u64,
@@ -119,6 +123,7 @@ impl Learner {
             gang,
             optimiser,
             objective,
+            augment: None,
             purpose,
             seed,
             epochs: 0,
@@ -149,6 +154,11 @@ impl Learner {
     /// Trains for another objective than classification.
     pub fn with_objective(self, objective: Objective) -> Self {
         Self { objective, ..self }
+    }
+
+    /// Changes training images as they are met; what is measured stays as it is.
+    pub fn with_augmentation(self, augment: Option<Augment>) -> Self {
+        Self { augment, ..self }
     }
 
     /// Gives the gang back, for the next step.
@@ -206,7 +216,11 @@ impl Learner {
                 PassMode::Frozen => Mode::Inference,
             };
             // The local sum over the global count: summed over ranks it is the batch's mean.
-            let loss = criterion.loss(&data.batch(mine, &self.network, mode))?;
+            let mut batch = data.batch(mine, &self.network, mode);
+            if let Some(how) = self.augment {
+                batch.images = augment(&batch.images, how, self.seed, self.purpose, self.epochs, mine);
+            }
+            let loss = criterion.loss(&batch)?;
             loss_sum = loss.double_value(&[]);
             let sign = match pass.descent {
                 Descent::Down => 1.0,

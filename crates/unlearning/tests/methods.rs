@@ -81,7 +81,7 @@ fn run(
     see: &mut dyn FnMut(&mut Learner, f64),
 ) {
     let (forget, remaining) = (forget(), remaining());
-    let forward = Forward { optimiser, batch_size: 8, batch_norm: BatchNormPolicy::Frozen };
+    let forward = Forward { optimiser, batch_size: 8, batch_norm: BatchNormPolicy::Frozen, augment: None };
     let remaining = (method.group() == Group::RetainUsing).then_some(&remaining);
     let materials = Materials { forget: &forget, remaining, predictor: None, classes: CLASSES };
     let mut method = method_for(method, &forward, &materials, &network).expect("needs no predictor");
@@ -256,6 +256,7 @@ fn first_step_of_the_extra_row(gang: Gang) -> (Vec<f32>, Vec<f32>) {
         optimiser: Optimiser::Sgd(Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false }),
         batch_size: 8,
         batch_norm: BatchNormPolicy::Frozen,
+        augment: None,
     };
     let materials = Materials { forget: &data, remaining: None, predictor: None, classes: CLASSES };
     let mut method = method_for(&method, &forward, &materials, &network).expect("needs no predictor");
@@ -406,7 +407,8 @@ fn unlearned_accuracies(gang: Gang) -> Vec<(&'static str, f64, f64)> {
             let mut learner = learner(gang.take().expect("was given back"), small.clone());
             learner.load_weights(&known);
             let before = accuracy(&learner.network, &mut learner.gang, &forget).expect("measures");
-            let forward = Forward { optimiser: small.clone(), batch_size: 8, batch_norm: BatchNormPolicy::Frozen };
+            let forward =
+                Forward { optimiser: small.clone(), batch_size: 8, batch_norm: BatchNormPolicy::Frozen, augment: None };
             let original = || {
                 let network = network();
                 load_weights(&network, &known);

@@ -58,7 +58,7 @@ fn method() -> Method {
 
 fn forward() -> Forward {
     let adam = Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-    Forward { optimiser: Optimiser::Adam(adam), batch_size: 8, batch_norm: BatchNormPolicy::Recompute }
+    Forward { optimiser: Optimiser::Adam(adam), batch_size: 8, batch_norm: BatchNormPolicy::Recompute, augment: None }
 }
 
 fn learner(gang: Gang) -> Learner {

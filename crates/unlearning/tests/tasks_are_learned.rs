@@ -50,7 +50,7 @@ fn a_lenet_learns_every_synthetic_task() {
 fn every_network_that_classifies_learns_shapes() {
     let synthetic = Synthetic { task: SyntheticTask::Shapes, classes: 3, side: 16, samples: 500, seed: 4 };
     let samples = synthesise(&synthetic).expect("is drawn");
-    for architecture in Architecture::ALL.into_iter().filter(|architecture| !architecture.gives_images()) {
+    for architecture in Architecture::SMALL.into_iter().filter(|architecture| !architecture.gives_images()) {
         let found = learn(architecture, &samples, 3, 100, 8);
         println!("{architecture:?}: {found} %");
         assert!(found >= 80.0, "{architecture:?}: {found} %");

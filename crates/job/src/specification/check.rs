@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Action, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack, Schedule,
-    Source, Specification, Step, Stop, TaskVector, Training, Unlearn,
+    Action, Augment, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack,
+    Schedule, Source, Specification, Step, Stop, TaskVector, Training, Unlearn,
 };
 
 /// Why a specification is refused: the field, and what is wrong with it.
@@ -55,10 +55,16 @@ impl Specification {
         toml::to_string(self).expect("a specification is made of tables, strings and numbers")
     }
 
-    /// Every file the specification names, with the field that names it.
+    /// Every file the specification names, with the field that names it; of a folder, the files that must lie in it.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let mut files = Vec::new();
-        self.clone().for_each_path(|field, path| files.push((field.to_owned(), path.clone())));
+        let folder = self.data.pool.as_ref().and_then(|pool| Some((pool.folder()?.0, pool.files_in_folder())));
+        self.clone().for_each_path(|field, path| match folder {
+            Some((of_folder, names)) if of_folder == field => {
+                files.extend(names.iter().map(|name| (field.to_owned(), path.join(name))));
+            }
+            _ => files.push((field.to_owned(), path.clone())),
+        });
         files
     }
 
@@ -67,8 +73,7 @@ impl Specification {
             visit("model.weights", path);
         }
         if let Some(pool) = &mut self.data.pool {
-            visit("data.pool.images", &mut pool.images);
-            visit("data.pool.labels", &mut pool.labels);
+            pool.for_each_path(&mut visit);
         }
         if let Forget::Files(files) = &mut self.data.forget {
             visit("data.forget.files.images", &mut files.images);
@@ -120,6 +125,7 @@ impl Specification {
             "height and width must be from 8 to 1024",
         )?;
         Objective::Classification.check_architecture(self.model.architecture, "model.architecture")?;
+        self.check_normalise()?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();
@@ -136,6 +142,7 @@ impl Specification {
                 Action::Pretrain(training) => {
                     require(self.data.pool.is_some(), at("pretrain"), "needs data.pool")?;
                     require(!std::mem::replace(&mut pretrained, true), at("pretrain"), "there is one already")?;
+                    self.check_augment(training.augment, &at("pretrain.augment"))?;
                     check_training(training, &at("pretrain"))?;
                 }
                 Action::Retrain(training) => {
@@ -146,6 +153,7 @@ impl Specification {
                         at("retrain"),
                         "needs forget data that is a part of data.pool, and not all of it",
                     )?;
+                    self.check_augment(training.augment, &at("retrain.augment"))?;
                     check_training(training, &at("retrain"))?;
                 }
                 Action::Unlearn(unlearn) => self.check_unlearn(unlearn, &earlier, &at("unlearn"))?,
@@ -174,6 +182,23 @@ impl Specification {
             earlier.insert(step.name.as_str());
         }
         Ok(())
+    }
+
+    fn check_normalise(&self) -> Result<(), SpecificationError> {
+        let Some(normalise) = &self.model.normalise else { return Ok(()) };
+        for (name, values) in [("mean", &normalise.mean), ("std", &normalise.std)] {
+            let one_each = values.len() == self.model.image[0] as usize;
+            require(one_each, format!("model.normalise.{name}"), "must have one number a channel")?;
+        }
+        normalise.mean.iter().try_for_each(|&mean| check_finite(mean, "model.normalise.mean".into()))?;
+        normalise.std.iter().try_for_each(|&std| check_positive(std, "model.normalise.std".into()))
+    }
+
+    fn check_augment(&self, augment: Option<Augment>, at: &str) -> Result<(), SpecificationError> {
+        let Some(augment) = augment else { return Ok(()) };
+        require(augment.crop > 0 || augment.flip, at, "changes nothing: give crop, or flip = true")?;
+        let least = self.model.image[1].min(self.model.image[2]);
+        require(augment.crop < least, format!("{at}.crop"), "must be less than the image's height and width")
     }
 
     fn check_data(&self) -> Result<(), SpecificationError> {
@@ -231,6 +256,7 @@ impl Specification {
             )?,
         }
         check_optimiser(&unlearn.forward.optimiser, &at("forward.optimiser"))?;
+        self.check_augment(unlearn.forward.augment, &at("forward.augment"))?;
         require(unlearn.forward.batch_size > 0, at("forward.batch-size"), "must be at least 1")?;
         if let Some(trajectory) = unlearn.method.trajectory() {
             let field = at(&format!("method.{}.trajectory.snapshots", unlearn.method.name()));

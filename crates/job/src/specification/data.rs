@@ -11,12 +11,128 @@ pub struct Data {
     /// Labelled samples that are split into training and held-out parts.
     /// Without it only `forget = { files = … }` is possible, and what needs other data is null in the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<IdxFiles>,
+    pub pool: Option<Pool>,
     /// How the pool is split; required with a pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     #[serde(default, skip_serializing_if = "Forget::is_nothing")]
     pub forget: Forget,
+}
+
+/// Where the labelled samples of a job lie.
+///
+/// The data sets in folders say which samples are for training and which for testing: `train` of the split is then taken
+/// from the former, the other parts from the latter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PoolTable", into = "PoolTable")]
+pub enum Pool {
+    /// `{ images = "…", labels = "…" }`.
+    Idx(IdxFiles),
+    /// The folder of CIFAR-10's binary version (Krizhevsky, 2009): data_batch_1.bin … data_batch_5.bin, test_batch.bin.
+    Cifar10(PathBuf),
+    /// The folder of CIFAR-100's binary version: train.bin, test.bin; labels are the fine ones.
+    Cifar100(PathBuf),
+    /// The folder of TinyImageNet (Le and Yang, 2015): wnids.txt, train, val; classes are numbered in the order of their
+    /// sorted names, `val` is the test part.
+    TinyImagenet(PathBuf),
+}
+
+/// How a pool is written in TOML: two files, or exactly one folder.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PoolTable {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    images: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cifar10: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cifar100: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiny_imagenet: Option<PathBuf>,
+}
+
+impl TryFrom<PoolTable> for Pool {
+    type Error = String;
+
+    fn try_from(table: PoolTable) -> Result<Self, String> {
+        let PoolTable { images, labels, cifar10, cifar100, tiny_imagenet } = table;
+        match (images, labels, cifar10, cifar100, tiny_imagenet) {
+            (Some(images), Some(labels), None, None, None) => Ok(Self::Idx(IdxFiles { images, labels })),
+            (Some(_), None, None, None, None) => Err("missing field `labels`".into()),
+            (None, Some(_), None, None, None) => Err("missing field `images`".into()),
+            (None, None, Some(folder), None, None) => Ok(Self::Cifar10(folder)),
+            (None, None, None, Some(folder), None) => Ok(Self::Cifar100(folder)),
+            (None, None, None, None, Some(folder)) => Ok(Self::TinyImagenet(folder)),
+            _ => Err("needs images and labels, or exactly one of cifar10, cifar100, tiny-imagenet".into()),
+        }
+    }
+}
+
+impl From<Pool> for PoolTable {
+    fn from(pool: Pool) -> Self {
+        match pool {
+            Pool::Idx(IdxFiles { images, labels }) => {
+                Self { images: Some(images), labels: Some(labels), ..Self::default() }
+            }
+            Pool::Cifar10(folder) => Self { cifar10: Some(folder), ..Self::default() },
+            Pool::Cifar100(folder) => Self { cifar100: Some(folder), ..Self::default() },
+            Pool::TinyImagenet(folder) => Self { tiny_imagenet: Some(folder), ..Self::default() },
+        }
+    }
+}
+
+impl Pool {
+    /// The folder, of sources that are one, and the field that names it.
+    pub fn folder(&self) -> Option<(&'static str, &PathBuf)> {
+        match self {
+            Self::Idx(_) => None,
+            Self::Cifar10(folder) => Some(("data.pool.cifar10", folder)),
+            Self::Cifar100(folder) => Some(("data.pool.cifar100", folder)),
+            Self::TinyImagenet(folder) => Some(("data.pool.tiny-imagenet", folder)),
+        }
+    }
+
+    /// Files that must lie in the folder, by their path in it. TinyImageNet's images are found by what is there.
+    pub fn files_in_folder(&self) -> &'static [&'static str] {
+        match self {
+            Self::Idx(_) => &[],
+            Self::Cifar10(_) => &[
+                "data_batch_1.bin",
+                "data_batch_2.bin",
+                "data_batch_3.bin",
+                "data_batch_4.bin",
+                "data_batch_5.bin",
+                "test_batch.bin",
+            ],
+            Self::Cifar100(_) => &["train.bin", "test.bin"],
+            Self::TinyImagenet(_) => &["wnids.txt", "val/val_annotations.txt"],
+        }
+    }
+
+    /// The field to blame where labels are wrong.
+    pub fn labels_field(&self) -> &'static str {
+        self.folder().map_or("data.pool.labels", |(field, _)| field)
+    }
+
+    /// The field to blame where images are wrong.
+    pub fn images_field(&self) -> &'static str {
+        self.folder().map_or("data.pool.images", |(field, _)| field)
+    }
+
+    /// Visits every path that the table names, with its field.
+    pub(super) fn for_each_path(&mut self, visit: &mut dyn FnMut(&str, &mut PathBuf)) {
+        match self {
+            Self::Idx(files) => {
+                visit("data.pool.images", &mut files.images);
+                visit("data.pool.labels", &mut files.labels);
+            }
+            Self::Cifar10(folder) => visit("data.pool.cifar10", folder),
+            Self::Cifar100(folder) => visit("data.pool.cifar100", folder),
+            Self::TinyImagenet(folder) => visit("data.pool.tiny-imagenet", folder),
+        }
+    }
 }
 
 /// Images and labels in the IDX format (unsigned bytes).
@@ -27,7 +143,8 @@ pub struct IdxFiles {
     pub labels: PathBuf,
 }
 
-/// Sizes of the parts of the pool; stratified by label, drawn once by `seed`.
+/// Sizes of the parts of the pool; stratified by label, drawn once by `seed`. Where the pool is a data set with training
+/// and test samples of its own, `train` is drawn from its training samples, and the other parts from its test samples.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Split {

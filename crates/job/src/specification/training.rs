@@ -16,9 +16,25 @@ pub struct Training {
     pub schedule: Schedule,
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,
+    /// Change the images as they are met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
     /// Jump ahead now and then, to need fewer epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nowcast: Option<Nowcast>,
+}
+
+/// How training images are changed as they are met, anew in each epoch: a function of the seed, the epoch and the sample's
+/// position in its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Augment {
+    /// Zeros that are put around the image, out of which a random window of its size is cut.
+    #[serde(default)]
+    pub crop: u32,
+    /// Half of the images are mirrored left to right.
+    #[serde(default)]
+    pub flip: bool,
 }
 
 /// Every so many epochs the weights jump to where a predictor sees them `horizon` epochs later (WNN; Jang et al., ICML

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchNormPolicy, Optimiser, Source};
+use super::{Augment, BatchNormPolicy, Optimiser, Source};
 
 /// Rounds of a method that start from an earlier step's weights, or from `model.weights`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Forward {
     pub batch_size: u32,
     #[serde(default = "recompute")]
     pub batch_norm: BatchNormPolicy,
+    /// Change the images as they are met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
 }
 
 fn recompute() -> BatchNormPolicy {

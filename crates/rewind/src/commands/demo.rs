@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use rewind_job::{Action, IdxFiles, Measured, Method, Report, Source, Specification, Unlearn, WorldSize};
+use rewind_job::{Action, IdxFiles, Measured, Method, Pool, Report, Source, Specification, Unlearn, WorldSize};
 
 use crate::{
     arguments::Demo,
@@ -70,11 +70,10 @@ fn specification(demo: &Demo) -> Result<Specification, Error> {
     let here = std::env::current_dir().map_err(|source| Error::System { what: "find the current folder", source })?;
     let refused = |error: rewind_job::SpecificationError| Error::Specification(error.to_string());
     let mut specification = Specification::parse(SPECIFICATION, &here.join("examples")).map_err(refused)?;
-    if let Some(pool) = &mut specification.data.pool {
-        *pool = IdxFiles {
-            images: moved(&pool.images, &here.join(&demo.data)),
-            labels: moved(&pool.labels, &here.join(&demo.data)),
-        };
+    if let Some(Pool::Idx(IdxFiles { images, labels })) = &mut specification.data.pool {
+        for file in [images, labels] {
+            *file = moved(file, &here.join(&demo.data));
+        }
     }
     for step in &mut specification.steps {
         if let Action::Unlearn(Unlearn { method: Method::Rewinding(rewinding), .. }) = &mut step.action

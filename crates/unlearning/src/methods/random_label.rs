@@ -41,6 +41,7 @@ fn drawn_labels(seed: u64, epoch: u32, samples: usize, classes: u32) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Distortion;
 
     fn labels(seed: u64, epoch: u32, samples: usize) -> Vec<i64> {
         Vec::try_from(drawn_labels(seed, epoch, samples, 10)).expect("int64")
@@ -52,6 +53,21 @@ mod tests {
         assert_eq!(few[..], labels(3, 0, 5000)[..100]);
         assert_ne!(few, labels(3, 1, 100));
         assert_ne!(few, labels(4, 0, 100));
+    }
+
+    #[test]
+    fn labels_say_nothing_of_how_their_images_are_augmented() {
+        let both = rewind_job::Augment { crop: 1, flip: true };
+        let mut counts = [[0_u32; 2]; 10];
+        let mut rows = [[0_u32; 3]; 10];
+        for (position, label) in (0..).zip(labels(3, 0, 12_000)) {
+            let Distortion { row, mirrored, .. } = Distortion::draw(both, 3, "unlearning", 0, position);
+            counts[label as usize][usize::from(mirrored)] += 1;
+            rows[label as usize][row as usize] += 1;
+        }
+        // Four standard deviations of binomial counts around 600 and 400 out of 12,000: 24 and 20 each.
+        assert!(counts.iter().flatten().all(|count| count.abs_diff(600) < 96), "{counts:?}");
+        assert!(rows.iter().flatten().all(|count| count.abs_diff(400) < 80), "{rows:?}");
     }
 
     #[test]

@@ -7,7 +7,11 @@ use rewind_job::{Layout, Rank, ShardPlan, WorldSize};
 use rewind_unlearning::Gang;
 
 /// Runs `work` on every rank of a gang and returns the results in rank order.
-pub fn on_every_rank<T: Send + 'static>(world: u32, layout: &Layout, work: fn(Gang) -> T) -> Vec<T> {
+pub fn on_every_rank<T: Send + 'static>(
+    world: u32,
+    layout: &Layout,
+    work: impl Fn(Gang) -> T + Copy + Send + 'static,
+) -> Vec<T> {
     let store = Arc::new(InMemoryStore::new());
     let plan = ShardPlan::balanced(layout, WorldSize(world));
     let grid = layout.tiles();

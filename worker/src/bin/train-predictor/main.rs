@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use rewind_collective::CancelSignal;
 use rewind_datasets::{Partition, Subset, generator, idx};
-use rewind_job::{Architecture, Data, Forget, IdxFiles, Split};
+use rewind_job::{Architecture, Data, Forget, IdxFiles, Pool, Split};
 use rewind_predictor::{History, Loss, Recipe, train};
 use rewind_unlearning::LabelledSamples;
 
@@ -106,7 +106,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // The demonstration's split: its held-out digits stay out of every history.
     let split = Split { seed: 0, train: 4000, test: 500, validation: 250, attack: 250 };
     let forget = Forget::Random { share: 0.5, seed: 0 };
-    let partition = Partition::new(&Data { pool: Some(files), split: Some(split), forget }, 10, Some(pool), None)?;
+    let partition = Partition::new(
+        &Data { pool: Some(Pool::Idx(files)), split: Some(split), forget },
+        10,
+        Some(pool.into()),
+        None,
+    )?;
     let train_digits = partition.train().ok_or("the pool has no training part")?;
 
     let (mut histories, mut held_out): (Vec<History>, Vec<History>) = (Vec::new(), Vec::new());

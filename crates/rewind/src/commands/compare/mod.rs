@@ -1,6 +1,8 @@
 //! `rewind compare`: methods under one protocol, searched alike, measured over seeds.
 
 mod attack;
+#[cfg(test)]
+mod benchmarks;
 mod conduct;
 mod figures;
 mod plan;
