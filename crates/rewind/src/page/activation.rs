@@ -15,7 +15,8 @@ const COVER: f64 = 0.8;
 
 pub fn render(stage: &Stage, report: Option<&ActivationReport>) -> String {
     let Some(report) = report.filter(|report| !report.samples.is_empty()) else { return String::new() };
-    let heads: String = report.steps.iter().map(|step| format!("<th scope=\"col\">{}</th>", name(&step.name))).collect();
+    let heads: String =
+        report.steps.iter().map(|step| format!("<th scope=\"col\">{}</th>", name(&step.name))).collect();
     let mut rows = String::new();
     for (at, sample) in report.samples.iter().enumerate() {
         let pixels = colors(sample);
@@ -26,9 +27,10 @@ pub fn render(stage: &Stage, report: Option<&ActivationReport>) -> String {
             .map(|step| {
                 let map = step.maps.get(at);
                 let pixels = pixels.as_deref();
-                map.zip(pixels).map_or_else(|| format!("<td>{NOTHING}</td>"), |(map, pixels)| {
-                    cell(sample, pixels, map, &step.name)
-                })
+                map.zip(pixels).map_or_else(
+                    || format!("<td>{NOTHING}</td>"),
+                    |(map, pixels)| cell(sample, pixels, map, &step.name),
+                )
             })
             .collect();
         let truth = if sample.truth == sample.label {
@@ -120,7 +122,10 @@ mod tests {
     #[test]
     fn a_map_is_spread_evenly_over_its_picture() {
         // Four pixels over two cells: centres at −0.25, 0.25, 0.75 and 1.25 of a cell, the ends held.
-        assert_eq!([0, 1, 2, 3].map(|pixel| place(pixel, 4, 2)), [(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.0)]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|pixel| place(pixel, 4, 2)),
+            [(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.0)]
+        );
     }
 
     #[test]

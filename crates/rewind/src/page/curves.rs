@@ -153,7 +153,8 @@ pub fn forgetting(lines: &Lines, form: &Form, further: &str) -> String {
     let close_up = if form.higher_is_better { close_up(notable, values()) } else { close_below(notable, values()) };
     let far = if form.limits == PERCENT { 100.0 } else { FAR };
     let is_cut = close_up.is_some() || all().any(|(x, _)| x > far);
-    let draw = |id: &str, far: f64, y: Scale| -> String { LARGE.map(|size| chart(lines, form, size, id, far, y)).concat() };
+    let draw =
+        |id: &str, far: f64, y: Scale| -> String { LARGE.map(|size| chart(lines, form, size, id, far, y)).concat() };
     let range = if is_cut {
         format!(
             "<p class=\"notes\">Lines that leave the frame go on outside.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",

@@ -89,4 +89,6 @@ fn document(title: &str, body: &str, version: &str, from: &str) -> String {
     )
 }
 
+#[cfg(test)]
+pub use comparison::sample_comparisons;
 pub use text::{bytes, decimal, instant, seconds};

@@ -141,7 +141,8 @@ pub fn way(stage: &Stage, networks: &Networks) -> String {
         return String::new();
     }
     let legend = stage.legend(walked.iter().map(|(name, _)| *name), "");
-    let drawn = if charts.is_empty() { String::new() } else { format!("<div class=\"pair\">\n{charts}</div>\n{legend}") };
+    let drawn =
+        if charts.is_empty() { String::new() } else { format!("<div class=\"pair\">\n{charts}</div>\n{legend}") };
     let table = format!(
         r#"<div class="scroll" tabindex="0" role="region" aria-label="Distances"><table class="methods">
 <thead><tr><th scope="col">network</th><th scope="col"><abbr title="Euclidean distance of the weights from the network before unlearning">distance</abbr></th><th scope="col"><abbr title="how far the loss on the samples to forget rises above the straight line between its ends, nats">barrier, to forget</abbr></th><th scope="col"><abbr title="the same for test data">barrier, test</abbr></th></tr></thead>

@@ -77,8 +77,9 @@ const COLUMNS: [Column; 5] = [
 pub fn render(stage: &Stage, compared: &Compared) -> String {
     let contestants = compared.contestants();
     let retrain: Vec<&Measured> = compared.references.iter().filter_map(|of| of.retrain.as_ref()).collect();
-    let is_there =
-        |column: &&Column| contestants.iter().any(|(_, _, runs)| mean_over(runs.iter().copied(), column.read).is_some());
+    let is_there = |column: &&Column| {
+        contestants.iter().any(|(_, _, runs)| mean_over(runs.iter().copied(), column.read).is_some())
+    };
     let columns: Vec<&Column> = COLUMNS.iter().filter(is_there).collect();
     let heads: String = columns
         .iter()
@@ -98,7 +99,13 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
         };
         columns.iter().map(cell).collect()
     };
-    let rows = rows(stage, compared, columns.len() + 1, |_| Standing::Other, |_, group, runs| cells(group != "reference", runs));
+    let rows = rows(
+        stage,
+        compared,
+        columns.len() + 1,
+        |_| Standing::Other,
+        |_, group, runs| cells(group != "reference", runs),
+    );
     let body = format!(
         r#"<div class="scroll" tabindex="0" role="region" aria-label="Cost of each method"><table class="methods">
 <thead><tr><th scope="col">method</th>{heads}</tr></thead>

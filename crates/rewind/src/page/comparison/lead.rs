@@ -16,15 +16,29 @@ const WEAK_ATTACK: f64 = 55.0;
 /// Words that the page uses, each explained once.
 pub fn words() -> String {
     let words = [
-        ("Retrain", "the yardstick: a network trained from the beginning without the samples to forget. A method is good that ends where Retrain ends, at a fraction of its cost."),
-        ("Samples to forget (D<sub>f</sub>)", "those that the trained network is to be rid of. The remaining data (D<sub>r</sub>) are all others that it was trained on."),
-        ("Forget-only, retain-using", "methods that need nothing but the samples to forget, and methods that need remaining training data too. They are compared apart: the second are given more."),
-        ("Seed", "training begins from chance. Each experiment is repeated with other chances (seeds); a figure is their mean, and the figure after ± says how far the true mean may lie from it (95 % interval)."),
-        ("Not told apart", "two methods are compared on the same networks, one by one. If the differences could as well be chance, neither is called better."),
+        (
+            "Retrain",
+            "the yardstick: a network trained from the beginning without the samples to forget. A method is good that ends where Retrain ends, at a fraction of its cost.",
+        ),
+        (
+            "Samples to forget (D<sub>f</sub>)",
+            "those that the trained network is to be rid of. The remaining data (D<sub>r</sub>) are all others that it was trained on.",
+        ),
+        (
+            "Forget-only, retain-using",
+            "methods that need nothing but the samples to forget, and methods that need remaining training data too. They are compared apart: the second are given more.",
+        ),
+        (
+            "Seed",
+            "training begins from chance. Each experiment is repeated with other chances (seeds); a figure is their mean, and the figure after ± says how far the true mean may lie from it (95 % interval).",
+        ),
+        (
+            "Not told apart",
+            "two methods are compared on the same networks, one by one. If the differences could as well be chance, neither is called better.",
+        ),
         ("Point", "percentage point: from 90 % to 92 % are two."),
     ];
-    let words: String =
-        words.map(|(word, meaning)| format!("<div><dt>{word}</dt><dd>{meaning}</dd></div>\n")).concat();
+    let words: String = words.map(|(word, meaning)| format!("<div><dt>{word}</dt><dd>{meaning}</dd></div>\n")).concat();
     format!("<details open><summary>Words</summary>\n<dl class=\"words-list\">\n{words}</dl></details>\n")
 }
 
@@ -76,7 +90,10 @@ fn found(compared: &Compared) -> String {
             .map(|method| name(&method.name))
             .collect();
         if !failed.is_empty() {
-            sentences.push(format!("Did not forget what was asked on every network, and so are not ranked: {}.", list(&failed)));
+            sentences.push(format!(
+                "Did not forget what was asked on every network, and so are not ranked: {}.",
+                list(&failed)
+            ));
         }
         if headline != Measure::Gap {
             let ranking = rank(compared, group, Measure::Gap);
@@ -103,9 +120,15 @@ fn best_of(ranking: &[Ranked], who: &str, measure: Measure) -> Option<String> {
     let first = ranking.first()?;
     let (method, figure) = (name(&first.method.name), with_half(first.mean, measure.places()));
     let what = match measure {
-        Measure::Gap => format!("<strong>{method}</strong> came closest to Retrain: <strong>{figure} points</strong> away on average"),
-        Measure::TestAccuracy => format!("<strong>{method}</strong> left the best network: it is right about <strong>{figure} %</strong> of images it has never seen"),
-        Measure::TestLoss => format!("<strong>{method}</strong> left the best network: its error on data it has never seen (cross-entropy) is <strong>{figure}</strong>"),
+        Measure::Gap => format!(
+            "<strong>{method}</strong> came closest to Retrain: <strong>{figure} points</strong> away on average"
+        ),
+        Measure::TestAccuracy => format!(
+            "<strong>{method}</strong> left the best network: it is right about <strong>{figure} %</strong> of images it has never seen"
+        ),
+        Measure::TestLoss => format!(
+            "<strong>{method}</strong> left the best network: its error on data it has never seen (cross-entropy) is <strong>{figure}</strong>"
+        ),
     };
     Some(format!("{who}, {what}{}.", told_apart(ranking, measure)))
 }

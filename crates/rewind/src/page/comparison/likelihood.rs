@@ -42,7 +42,8 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
             })
             .collect();
         if !samples.is_empty() {
-            worst.push_str(&format!("<tr>{head}<td class=\"words\"><ol class=\"samples\">\n{samples}</ol></td></tr>\n"));
+            worst
+                .push_str(&format!("<tr>{head}<td class=\"words\"><ol class=\"samples\">\n{samples}</ol></td></tr>\n"));
         }
     }
     let worst = if worst.is_empty() {

@@ -9,7 +9,15 @@ mod reading;
 mod settings;
 mod table;
 
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
 use rewind_job::Measured;
+
+#[cfg(test)]
+pub use sample::sample_comparisons;
 
 pub use cost::{device_seconds, peak_memory};
 
@@ -23,7 +31,8 @@ use crate::commands::compare::Compared;
 pub fn render(all: &[Compared]) -> String {
     let names: Vec<String> = all.iter().map(|compared| name(&compared.comparison.name)).collect();
     let contents: String = if names.len() > 1 {
-        let entries = names.iter().enumerate().map(|(at, name)| format!("<li><a href=\"#protocol-{at}\">{name}</a></li>\n"));
+        let entries =
+            names.iter().enumerate().map(|(at, name)| format!("<li><a href=\"#protocol-{at}\">{name}</a></li>\n"));
         format!("<nav aria-label=\"Protocols\"><ul>\n{}</ul></nav>\n", entries.collect::<String>())
     } else {
         String::new()

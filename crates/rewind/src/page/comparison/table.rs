@@ -117,7 +117,9 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
             "<abbr title=\"mean distance of RA, UA, TA and MIA from Retrain’s of the same seed, points; smaller is better\">average gap</abbr>"
         }
         Measure::TestAccuracy => "<abbr title=\"percent; larger is better\">test accuracy</abbr>",
-        Measure::TestLoss => "<abbr title=\"mean cross-entropy on test data, nats; smaller is better\">test loss</abbr>",
+        Measure::TestLoss => {
+            "<abbr title=\"mean cross-entropy on test data, nats; smaller is better\">test loss</abbr>"
+        }
     };
     let body = format!(
         r#"<div class="scroll" tabindex="0" role="region" aria-label="Table of methods"><table class="methods">
