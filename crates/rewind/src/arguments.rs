@@ -64,7 +64,7 @@ pub enum Command {
         after_help = "Examples:\n  rewind histories list --kind unlearning --learning-rate 1e-4..1e-2\n  rewind histories show 3f9a\n  rewind histories export 3f9a --out out/history\n  rewind histories verify --artifacts s3://bucket/prefix"
     )]
     Histories(Histories),
-    /// Draw report.html again from a report.json.
+    /// Draw the page again from a report.json or a comparison.json.
     Page(Page),
     /// Compare unlearning methods under one protocol, each with the same search, over several seeds.
     ///
@@ -345,7 +345,7 @@ pub enum Pki {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  rewind page out/demo/report.json --out page.html")]
 pub struct Page {
-    /// A report.json.
+    /// A report.json or a comparison.json.
     #[arg(value_name = "REPORT.json")]
     pub report: PathBuf,
     /// Where to write the page; without it beside the report.

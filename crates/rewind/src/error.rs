@@ -41,7 +41,7 @@ pub enum Error {
     NotReady { what: String, seconds: u64, logs: PathBuf },
     #[error("failed to {what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is no report.json: {problem}", path.display())]
+    #[error("{} is neither a report.json nor a comparison.json: {problem}", path.display())]
     NotAReport { path: PathBuf, problem: String },
     #[error("{0}")]
     Histories(#[from] HistoryError),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rewind_job::{JobId, Report};
 
-use crate::{arguments, client::Client, error::Error, output, page, screen::Screen};
+use crate::{arguments, client::Client, commands::compare::Compared, error::Error, output, page, screen::Screen};
 
 pub async fn run(arguments: arguments::Report) -> Result<(), Error> {
     let screen = Screen::new();
@@ -47,15 +47,23 @@ fn write(report: &Report, out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Draws the page of a report.json again.
+/// Draws the page of a report.json or a comparison.json again.
 pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
     let json = std::fs::read_to_string(&arguments.report).map_err(Error::file("read", &arguments.report))?;
-    let report: Report = serde_json::from_str(&json)
+    let drawn = drawn(&json)
         .map_err(|error| Error::NotAReport { path: arguments.report.clone(), problem: error.to_string() })?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.report.with_extension("html"));
-    std::fs::write(&out, page::render(&report)).map_err(Error::file("write", &out))?;
+    std::fs::write(&out, drawn).map_err(Error::file("write", &out))?;
     output::line(out.display());
     Ok(())
+}
+
+/// A list is what comparisons found, anything else a job's report.
+fn drawn(json: &str) -> Result<String, serde_json::Error> {
+    if json.trim_start().starts_with('[') {
+        return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json)?));
+    }
+    Ok(page::render(&serde_json::from_str::<Report>(json)?))
 }
 
 /// A step's name as a file name that stays in its folder.
@@ -67,6 +75,21 @@ fn file_name(step: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::drawn;
+    use crate::page;
+
+    #[test]
+    fn a_comparison_is_drawn_again_as_it_was_without_a_fleet() {
+        let all = page::sample_comparisons();
+        let json = serde_json::to_string(&all).unwrap();
+        assert_eq!(drawn(&json).unwrap(), page::comparison(&all));
+    }
+
+    #[test]
+    fn what_is_neither_report_nor_comparison_is_refused() {
+        assert!(drawn("[{}]").is_err() && drawn("{}").is_err() && drawn("").is_err());
+    }
+
     #[test]
     fn step_names_cannot_leave_their_folder() {
         assert_eq!(super::file_name("task-vector"), "task-vector");

@@ -7,13 +7,43 @@ use super::text::{Escaped, decimal};
 pub struct Series(pub usize);
 
 impl Series {
+    /// The references, in ink and in grey.
+    pub const RETRAIN: Self = Self(usize::MAX);
+    pub const PRETRAINED: Self = Self(usize::MAX - 1);
+
     pub fn color(self) -> usize {
-        self.0 % 6
+        match self {
+            Self::RETRAIN => 6,
+            Self::PRETRAINED => 7,
+            Self(index) => index % 6,
+        }
     }
 
     /// Five shapes and six colours repeat together only after thirty methods.
     fn shape(self) -> usize {
-        self.0 % 5
+        match self {
+            Self::RETRAIN => 0,
+            Self::PRETRAINED => 4,
+            Self(index) => index % 5,
+        }
+    }
+
+    /// A short piece of its line, for legends and tables.
+    pub fn key(self) -> String {
+        format!(
+            "<svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><polyline class=\"line s{} d{}\" points=\"1,8 33,8\"/>{}</svg>",
+            self.color(),
+            self.shape(),
+            marker(self, 17.0, 8.0, 4.0)
+        )
+    }
+
+    /// Its marker alone.
+    pub fn swatch(self) -> String {
+        format!(
+            "<svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">{}</svg>",
+            marker(self, 8.0, 8.0, 5.0)
+        )
     }
 }
 
@@ -83,6 +113,12 @@ impl Scale {
                 high += step;
             }
         }
+        Self { low, high, step, start: 0.0, end: 1.0 }
+    }
+
+    /// From `low` to `high` and no further, with about `ticks` ticks.
+    pub fn exactly(low: f64, high: f64, ticks: usize) -> Self {
+        let Self { step, .. } = Self::covering_finely([low, high], (f64::NEG_INFINITY, f64::INFINITY), ticks);
         Self { low, high, step, start: 0.0, end: 1.0 }
     }
 
@@ -207,6 +243,29 @@ impl<'a> Frame<'a> {
             "<g class=\"point\"><title>{}</title><circle class=\"reach\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"11\"/>{ring}{}</g>\n",
             Escaped(hint),
             marker(series, x, y, if selected { 4.6 } else { 3.4 }),
+        ));
+    }
+
+    /// A path over a picture: a line with a rim that sets it off from any colour below.
+    pub fn rimmed_line(&mut self, series: Series, points: &[(f64, f64)]) {
+        let pixels = points.iter().filter_map(|point| self.point(*point));
+        let path: Vec<String> = pixels.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        if path.len() > 1 {
+            self.body.push_str(&format!("<polyline class=\"rim\" points=\"{}\"/>\n", path.join(" ")));
+            self.line(series, points, false);
+        }
+    }
+
+    /// A picture (a data URI) that fills a rectangle of the plane.
+    pub fn picture(&mut self, x: (f64, f64), y: (f64, f64), uri: &str) {
+        let (Some(low), Some(high)) = (self.point((x.0, y.0)), self.point((x.1, y.1))) else { return };
+        self.body.push_str(&format!(
+            "<image class=\"pixels\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" preserveAspectRatio=\"none\" href=\"{}\"/>\n",
+            low.0.min(high.0),
+            low.1.min(high.1),
+            (high.0 - low.0).abs(),
+            (high.1 - low.1).abs(),
+            Escaped(uri)
         ));
     }
 

@@ -1,18 +1,20 @@
 //! The curves: test accuracy while the forgotten labels fade, and what each round did.
 
-use rewind_job::{Measured, Report, RoundRecord};
+use rewind_job::{CurvePoint, Forget, Measured, Report, RoundRecord};
 
 use super::{
-    chart::{Frame, LARGE, Labels, SMALL, Scale, Series, Size, marker},
-    text::{decimal, name},
+    chart::{Frame, LARGE, Labels, SMALL, Scale, Size},
+    stage::Stage,
+    text::decimal,
 };
 
 const PERCENT: (f64, f64) = (0.0, 100.0);
+/// Cross-entropies beyond this many nats are further than chance among ten classes (2.3): they are not looked at closely.
+const FAR: f64 = 4.0;
 
 /// What is drawn: one line a method, and crosses for the references.
 pub struct Lines<'a> {
-    /// Begins the ids of its charts.
-    pub id: String,
+    pub stage: &'a Stage,
     pub pretrained: Option<&'a Measured>,
     pub retrain: Option<&'a Measured>,
     pub methods: Vec<&'a Measured>,
@@ -28,113 +30,195 @@ impl Lines<'_> {
     }
 }
 
-pub fn render(report: &Report) -> String {
+/// Which figures a curve is drawn from, and what it says.
+pub struct Form {
+    /// Ends the ids of its charts.
+    pub id: &'static str,
+    title: &'static str,
+    explained: &'static str,
+    pub x: &'static str,
+    /// The abscissa within a sentence.
+    pub x_plain: &'static str,
+    pub y: &'static str,
+    pub unit: &'static str,
+    pub places: usize,
+    pub limits: (f64, f64),
+    /// Abscissae that matter, and those at which curves are read.
+    pub window: (f64, f64),
+    pub abscissae: &'static [f64],
+    /// Large abscissae left.
+    pub reversed: bool,
+    pub higher_is_better: bool,
+    point: fn(&CurvePoint) -> Option<(f64, f64)>,
+    /// Where a network without rounds stands.
+    pub place: fn(&Measured) -> Option<(f64, f64)>,
+}
+
+impl Form {
+    /// The rounds of a method, as far as they are numbers.
+    pub fn path(&self, measured: &Measured) -> Vec<(f64, f64)> {
+        measured.curve.iter().filter_map(self.point).filter(is_finite).collect()
+    }
+
+    fn place(&self, measured: &Measured) -> Option<(f64, f64)> {
+        (self.place)(measured).filter(is_finite)
+    }
+}
+
+fn is_finite((x, y): &(f64, f64)) -> bool {
+    x.is_finite() && y.is_finite()
+}
+
+static TEST: Form = Form {
+    id: "forgetting",
+    title: "Forgetting, and what it does to everything else",
+    explained: "Each line is one method, round by round. It starts at the trained network on the left, where the samples to forget are still remembered, and moves right as they fade. Higher is better: the network works better on images it has never seen.",
+    x: "accuracy on the samples to forget, %  →  forgotten",
+    x_plain: "accuracy on the samples to forget",
+    y: "test accuracy, %",
+    unit: " %",
+    places: 1,
+    limits: PERCENT,
+    window: PERCENT,
+    abscissae: &[80.0, 60.0, 20.0],
+    reversed: true,
+    higher_is_better: true,
+    point: |point| Some((point.forget_accuracy, point.test_accuracy?)),
+    place: |measured| Some((100.0 - measured.ua?, measured.ta?)),
+};
+
+static TRUE_LABELS: Form = Form {
+    id: "true-labels",
+    title: "Do the samples get their true labels back?",
+    explained: "The samples to forget were taught with labels that are not theirs. Each line is one method, round by round, from left to right as the taught labels fade. Higher is better: the network gives more of these samples the labels they really have, which it was never told.",
+    y: "accuracy with true labels, %",
+    point: |point| Some((point.forget_accuracy, point.clean_accuracy?)),
+    place: |measured| Some((100.0 - measured.ua?, measured.clean?)),
+    ..TEST
+};
+
+static LOSS: Form = Form {
+    id: "losses",
+    title: "Undoing overfitting",
+    explained: "Each line is one method, round by round. It starts at the trained network on the left, which knows its training data by heart, and moves right as that fades. Lower is better: the network errs less on data it has never seen.",
+    x: "cross-entropy on the samples to forget  →  forgotten",
+    x_plain: "cross-entropy on the samples to forget",
+    y: "test cross-entropy, nats",
+    unit: "",
+    places: 2,
+    limits: (0.0, f64::INFINITY),
+    window: (0.0, FAR),
+    abscissae: &[1.5],
+    reversed: false,
+    higher_is_better: false,
+    point: |point| Some((point.forget_loss?, point.test_loss?)),
+    place: |measured| Some((measured.forget_loss?, measured.test_loss?)),
+};
+
+/// The curves that the data allow: losses where everything is forgotten, else test accuracy, and accuracy with true
+/// labels where the taught ones are others.
+pub fn forms(forgets_everything: bool, methods: &[&Measured]) -> Vec<&'static Form> {
+    let is_there = |form: &&Form| methods.iter().any(|method| !form.path(method).is_empty());
+    if forgets_everything && is_there(&&LOSS) {
+        return vec![&LOSS];
+    }
+    [&TEST, &TRUE_LABELS].into_iter().filter(is_there).collect()
+}
+
+pub fn render(stage: &Stage, report: &Report) -> String {
     let lines = Lines {
-        id: String::new(),
+        stage,
         pretrained: report.pretrained.as_ref(),
         retrain: report.retrain.as_ref(),
         methods: report.methods.iter().collect(),
     };
-    let mut page = String::new();
-    if report.methods.iter().any(|method| !path(method).is_empty()) {
-        page.push_str(&forgetting(&lines));
-    }
+    let forms = forms(report.specification.data.forget == Forget::Everything, &lines.methods);
+    let mut page: String = forms.into_iter().map(|form| forgetting(&lines, form, "")).collect();
     if report.methods.iter().any(|method| !method.rounds.is_empty()) {
         page.push_str(&rounds(&lines));
     }
     page
 }
 
-/// Accuracy on the forget data, test accuracy.
-fn path(method: &Measured) -> Vec<(f64, f64)> {
-    method
-        .curve
-        .iter()
-        .filter_map(|point| point.test_accuracy.map(|test| (point.forget_accuracy, test)))
-        .filter(|(forget, test)| forget.is_finite() && test.is_finite())
-        .collect()
-}
-
-fn place(measured: &Measured) -> Option<(f64, f64)> {
-    Some((100.0 - measured.ua?, measured.ta?)).filter(|(forget, test)| forget.is_finite() && test.is_finite())
-}
-
-pub fn forgetting(lines: &Lines) -> String {
-    let places = || lines.references().filter_map(place);
-    let tests = || lines.methods().flat_map(path).map(|(_, test)| test).chain(places().map(|(_, test)| test));
+/// One chart; `further` follows it in its section.
+pub fn forgetting(lines: &Lines, form: &Form, further: &str) -> String {
+    let places = || lines.references().filter_map(|measured| form.place(measured));
+    let all = || lines.methods().flat_map(|method| form.path(method)).chain(places());
+    let values = || all().map(|(_, y)| y);
     // The part of the frame where methods can be told apart: the references and the best point of each.
-    let best = lines.methods().filter_map(|method| path(method).into_iter().map(|(_, test)| test).reduce(f64::max));
-    let whole = Scale::covering(tests(), PERCENT, 5);
-    let close_up = close_up(places().map(|(_, test)| test).chain(best), tests());
-    let draw = |id: &str, y: Scale| -> String { LARGE.map(|size| forgetting_chart(lines, size, id, y)).concat() };
-    let further = if close_up.is_some() {
+    let better = if form.higher_is_better { f64::max } else { f64::min };
+    let best = lines.methods().filter_map(|method| form.path(method).into_iter().map(|(_, y)| y).reduce(better));
+    let notable = places().map(|(_, y)| y).chain(best);
+    let whole = if form.limits == PERCENT { Scale::covering } else { Scale::covering_finely }(values(), form.limits, 5);
+    let close_up = if form.higher_is_better { close_up(notable, values()) } else { close_below(notable, values()) };
+    let far = if form.limits == PERCENT { 100.0 } else { FAR };
+    let is_cut = close_up.is_some() || all().any(|(x, _)| x > far);
+    let draw =
+        |id: &str, far: f64, y: Scale| -> String { LARGE.map(|size| chart(lines, form, size, id, far, y)).concat() };
+    let range = if is_cut {
         format!(
-            "<p class=\"notes\">Lines that leave the frame below fall further.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",
-            draw("whole", whole)
+            "<p class=\"notes\">Lines that leave the frame go on outside.</p>\n<details><summary>The same over the whole range</summary>\n{}</details>\n",
+            draw(&format!("{}-whole", form.id), f64::INFINITY, whole)
         )
     } else {
         String::new()
     };
-    format!(
-        r#"<section>
-<h2>Forgetting, and what it does to everything else</h2>
-<p>Each line is one method, round by round. It starts at the trained network on the left, where the samples to forget are still remembered, and moves right as they fade. Higher is better: the network works better on images it has never seen. A ring marks the round that was kept.</p>
+    let body = format!(
+        r#"<p>{explained} A ring marks the round that was kept.</p>
 <figure>
 {chart}{legend}</figure>
-{further}<p class="notes">Measured after the job had made every choice, on test data that no choice has read.</p>
-</section>
+{range}{further}<p class="notes">Measured after the job had made every choice, on test data that no choice has read.</p>
 "#,
-        chart = draw("forgetting", close_up.unwrap_or(whole)),
+        explained = form.explained,
+        chart = draw(form.id, far, close_up.unwrap_or(whole)),
         legend = legend(lines, true),
-    )
+    );
+    lines.stage.section(form.title, &body)
 }
 
-fn forgetting_chart(lines: &Lines, size: Size, id: &str, y: Scale) -> String {
-    let forgets = lines.methods().flat_map(path).chain(lines.references().filter_map(place)).map(|(forget, _)| forget);
-    let x = Scale::covering(forgets, PERCENT, if size.width > 500.0 { 10 } else { 5 });
-    let labels = Labels {
-        id: &format!("{}{id}", lines.id),
-        description: "Test accuracy over accuracy on the forgotten labels, one line a method",
-        x: "accuracy on the samples to forget, %  →  forgotten",
-        y: "test accuracy, %",
-    };
-    let mut frame = Frame::new(size, labels, x, y, true);
-    let (retrain, pretrained) = (lines.retrain.and_then(place), lines.pretrained.and_then(place));
+fn chart(lines: &Lines, form: &Form, size: Size, id: &str, far: f64, y: Scale) -> String {
+    let all = lines.methods().flat_map(|method| form.path(method));
+    let xs = all.chain(lines.references().filter_map(|measured| form.place(measured))).map(|(x, _)| x.min(far));
+    let ticks = if size.width > 500.0 { 10 } else { 5 };
+    let x = if form.limits == PERCENT { Scale::covering } else { Scale::covering_finely }(xs, form.limits, ticks);
+    let description = format!("{} over {}, one line a method", form.y, form.x_plain);
+    let id = format!("{}{id}", lines.stage.id);
+    let labels = Labels { id: &id, description: &description, x: form.x, y: form.y };
+    let mut frame = Frame::new(size, labels, x, y, form.reversed);
+    let of = |measured: Option<&Measured>| measured.and_then(|measured| form.place(measured));
+    let (retrain, pretrained) = (of(lines.retrain), of(lines.pretrained));
     let retrain_is_above = !matches!((retrain, pretrained), (Some(after), Some(before)) if after.1 < before.1);
-    if let Some((forget, test)) = retrain {
-        frame.level(test, &format!("Retrain {}", decimal(test, 1)), retrain_is_above, Some(forget));
+    if let Some((x, y)) = retrain {
+        frame.level(y, &format!("Retrain {}", decimal(y, form.places)), retrain_is_above, Some(x));
     }
-    if let Some((forget, test)) = pretrained {
-        frame.level(test, &format!("before unlearning {}", decimal(test, 1)), !retrain_is_above, Some(forget));
+    if let Some((x, y)) = pretrained {
+        frame.level(y, &format!("before unlearning {}", decimal(y, form.places)), !retrain_is_above, Some(x));
     }
-    for (index, method) in lines.methods().enumerate() {
-        frame.line(Series(index), &path(method), true);
+    for method in lines.methods() {
+        frame.line(lines.stage.series(&method.name), &form.path(method), true);
     }
-    for (index, method) in lines.methods().enumerate() {
+    let said = |(x, y): (f64, f64)| {
+        let (x, y) = (decimal(x, form.places), decimal(y, form.places));
+        format!("{} {y}, {} {x}{}", form.y.trim_end_matches(", %"), form.x_plain, form.unit)
+    };
+    for method in lines.methods() {
         for point in &method.curve {
-            let Some(test) = point.test_accuracy else { continue };
+            let Some(place) = (form.point)(point) else { continue };
             let selected = point.round == method.selected;
             let hint = format!(
-                "{}, {}{}: test {} %, samples to forget {} %",
+                "{}, {}{}: {}",
                 method.name,
                 if point.round.0 == 0 { "start".to_owned() } else { format!("round {}", point.round) },
                 if selected { " (kept)" } else { "" },
-                decimal(test, 1),
-                decimal(point.forget_accuracy, 1),
+                said(place),
             );
-            frame.mark(Series(index), (point.forget_accuracy, test), selected, &hint);
+            frame.mark(lines.stage.series(&method.name), place, selected, &hint);
         }
     }
     for (what, measured) in [("before unlearning", lines.pretrained), ("Retrain", lines.retrain)] {
         let Some(measured) = measured else { continue };
-        if let Some(place) = place(measured) {
-            let hint = format!(
-                "{what} ({}): test {} %, samples to forget {} %",
-                measured.name,
-                decimal(place.1, 1),
-                decimal(place.0, 1)
-            );
-            frame.reference(place, &hint);
+        if let Some(place) = form.place(measured) {
+            frame.reference(place, &format!("{what} ({}): {}", measured.name, said(place)));
         }
     }
     frame.finish()
@@ -148,16 +232,14 @@ fn rounds(lines: &Lines) -> String {
     if validation.is_empty() && forget.is_empty() {
         return String::new();
     }
-    format!(
-        r#"<section>
-<h2>Round by round</h2>
-<p>What the job itself could see while it ran: validation data on which it chooses, and the samples to forget.</p>
+    let body = format!(
+        r#"<p>What the job itself could see while it ran: validation data on which it chooses, and the samples to forget.</p>
 <div class="pair">
 {validation}{forget}</div>
-{legend}</section>
-"#,
+{legend}"#,
         legend = legend(lines, false),
-    )
+    );
+    lines.stage.section("Round by round", &body)
 }
 
 fn per_round(
@@ -189,15 +271,15 @@ fn per_round(
         let y = close_up(firsts.chain(best), values()).filter(|_| higher_is_better);
         let y = y.unwrap_or_else(|| Scale::covering(values(), PERCENT, 5));
         let mut frame = Frame::new(size, labels, x, y, false);
-        for (index, method) in lines.methods().enumerate() {
-            frame.line(Series(index), &line(method), false);
+        for method in lines.methods() {
+            frame.line(lines.stage.series(&method.name), &line(method), false);
         }
-        for (index, method) in lines.methods().enumerate() {
+        for method in lines.methods() {
             for (round, value) in line(method) {
                 let selected = round == f64::from(method.selected.0);
                 let kept = if selected { " (kept)" } else { "" };
                 let hint = format!("{}, round {}{kept}: {} %", method.name, decimal(round, 0), decimal(value, 1));
-                frame.mark(Series(index), (round, value), selected, &hint);
+                frame.mark(lines.stage.series(&method.name), (round, value), selected, &hint);
             }
         }
         frame.finish()
@@ -206,22 +288,12 @@ fn per_round(
 }
 
 fn legend(lines: &Lines, references: bool) -> String {
-    let mut entries = String::new();
-    for (index, method) in lines.methods().enumerate() {
-        let series = Series(index);
-        entries.push_str(&format!(
-            "<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><polyline class=\"line s{} d{}\" points=\"1,8 33,8\"/>{}</svg>{}</li>\n",
-            series.color(),
-            index % 5,
-            marker(series, 17.0, 8.0, 4.0),
-            name(&method.name)
-        ));
-    }
+    let mut further = String::new();
     if references && (lines.pretrained.is_some() || lines.retrain.is_some()) {
-        entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><path class=\"cross\" d=\"M12 3L22 13M12 13L22 3\"/></svg>before unlearning, Retrain</li>\n");
+        further.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><path class=\"cross\" d=\"M12 3L22 13M12 13L22 3\"/></svg>before unlearning, Retrain</li>\n");
     }
-    entries.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>round that was kept</li>\n");
-    format!("<ul class=\"legend\">\n{entries}</ul>\n")
+    further.push_str("<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>round that was kept</li>\n");
+    lines.stage.legend(lines.methods().map(|method| method.name.as_str()), &further)
 }
 
 /// A scale around the notable values, if others lie so far below that they would squeeze these together.
@@ -229,6 +301,14 @@ fn close_up(notable: impl IntoIterator<Item = f64>, all: impl IntoIterator<Item 
     let (low, high) = span(notable);
     let floor = low - 0.5 * (high - low).max(4.0);
     (span(all).0 < floor - 3.0).then(|| Scale::covering([floor, high], PERCENT, 5))
+}
+
+/// The same for losses: others lie far above.
+fn close_below(notable: impl IntoIterator<Item = f64>, all: impl IntoIterator<Item = f64>) -> Option<Scale> {
+    let (low, high) = span(notable);
+    let ceiling = high + 0.5 * (high - low).max(0.5);
+    let is_far = span(all).1 > ceiling + 0.5 * (high - low).max(0.5);
+    is_far.then(|| Scale::covering_finely([low, ceiling], (0.0, f64::INFINITY), 5))
 }
 
 fn span(values: impl IntoIterator<Item = f64>) -> (f64, f64) {

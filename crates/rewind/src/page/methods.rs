@@ -3,7 +3,8 @@
 use rewind_job::{Measured, Report};
 
 use super::{
-    chart::{Series, marker},
+    chart::Series,
+    comparison::{device_seconds, peak_memory},
     headline::{WEAK_ATTACK_POINTS, best},
     text::{Escaped, NOTHING, bytes, count, decimal, name, seconds},
 };
@@ -22,6 +23,7 @@ pub fn render(report: &Report) -> String {
     for (short, long, _) in METRICS {
         head.push_str(&format!("<th scope=\"col\"><abbr title=\"{long}\">{short}</abbr></th>"));
     }
+    let (has_device, has_memory) = measured_cost(report);
     let mut rows = String::new();
     for reference in [&report.pretrained, &report.retrain].into_iter().flatten() {
         rows.push_str(&row(report, reference, None));
@@ -30,26 +32,43 @@ pub fn render(report: &Report) -> String {
         rows.push_str(&row(report, method, Some(index)));
     }
     if rows.is_empty() {
-        rows = "<tr><td colspan=\"9\">Nothing was measured.</td></tr>".to_owned();
+        rows = "<tr><td colspan=\"11\">Nothing was measured.</td></tr>".to_owned();
     }
     format!(
         r#"<section>
 <h2>Methods</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Table of methods">
 <table class="methods">
-<thead><tr><th scope="col">method</th>{head}<th scope="col"><abbr title="mean distance of RA, UA, TA and MIA from Retrain’s, points; smaller is better">average gap</abbr></th><th scope="col">time</th><th scope="col"><abbr title="epochs over the forget data">epochs on D<sub>f</sub></abbr></th><th scope="col">bytes moved</th></tr></thead>
+<thead><tr><th scope="col">method</th>{head}<th scope="col"><abbr title="mean distance of RA, UA, TA and MIA from Retrain’s, points; smaller is better">average gap</abbr></th><th scope="col">time</th>{device}{memory}<th scope="col"><abbr title="epochs over the forget data">epochs on D<sub>f</sub></abbr></th><th scope="col">bytes moved</th></tr></thead>
 <tbody>
 {rows}</tbody>
 </table>
 </div>
 {notes}</section>
 {recovered}"#,
+        device = if has_device {
+            "<th scope=\"col\"><abbr title=\"summed over the workers; on a CPU, processor time\">device time</abbr></th>"
+        } else {
+            ""
+        },
+        memory = if has_memory {
+            "<th scope=\"col\"><abbr title=\"the most that one worker held at once, the program itself included\">peak memory</abbr></th>"
+        } else {
+            ""
+        },
         notes = notes(report),
         recovered = recovered(report),
     )
 }
 
+/// Whether any network has time on the device, and peak memory: reports of older versions have neither.
+fn measured_cost(report: &Report) -> (bool, bool) {
+    let all = || [&report.pretrained, &report.retrain].into_iter().flatten().chain(&report.methods);
+    (all().any(|measured| device_seconds(measured).is_some()), all().any(|measured| peak_memory(measured).is_some()))
+}
+
 fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
+    let (has_device, has_memory) = measured_cost(report);
     let is_best = series.is_some() && best(report).is_some_and(|best| std::ptr::eq(best, measured));
     let mut cells = String::new();
     for (short, _, metric) in METRICS {
@@ -61,12 +80,7 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
     } else {
         format!("<td>{}</td>", decimal(measured.average_gap, 1))
     };
-    let swatch = series.map_or(String::new(), |index| {
-        format!(
-            "<svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">{}</svg>",
-            marker(Series(index), 8.0, 8.0, 5.0)
-        )
-    });
+    let swatch = series.map_or(String::new(), |index| Series(index).swatch());
     let tag = if is_best && report.methods.len() > 1 { " <span class=\"tag\">closest</span>" } else { "" };
     let kind = if series.is_none() { "reference" } else { measured.group.as_str() };
     let method = if measured.method == measured.name || series.is_none() {
@@ -75,7 +89,7 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
         format!("{} · ", Escaped(&measured.method))
     };
     format!(
-        "<tr class=\"{class}\"><th scope=\"row\"><div class=\"method\">{swatch}<span>{name}{tag}<small>{method}{kind}</small></span></div></th>{cells}{gap}<td>{seconds}</td><td>{epochs}</td><td>{bytes}</td></tr>\n",
+        "<tr class=\"{class}\"><th scope=\"row\"><div class=\"method\">{swatch}<span>{name}{tag}<small>{method}{kind}</small></span></div></th>{cells}{gap}<td>{seconds}</td>{device}{memory}<td>{epochs}</td><td>{bytes}</td></tr>\n",
         class = match (series, is_best) {
             (None, _) => "reference",
             (Some(_), true) => "best",
@@ -84,6 +98,16 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
         name = name(&measured.name),
         kind = Escaped(kind),
         seconds = seconds(measured.seconds),
+        device = if has_device {
+            format!("<td>{}</td>", device_seconds(measured).map_or_else(|| NOTHING.to_owned(), seconds))
+        } else {
+            String::new()
+        },
+        memory = if has_memory {
+            format!("<td>{}</td>", peak_memory(measured).map_or_else(|| NOTHING.to_owned(), bytes))
+        } else {
+            String::new()
+        },
         epochs = if measured.forget_epochs > 0.0 { decimal(measured.forget_epochs, 0) } else { NOTHING.to_owned() },
         bytes = bytes(measured.bytes_moved),
     )

@@ -1,15 +1,21 @@
 //! The report as one HTML page: self-contained, no scripts, light and dark, narrow and wide.
 
+mod activation;
 mod chart;
 mod comparison;
 mod curves;
 mod evaluation;
 mod headline;
+mod landscape;
 mod methods;
+mod picture;
+mod plot;
 mod predictor;
 mod record;
+mod relearning;
 mod rounds;
 mod search;
+mod stage;
 mod text;
 
 #[cfg(test)]
@@ -23,13 +29,17 @@ const SHEET: &str = include_str!("page.css");
 
 /// Draws the page. It loads nothing, and its policy forbids browsers to.
 pub fn render(report: &Report) -> String {
+    let stage = stage::Stage::of_job(report);
     let body = match &report.predictor {
         Some(predictor) => predictor::render(report, predictor) + &record::warnings(report),
         None => [
             headline::render(report),
             record::warnings(report),
             methods::render(report),
-            curves::render(report),
+            curves::render(&stage, report),
+            relearning::of_job(&stage, report),
+            activation::render(&stage, report.activation.as_ref()),
+            landscape::render(&stage, report.landscape.as_ref()),
             rounds::render(report),
         ]
         .concat(),
@@ -61,7 +71,7 @@ fn document(title: &str, body: &str, version: &str, from: &str) -> String {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <meta name="color-scheme" content="light dark">
 <title>{title} · Rewind</title>
 <style>
@@ -79,4 +89,6 @@ fn document(title: &str, body: &str, version: &str, from: &str) -> String {
     )
 }
 
+#[cfg(test)]
+pub use comparison::sample_comparisons;
 pub use text::{bytes, decimal, instant, seconds};

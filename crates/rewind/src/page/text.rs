@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::interval::Interval;
+
 /// What stands where nothing was measured.
 pub const NOTHING: &str = "–";
 
@@ -44,6 +46,21 @@ pub fn decimal(value: impl Into<Option<f64>>, places: usize) -> String {
             }
         }
         _ => NOTHING.to_owned(),
+    }
+}
+
+/// `94.6 ± 0.4`: a mean and half its interval, which one value does not have.
+pub fn with_half(interval: Interval, places: usize) -> String {
+    let half = interval.half().map_or(String::new(), |half| format!(" ± {}", decimal(half, places)));
+    decimal(interval.mean, places) + &half
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -146,6 +163,9 @@ mod tests {
         assert_eq!(bytes(999_600), "1.0 MB");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(None), "–");
+        assert_eq!(with_half(Interval { mean: 2.5, low: Some(2.0), high: Some(3.0) }, 1), "2.5 ± 0.5");
+        assert_eq!(with_half(Interval { mean: 2.5, low: None, high: None }, 1), "2.5");
+        assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
     }
 
     #[test]

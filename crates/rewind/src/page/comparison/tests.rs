@@ -1,0 +1,262 @@
+use rewind_job::Digest;
+
+use super::{
+    ranking::{Measure, rank},
+    sample::{activation, landscape},
+    sample_comparisons,
+};
+use crate::{
+    commands::compare::Compared,
+    page::{
+        comparison,
+        tests::{assert_balanced, assert_finite, assert_loads_nothing},
+    },
+};
+
+fn of(name: &str) -> Compared {
+    sample_comparisons().into_iter().find(|compared| compared.comparison.name == name).unwrap()
+}
+
+fn page_of(compared: Compared) -> String {
+    comparison(&[compared])
+}
+
+#[test]
+fn the_page_loads_nothing_and_is_well_formed() {
+    let page = comparison(&sample_comparisons());
+    assert_loads_nothing(&page);
+    assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'; img-src data:"));
+    assert_finite(&page);
+    assert_balanced(&page);
+    let ids: Vec<&str> = page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let mut distinct = ids.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(ids.len(), distinct.len(), "ids are unique: {ids:?}");
+}
+
+#[test]
+fn a_reader_who_reads_nothing_else_learns_what_was_asked_done_found_and_not_proven() {
+    let page = page_of(of("label noise"));
+    for words in
+        ["<strong>Asked.</strong>", "<strong>Done.</strong>", "<strong>Found.</strong>", "<strong>Not proven.</strong>"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(page.contains("5 networks were trained; then 11 methods had each of them forget."));
+    assert!(page.contains("<strong><bdi>rewinding</bdi></strong> left the best network"), "{page}");
+    assert!(page.contains("Nearest to Retrain over all figures is <bdi>rewinding</bdi>"));
+    assert!(page.contains("hardly tells members from others</strong> for <bdi>retrain</bdi> (52.1 %)"));
+}
+
+#[test]
+fn methods_are_told_apart_by_paired_differences() {
+    let mut compared = of("standard");
+    // Both swing by 10 points from seed to seed, but on each seed the second is behind by 2 ± 0.2: intervals of the means
+    // overlap, those of the differences do not.
+    for (method, behind) in [(0, 0.0), (1, 2.0)] {
+        for (at, run) in compared.methods[method].runs.iter_mut().enumerate() {
+            run.measured.ta =
+                Some(90.0 + 2.5 * at as f64 - behind + if method == 1 && at % 2 == 0 { 0.2 } else { 0.0 });
+        }
+    }
+    compared.methods.truncate(2);
+    let ranking = rank(&compared, "forget-only", Measure::TestAccuracy);
+    assert_eq!(ranking[0].method.name, compared.methods[0].name);
+    // Differences 1.8, 2, 1.8, 2, 1.8.
+    assert!((ranking[1].behind.mean - 1.88).abs() < 1e-9);
+    assert!(!ranking[1].is_tied());
+    assert!(ranking[0].mean.low.unwrap() < ranking[1].mean.high.unwrap(), "means alone would not tell");
+    // On one seed the second is far ahead: now nothing is certain.
+    compared.methods[1].runs[0].measured.ta = Some(93.0);
+    assert!(rank(&compared, "forget-only", Measure::TestAccuracy)[1].is_tied());
+    // One seed tells nothing.
+    for method in &mut compared.methods {
+        method.runs.truncate(1);
+    }
+    compared.references.truncate(1);
+    assert!(rank(&compared, "forget-only", Measure::TestAccuracy)[1].is_tied());
+    assert!(page_of(compared).contains("one seed tells no two methods apart"));
+}
+
+#[test]
+fn seeds_of_unlearning_are_no_networks_of_their_own() {
+    let mut compared = of("standard");
+    // Five more runs a seed that repeat the first make nothing surer.
+    let before: Vec<_> = rank(&compared, "forget-only", Measure::Gap).iter().map(|ranked| ranked.mean).collect();
+    for method in &mut compared.methods {
+        let again: Vec<_> = method.runs.iter().map(|run| serde_json::to_value(run).unwrap()).collect();
+        method.runs.extend(again.into_iter().map(|run| serde_json::from_value(run).unwrap()));
+    }
+    let after: Vec<_> = rank(&compared, "forget-only", Measure::Gap).iter().map(|ranked| ranked.mean).collect();
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before.low.unwrap() - after.low.unwrap()).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn methods_that_did_not_forget_are_not_ranked() {
+    let mut compared = of("backdoor");
+    assert!(rank(&compared, "forget-only", Measure::TestAccuracy).iter().any(|r| r.method.name == "rewinding"));
+    // 80 % are wanted.
+    compared.methods[0].runs[3].measured.ua = Some(79.9);
+    assert!(!rank(&compared, "forget-only", Measure::TestAccuracy).iter().any(|r| r.method.name == "rewinding"));
+    assert!(
+        page_of(compared)
+            .contains("Did not forget what was asked on every network, and so are not ranked: <bdi>rewinding</bdi>.")
+    );
+}
+
+#[test]
+fn curves_follow_what_was_measured() {
+    let standard = page_of(of("standard"));
+    assert!(standard.contains("Forgetting, and what") && !standard.contains("true labels back"));
+    let backdoor = page_of(of("backdoor"));
+    assert!(backdoor.contains("Forgetting, and what") && backdoor.contains("true labels back"));
+    assert!(backdoor.contains("<th scope=\"col\">at 20 %</th>"));
+    let overfitting = page_of(of("overfitting"));
+    assert!(overfitting.contains("Undoing overfitting") && !overfitting.contains("Forgetting, and what"));
+    assert!(overfitting.contains("<th scope=\"col\">at 1.5</th>"));
+    assert!(overfitting.contains("cross-entropy) is <strong>"));
+}
+
+#[test]
+fn readings_say_how_many_runs_reach() {
+    let mut compared = of("label noise");
+    for run in compared.methods[0].runs.iter_mut().take(2) {
+        run.measured.curve.retain(|point| point.forget_accuracy > 30.0);
+    }
+    assert!(page_of(compared).contains("<small>3 of 5 runs</small>"));
+}
+
+#[test]
+fn cost_stands_beside_that_of_retrain() {
+    let mut compared = of("standard");
+    for run in &mut compared.methods[0].runs {
+        run.measured.seconds = 30.5;
+    }
+    for references in &mut compared.references {
+        references.retrain.as_mut().unwrap().seconds = 61.0;
+    }
+    let page = page_of(compared);
+    assert!(page.contains("30 s ± 0.0 s<small>0.50 × Retrain’s</small>"));
+    // 12 rounds of 4.6 s on the device; 412 MB and 12 × 3 MB at most.
+    assert!(page.contains("<td>55 s<small>0.80 × Retrain’s</small></td>"));
+    assert!(page.contains("<td>448 MB<small>0.98 × Retrain’s</small></td>"));
+}
+
+#[test]
+fn closer_measurements_are_there_only_where_they_were_made() {
+    let titles =
+        ["Does it come back?", "How far the weights went", "Can an attacker tell", "look at</h3>", "Landscape"];
+    let all = page_of(of("label noise")) + &page_of(of("backdoor"));
+    let none = page_of(of("standard"));
+    for title in titles {
+        assert!(all.contains(title) && !none.contains(title), "{title}");
+    }
+    assert!(all.contains("<strong>0.912</strong>") && all.contains("<strong>0.500</strong>"));
+    assert!(all.contains("<li>211 <small>3.20 nats, 4 networks</small></li>"));
+    assert!(all.contains("alt=\"pretrained on sample 17: answers 0, probability of label 0 is 100 %\""));
+    assert!(all.contains("first component (61.2 % of the variance)"));
+}
+
+#[test]
+fn every_parameter_of_every_method_is_listed() {
+    let compared = of("label noise");
+    let page = page_of(of("label noise"));
+    for method in &compared.methods {
+        let unlearn = toml::Value::try_from(&method.tries[method.chosen].unlearn).unwrap();
+        let optimiser = unlearn.get("forward").and_then(|forward| forward.get("optimiser"));
+        if let Some(rate) = optimiser.and_then(|of| of.get("adam")).and_then(|adam| adam.get("learning-rate")) {
+            assert!(page.contains(&format!("forward.optimiser.adam.learning-rate = {rate}")), "{}", method.name);
+        }
+    }
+    assert!(page.contains("method.rewinding.horizon = 15"));
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let hostile = "\"><script>alert(1)</script><img src=x onerror='y'>";
+    let mut all = sample_comparisons();
+    for compared in &mut all {
+        let comparison = &mut compared.comparison;
+        (comparison.name, comparison.question) = (hostile.into(), hostile.into());
+        for references in &mut compared.references {
+            references.warnings = vec![hostile.into()];
+        }
+        let names: Vec<String> = (0..compared.methods.len()).map(|at| format!("{hostile}{at}")).collect();
+        for (method, name) in compared.methods.iter_mut().zip(&names) {
+            method.name.clone_from(name);
+            for tried in &mut method.tries {
+                (tried.setting, tried.rule) = (hostile.into(), hostile.into());
+            }
+            for run in &mut method.runs {
+                (run.measured.name, run.measured.weights) = (hostile.into(), Digest(hostile.into()));
+            }
+        }
+        for measured in compared.probed.iter_mut().flat_map(|probed| &mut probed.networks) {
+            measured.name = hostile.into();
+        }
+        for likelihood in &mut compared.likelihood {
+            likelihood.name = hostile.into();
+        }
+        if let Some(probed) = compared.probed.first_mut() {
+            probed.activation = Some(activation(&names));
+        }
+        compared.landscape = Some(landscape(&names));
+    }
+    let page = comparison(&all);
+    assert!(!page.contains("<script") && !page.contains("<img src=x"));
+    assert!(page.contains("&lt;script&gt;"));
+    assert_loads_nothing(&page);
+    assert_balanced(&page);
+}
+
+#[test]
+fn figures_that_are_no_numbers_are_not_drawn() {
+    let mut all = sample_comparisons();
+    for compared in &mut all {
+        for (at, bad) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].into_iter().enumerate() {
+            let measured = &mut compared.methods[at].runs[at].measured;
+            (measured.ta, measured.test_loss, measured.seconds) = (Some(bad), Some(bad), bad);
+            measured.curve[2].forget_accuracy = bad;
+            measured.curve[3].test_accuracy = Some(bad);
+            measured.curve[4].test_loss = Some(bad);
+            measured.curve[5].clean_accuracy = Some(bad);
+        }
+        for measured in compared.probed.iter_mut().flat_map(|probed| &mut probed.networks) {
+            measured.distance = Some(f64::NAN);
+            if let Some(point) = measured.line.get_mut(3) {
+                (point.forget_loss, point.test_loss) = (f64::INFINITY, Some(f64::NAN));
+            }
+            if let Some(relearning) = &mut measured.relearning {
+                relearning.from_remaining[1] = f64::NAN;
+            }
+        }
+        if let Some(landscape) = &mut compared.landscape {
+            landscape.forget_accuracy[3][4] = f64::NAN;
+            landscape.paths[3].points[2] = [f64::NAN, f64::INFINITY];
+        }
+    }
+    let page = comparison(&all);
+    assert_finite(&page);
+    assert!(!page.contains("NaN"));
+    assert_balanced(&page);
+}
+
+#[test]
+fn a_comparison_without_runs_is_a_page() {
+    let mut compared = of("standard");
+    compared.references.clear();
+    compared.methods.iter_mut().for_each(|method| method.runs.clear());
+    assert_balanced(&page_of(compared));
+}
+
+#[test]
+#[ignore = "writes target/sample-comparison.html, to be looked at in a browser"]
+fn draws_the_sample() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/sample-comparison");
+    let all = sample_comparisons();
+    std::fs::write(format!("{path}.html"), comparison(&all)).unwrap();
+    std::fs::write(format!("{path}.json"), serde_json::to_string(&all).unwrap()).unwrap();
+}
