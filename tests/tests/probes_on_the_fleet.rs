@@ -71,10 +71,10 @@ fn weights_are_probed_and_give_the_same_answers_in_a_job_that_is_given_them() {
         differ |= relearned.from_remaining != relearned.from_some;
 
         let answers = confidences(measured);
-        let samples: BTreeSet<u32> = answers.iter().map(|(sample, _)| *sample).collect();
+        let samples: BTreeSet<u32> = answers.iter().map(|of| of.sample).collect();
         assert_eq!((answers.len(), samples.len()), (500, 500));
         // The test samples come last; ln(1 + exp(−c)) is the cross-entropy of the confidence c.
-        let loss = answers[400..].iter().map(|(_, c)| (-c).exp().ln_1p()).sum::<f64>() / 100.0;
+        let loss = answers[400..].iter().map(|of| (-of.confidence).exp().ln_1p()).sum::<f64>() / 100.0;
         assert!((loss - measured.test_loss.expect("is read")).abs() < 1e-5, "{loss} {:?}", measured.test_loss);
 
         if measured.name == "pretrained" {
