@@ -308,9 +308,10 @@ pub struct Relearned {
     pub from_some: Vec<f64>,
 }
 
-/// Names of the tensors in an artifact of confidences (safetensors): `sample` (int64 `[n]`, ids of the training samples,
-/// of forget samples that are not among them, and of the test samples) and `confidence` (float64 `[n]`: logit-scaled, `ln(p / (1 − p))` for the probability
-/// `p` of the label that was trained with; Carlini et al., 2022, equation 3).
+/// Names of the tensors in an artifact of confidences (safetensors): `sample` (int64 `[n]`, ids of the training
+/// samples, of forget samples that are not among them, and of the test samples) and `confidence` (float64 `[n]`:
+/// logit-scaled, `ln(p / (1 − p))` for the probability `p` of the label that was trained with; Carlini et al., 2022,
+/// equation 3).
 pub const CONFIDENCES: [&str; 2] = ["sample", "confidence"];
 
 /// Likelihood-ratio membership inference with shadow models (Carlini et al., 2022) against what a method left: can its

@@ -61,7 +61,7 @@ pub fn check(specification: &Specification, data: &JobData) -> Result<(), Specif
             && relearning.forget_samples as usize >= data.forget.len()
         {
             let problem = format!("must be less than the {} samples of the forget data", data.forget.len());
-            return Err(SpecificationError::new(&format!("step[{index}].evaluate.relearning.forget-samples"), problem));
+            return Err(SpecificationError::new(format!("step[{index}].evaluate.relearning.forget-samples"), problem));
         }
     }
     Ok(())
