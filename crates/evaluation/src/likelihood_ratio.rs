@@ -1,8 +1,8 @@
 //! Likelihood-ratio membership inference with shadow models (LiRA; Carlini et al., 2022) against unlearning.
 //!
-//! Who unlearned a sample was trained with it once. For each sample there are two worlds: *unlearned* (trained with it, then
-//! made to forget it) and *out* (trained without it). What the networks of other seeds answer in a sample says how each world
-//! looks; the network under attack is asked which of the two it comes from.
+//! For each sample there are two worlds: *unlearned* (trained with it, then made to forget it) and *out* (trained
+//! without it). What the networks of other seeds answer in a sample says how each world looks; the network under
+//! attack is asked which of the two it comes from.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use rewind_job::{LikelihoodRatio, WorstOff};
 
 use crate::area_under_curve;
 
-/// From so many values on a world's variance is a sample's own; with fewer it is one for all samples (Carlini et al., VI-A).
+/// From so many values on a world's variance is a sample's own; with fewer it is one for all samples (section VI-A).
 const OWN_VARIANCE: usize = 64;
 /// The least variance: a standard deviation of a thousandth of a logit.
 const SMALLEST_VARIANCE: f64 = 1e-6;
@@ -30,10 +30,10 @@ pub struct Answer {
     pub never_in: f64,
 }
 
-/// Attacks the networks of each seed with what the other seeds taught. `seeds` holds a seed's answers in its `D_f`, each
-/// sample once; samples that fewer than two other seeds forgot are left out.
+/// Attacks the networks of each seed with what the other seeds taught. `seeds` holds each seed's answers in its `D_f`,
+/// every sample once; samples that fewer than two other seeds forgot are left out.
 ///
-/// A false-positive rate of at most 1 in `n` allows `⌊never_in / n⌋` false positives: below 1,000 negatives none for
+/// A false-positive rate of at most one in `n` allows `⌊never_in / n⌋` false positives: below 1,000 negatives none for
 /// 0.1 %. Equal ratios are called alike.
 ///
 /// With the pretrained networks as contestants it says how strong the attack is at all; with Retrain's themselves every
@@ -129,7 +129,7 @@ fn true_positives(positives: &[f64], negatives: &[f64], one_in: usize) -> f64 {
     100.0 * positives.iter().filter(|&&ratio| ratio > bar).count() as f64 / positives.len() as f64
 }
 
-/// The samples with the largest mean ratio; each was attacked in at least three networks, as two others taught about it.
+/// The samples with the largest mean ratio. Each was attacked in at least three networks: two others taught about it.
 fn worst_off(ratios: &BTreeMap<u32, Vec<f64>>) -> Vec<WorstOff> {
     let of =
         |(&sample, ratios): (&u32, &Vec<f64>)| WorstOff { sample, ratio: mean(ratios), networks: ratios.len() as u32 };
@@ -154,7 +154,8 @@ mod tests {
         (f64::from(seed * 7919 + sample * 104_729) * 0.618).sin()
     }
 
-    /// Each of 12 seeds forgets two thirds of 60 samples; `confidence(seed, sample)` is of the network that unlearned it.
+    /// Each of 12 seeds forgets two thirds of 60 samples; `confidence(seed, sample)` is of the network that unlearned
+    /// it.
     fn seeds(unlearned: impl Fn(u32, u32) -> f64, never_in: impl Fn(u32, u32) -> f64) -> Vec<Vec<Answer>> {
         let forgotten = |of: u32| (0..60).filter(move |sample| (sample + of) % 3 != 0);
         let answer = |of, sample| Answer { sample, unlearned: unlearned(of, sample), never_in: never_in(of, sample) };

@@ -6,8 +6,8 @@ use rewind_models::Network;
 
 use crate::{Gang, LabelledSamples, Predictions, UnlearningError, load_weights, predictions};
 
-/// Loss and accuracy at `points` evenly spaced places of the straight line from the whole state `from` to `to`, both ends
-/// included. `test` is none where test data must stay unread. The network is left with the weights of `to`.
+/// Loss and accuracy at `points` evenly spaced places of the straight line from the whole state `from` to `to`, both
+/// ends included. `test` is none where test data must stay unread. The network is left with the weights of `to`.
 pub fn on_the_line(
     network: &Network,
     gang: &mut Gang,

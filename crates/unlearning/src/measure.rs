@@ -45,8 +45,9 @@ pub fn predictions(network: &Network, gang: &mut Gang, data: &LabelledSamples) -
     Ok(predictions)
 }
 
-/// Logit-scaled confidence `ln(p / (1 − p))` in each sample's label (Carlini et al., 2022, equation 3), from logits `z` in
-/// float64 as `z_y − ln Σ_{j ≠ y} exp z_j`: finite where logits are. In the samples' order; the same on every rank.
+/// Logit-scaled confidence `ln(p / (1 − p))` in each sample's label (Carlini et al., 2022, equation 3), from logits
+/// `z` in float64 as `z_y − ln Σ_{j ≠ y} exp z_j`: finite where logits are. In the samples' order; the same on every
+/// rank.
 pub fn confidences(network: &Network, gang: &mut Gang, data: &LabelledSamples) -> Result<Vec<f64>, UnlearningError> {
     for_each_sample(network, gang, data, 1, |logits, labels| {
         let (logits, labels) = (logits.to_kind(Kind::Double), labels.unsqueeze(1));
@@ -55,8 +56,8 @@ pub fn confidences(network: &Network, gang: &mut Gang, data: &LabelledSamples) -
     })
 }
 
-/// So many numbers for each sample of `data`, made of a batch's logits `[n, classes]` and labels `[n]`: each rank computes
-/// its part, and all parts are joined.
+/// So many numbers for each sample of `data`, made of a batch's logits `[n, classes]` and labels `[n]`: each rank
+/// computes its part, and all parts are joined.
 fn for_each_sample(
     network: &Network,
     gang: &mut Gang,

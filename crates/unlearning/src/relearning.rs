@@ -9,8 +9,7 @@ pub struct Sparing {
 }
 
 impl Sparing {
-    /// `count` samples to read, drawn by the seed: a function of it and of the number of samples alone, so that every
-    /// network is asked the same. Panics if that is more than there are.
+    /// `count` samples to read, drawn by the seed: the same for every network. Panics if that is more than there are.
     pub fn draw(forget: &LabelledSamples, count: usize, seed: u64) -> Self {
         let order: Vec<i64> =
             rewind_datasets::order(seed, "relearning", 0, forget.len()).into_iter().map(i64::from).collect();
@@ -19,7 +18,8 @@ impl Sparing {
     }
 }
 
-/// Trains on `data` for the pass's epochs; returns accuracy on `unread` in percent, before the first epoch and after each.
+/// Trains on `data` for the pass's epochs; returns accuracy on `unread` in percent, before the first epoch and after
+/// each.
 pub fn relearn(
     learner: &mut Learner,
     data: &LabelledSamples,

@@ -29,7 +29,7 @@ struct Probed<'a> {
 /// Fills in what the evaluation asks for. The network is left with the step's weights.
 pub fn probe(
     run: &Run,
-    gang: Gang,
+    mut gang: Gang,
     network: &Network,
     evaluate: &Evaluate,
     (step, result): (StepIndex, &Shard),
@@ -37,7 +37,6 @@ pub fn probe(
 ) -> Result<Gang, RunError> {
     let name = run.assignment.specification.steps[step.0 as usize].name.as_str();
     let probed = Probed { run, evaluate, step, name, result };
-    let mut gang = gang;
     load_weights(network, result);
     if evaluate.confidences {
         probed.mention("confidences", 0.0);
@@ -62,7 +61,7 @@ pub fn check(specification: &Specification, data: &JobData) -> Result<(), Specif
             && relearning.forget_samples as usize >= data.forget.len()
         {
             let problem = format!("must be less than the {} samples of the forget data", data.forget.len());
-            return Err(SpecificationError::new(&format!("step[{index}].evaluate.relearning.forget-samples"), problem));
+            return Err(SpecificationError::new(format!("step[{index}].evaluate.relearning.forget-samples"), problem));
         }
     }
     Ok(())

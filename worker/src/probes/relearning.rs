@@ -6,7 +6,7 @@ use rewind_unlearning::{Descent, Gang, LabelledSamples, Learner, Pass, PassMode,
 use super::Probed;
 use crate::run::{RunError, build};
 
-/// Trains copies of the step's weights, on `D_r` alone and on `D_r` with a few samples of `D_f`; a copy of its own each.
+/// Trains a copy of the step's weights on `D_r` alone, and another on `D_r` with a few samples of `D_f`.
 pub fn measure(probed: &Probed, wanted: &Relearning, gang: Gang) -> Result<(Gang, Relearned), RunError> {
     let run = probed.run;
     let seed = run.assignment.specification.seed;
