@@ -2,7 +2,7 @@ use std::path::Path;
 
 use rewind_job::*;
 
-use super::render;
+use super::{comparison::sample, render};
 
 /// Made by hand; the figures are plausible, and each occurs once.
 fn report() -> Report {
@@ -357,12 +357,44 @@ fn an_unknown_search_log_is_shown_as_it_is() {
     assert!(page.contains("something") && page.contains("42.5"));
 }
 
+/// With everything that can be measured.
+fn closer_report() -> Report {
+    let mut report = report();
+    let measured = report.pretrained.iter_mut().chain(&mut report.retrain).chain(&mut report.methods);
+    for (at, measured) in (0..).zip(measured) {
+        let Measured { distance, line, relearning, .. } = sample::probed(&measured.name, at, 1);
+        (measured.distance, measured.line, measured.relearning) = (distance, line, relearning);
+        for record in &mut measured.rounds {
+            (record.device_seconds, record.peak_memory) = (6.5 * f64::from(record.round.0), 431_000_000);
+        }
+    }
+    let references = ["pretrained", "retrain"].map(str::to_owned);
+    let names: Vec<String> = references.into_iter().chain(report.methods.iter().map(|of| of.name.clone())).collect();
+    report.activation = Some(sample::activation(&names));
+    report.landscape = Some(sample::landscape(&names));
+    report
+}
+
+#[test]
+fn closer_measurements_stand_on_a_jobs_page_only_where_they_were_made() {
+    let (page, without) = (render(&closer_report()), render(&report()));
+    let titles = ["Does it come back?", "How far the weights went", "look at</h2>", "Landscape</h2>", "device time"];
+    for title in titles {
+        assert!(page.contains(title) && !without.contains(title), "{title}");
+    }
+    // 12 rounds.
+    assert!(page.contains("<td>1 min 18 s</td>") && page.contains("<td>431 MB</td>"));
+    assert_loads_nothing(&page);
+    assert_finite(&page);
+    assert_balanced(&page);
+}
+
 #[test]
 #[ignore = "writes target/sample-report.html, to be looked at in a browser"]
 fn draws_the_sample() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/sample-report");
-    std::fs::write(format!("{path}.html"), render(&report())).unwrap();
-    std::fs::write(format!("{path}.json"), serde_json::to_string_pretty(&report()).unwrap()).unwrap();
+    std::fs::write(format!("{path}.html"), render(&closer_report())).unwrap();
+    std::fs::write(format!("{path}.json"), serde_json::to_string_pretty(&closer_report()).unwrap()).unwrap();
 }
 
 #[test]

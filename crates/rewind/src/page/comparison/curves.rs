@@ -67,7 +67,10 @@ fn mean(stage: &Stage, compared: &Compared, form: &Form) -> String {
     if compared.references.len() < 2 {
         return String::new();
     }
-    let (low, high) = form.window;
+    let runs = compared.methods.iter().flat_map(|method| &method.runs);
+    let abscissae = || runs.clone().flat_map(|run| form.path(&run.measured)).map(|(x, _)| x);
+    let low = abscissae().fold(form.window.1, f64::min).max(form.window.0);
+    let high = abscissae().fold(form.window.0, f64::max).min(form.window.1);
     let place = |step: u32| low + (high - low) * f64::from(step) / f64::from(STEPS);
     let curve = |method: &MethodResult| -> Vec<(f64, f64)> {
         let runs: Vec<&Measured> = method.runs.iter().map(|run| &run.measured).collect();
@@ -83,7 +86,7 @@ fn mean(stage: &Stage, compared: &Compared, form: &Form) -> String {
         let x = Interval::of(&places.iter().map(|place| place.0).collect::<Vec<_>>())?.mean;
         let y = Interval::of(&places.iter().map(|place| place.1).collect::<Vec<_>>())?.mean;
         let hint = format!("{who}: {} at {}", decimal(y, form.places), decimal(x, form.places));
-        (x <= high).then_some(((x, y), hint))
+        (x <= form.window.1).then_some(((x, y), hint))
     };
     let before = reference("before unlearning", compared.references.iter().map(|of| &of.pretrained).collect());
     let retrain = reference("Retrain", compared.references.iter().filter_map(|of| of.retrain.as_ref()).collect());

@@ -1,7 +1,7 @@
 //! For readers who read nothing else: what was asked, done and found, and what is not proven.
 
 use super::{
-    ranking::{Measure, Ranked, has_forgotten, rank},
+    ranking::{Measure, Ranked, gap_before, has_forgotten, rank},
     table::GROUPS,
 };
 use crate::{
@@ -164,6 +164,10 @@ fn told_apart(ranking: &[Ranked], measure: Measure) -> String {
 
 /// The same figure before unlearning and of Retrain.
 fn beside(compared: &Compared, measure: Measure) -> Option<String> {
+    if measure == Measure::Gap {
+        let before = gap_before(compared)?;
+        return Some(format!("Before unlearning the network was {} points away.", with_half(before, 1)));
+    }
     let read = |runs: Vec<&rewind_job::Measured>| {
         let values: Vec<f64> = runs.into_iter().map(|run| measure.read(run)).collect::<Option<_>>()?;
         Interval::of(&values)

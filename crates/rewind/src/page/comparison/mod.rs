@@ -10,7 +10,7 @@ mod settings;
 mod table;
 
 #[cfg(test)]
-mod sample;
+pub mod sample;
 #[cfg(test)]
 mod tests;
 

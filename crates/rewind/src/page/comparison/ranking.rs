@@ -3,7 +3,7 @@
 use rewind_job::Measured;
 
 use crate::{
-    commands::compare::{ChooseBy, Compared, MethodResult},
+    commands::compare::{ChooseBy, Compared, METRICS, MethodResult, References},
     interval::Interval,
 };
 
@@ -58,6 +58,18 @@ impl Measure {
         };
         compared.references.iter().map(|of| of_seed(of.training_seed)).collect()
     }
+}
+
+/// The average gap before unlearning, over training seeds; none without Retrain.
+pub fn gap_before(compared: &Compared) -> Option<Interval> {
+    let metrics = METRICS.iter().filter(|metric| ["ra", "ua", "ta", "mia"].contains(&metric.name));
+    let gap = |of: &References| -> Option<f64> {
+        let retrain = of.retrain.as_ref()?;
+        let distances =
+            metrics.clone().map(|metric| Some(((metric.read)(&of.pretrained)? - (metric.read)(retrain)?).abs()));
+        Some(distances.collect::<Option<Vec<f64>>>()?.iter().sum::<f64>() / 4.0)
+    };
+    Interval::of(&compared.references.iter().map(gap).collect::<Option<Vec<f64>>>()?)
 }
 
 /// A method in its place.

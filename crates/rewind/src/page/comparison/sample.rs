@@ -191,7 +191,7 @@ fn method(name: &str, group: &str, at: u64, seed: u64, forms: Forms) -> Measured
     }
 }
 
-fn probed(name: &str, at: u64, seed: u64) -> Measured {
+pub fn probed(name: &str, at: u64, seed: u64) -> Measured {
     let hidden = at as f64 / 12.0;
     let curve = |pace: f64| -> Vec<f64> {
         let start = if name == "pretrained" { 96.0 } else { 7.0 + 0.5 * chance(seed, at) };

@@ -2,11 +2,12 @@
 
 use rewind_job::Measured;
 
-use super::ranking::{Measure, Ranked, rank};
+use super::ranking::{Measure, Ranked, gap_before, rank};
 use crate::{
     commands::compare::{Compared, METRICS, Metric, mean_over},
     interval::Interval,
     page::{
+        chart::Series,
         stage::Stage,
         text::{NOTHING, name, with_half},
     },
@@ -95,6 +96,7 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
     };
     let figure = |method: &str, group: &str, runs: &[&Measured]| {
         let interval = match measure {
+            Measure::Gap if stage.series(method) == Series::PRETRAINED => gap_before(compared),
             Measure::Gap if group == "reference" => None,
             Measure::Gap => compared.gaps(method).and_then(|gaps| Interval::of(&gaps)),
             _ => {

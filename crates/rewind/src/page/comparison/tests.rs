@@ -1,7 +1,7 @@
 use rewind_job::Digest;
 
 use super::{
-    ranking::{Measure, rank},
+    ranking::{Measure, gap_before, rank},
     sample::{activation, landscape},
     sample_comparisons,
 };
@@ -80,6 +80,20 @@ fn methods_are_told_apart_by_paired_differences() {
 }
 
 #[test]
+fn the_gap_before_unlearning_is_the_mean_of_four_distances() {
+    let mut compared = of("standard");
+    for references in &mut compared.references {
+        let retrain = references.retrain.as_mut().unwrap();
+        (retrain.ra, retrain.ua, retrain.ta, retrain.mia) = (Some(99.0), Some(90.0), Some(97.0), Some(70.0));
+        let before = &mut references.pretrained;
+        (before.ra, before.ua, before.ta, before.mia) = (Some(100.0), Some(4.0), Some(86.0), Some(20.0));
+    }
+    // (1 + 86 + 11 + 50) / 4.
+    assert_eq!(gap_before(&compared).map(|gap| gap.mean), Some(37.0));
+    assert!(page_of(compared).contains("Before unlearning the network was 37.0 ± 0.0 points away."));
+}
+
+#[test]
 fn seeds_of_unlearning_are_no_networks_of_their_own() {
     let mut compared = of("standard");
     // Five more runs a seed that repeat the first make nothing surer.
@@ -139,7 +153,7 @@ fn cost_stands_beside_that_of_retrain() {
         references.retrain.as_mut().unwrap().seconds = 61.0;
     }
     let page = page_of(compared);
-    assert!(page.contains("30 s ± 0.0 s<small>0.50 × Retrain’s</small>"));
+    assert!(page.contains("31 s ± 0.0 s<small>0.50 × Retrain’s</small>"));
     // 12 rounds of 4.6 s on the device; 412 MB and 12 × 3 MB at most.
     assert!(page.contains("<td>55 s<small>0.80 × Retrain’s</small></td>"));
     assert!(page.contains("<td>448 MB<small>0.98 × Retrain’s</small></td>"));
