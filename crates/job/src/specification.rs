@@ -223,6 +223,14 @@ impl Architecture {
     pub fn gives_images(self) -> bool {
         self == Self::UnetSmall
     }
+
+    /// Whether its last convolution has a map of the image that class activation maps can be made of.
+    pub fn has_maps(self) -> bool {
+        matches!(
+            self,
+            Self::ResidualSmall | Self::Lenet | Self::VggSmall | Self::DepthwiseSmall | Self::ResidualPlainSmall
+        )
+    }
 }
 
 /// A file, or an artifact by its digest (`sha256:…`).

@@ -378,7 +378,7 @@ landscape = { points = 15 }
 
 #[test]
 fn weights_may_be_given_to_a_step_and_measured_closely() {
-    let text = format!("name = \"a job\"\nmodel = {{ architecture = \"mlp\" }}\n{DATA}{EVALUATED}");
+    let text = format!("name = \"a job\"\nmodel = {{ architecture = \"lenet\" }}\n{DATA}{EVALUATED}");
     let specification = parse(&text).expect("is valid");
     assert_eq!(specification.files()[2], ("step[0].given.weights".into(), "/here/w".into()));
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
@@ -388,6 +388,12 @@ fn weights_may_be_given_to_a_step_and_measured_closely() {
         ("epochs = 3", "epochs = 0", "step[2].evaluate.relearning.epochs: must be from 1 to 1000"),
         ("samples = 4", "samples = 0", "step[2].evaluate.activation-maps.samples: must be from 1 to 100"),
         ("points = 15", "points = 2", "step[2].evaluate.landscape.points: must be from 3 to 201"),
+        (
+            "confidences = true",
+            "of = [\"given\"]",
+            "step[2].evaluate.landscape: needs an earlier step that unlearns, among",
+        ),
+        ("lenet", "mlp", "step[2].evaluate.activation-maps: `mlp` has no convolution whose map could be drawn"),
         ("{ class = { label = 1 } }", "\"everything\"", "step[2].evaluate.relearning: trains on the remaining data"),
     ] {
         assert!(text.contains(from), "{from}");

@@ -33,13 +33,28 @@ impl DepthwiseSmall {
     }
 }
 
-impl Body for DepthwiseSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+impl DepthwiseSmall {
+    /// `[N, C, H, W]` → what the last block gives, `[N, width, h, w]`.
+    fn last_maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.stem.forward(p, images, mode);
         for (depthwise, pointwise) in &self.blocks {
             x = pointwise.forward(p, &depthwise.forward(p, &x, mode), mode);
         }
-        global_average(&x)
+        x
+    }
+}
+
+impl Body for DepthwiseSmall {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        global_average(&self.last_maps(p, images, mode))
+    }
+
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
+        Some(self.last_maps(p, images, mode))
+    }
+
+    fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {
+        Some(global_average(maps))
     }
 
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {

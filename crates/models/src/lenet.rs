@@ -26,12 +26,31 @@ impl Lenet {
     }
 }
 
+impl Lenet {
+    /// `[N, C, H, W]` → what the last convolution gives, before it is pooled: `[N, 16, H / 2, W / 2]`.
+    fn last_maps(&self, p: &Parameters, images: &Tensor) -> Tensor {
+        let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
+        self.conv2.forward(p, &x).relu()
+    }
+
+    fn hidden(&self, p: &Parameters, maps: &Tensor) -> Tensor {
+        let [first, second, _] = &self.fc;
+        let x = maps.max_pool2d_default(2).flatten(1, -1);
+        second.forward(p, &first.forward(p, &x).relu()).relu()
+    }
+}
+
 impl Body for Lenet {
     fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
-        let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
-        let x = self.conv2.forward(p, &x).relu().max_pool2d_default(2).flatten(1, -1);
-        let [first, second, _] = &self.fc;
-        second.forward(p, &first.forward(p, &x).relu()).relu()
+        self.hidden(p, &self.last_maps(p, images))
+    }
+
+    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
+        Some(self.last_maps(p, images))
+    }
+
+    fn features_of_maps(&self, p: &Parameters, maps: &Tensor) -> Option<Tensor> {
+        Some(self.hidden(p, maps))
     }
 
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {

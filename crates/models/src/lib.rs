@@ -1,5 +1,6 @@
 //! Networks in flat coordinates: every parameter is a view of one tensor. One architecture a file.
 
+mod class_activation;
 mod convnext_tiny;
 mod depthwise_small;
 mod initial;
@@ -16,5 +17,6 @@ mod transformer_small;
 mod unet_small;
 mod vgg_small;
 
+pub use class_activation::{ClassActivation, class_activation};
 pub use layers::Mode;
 pub use network::Network;

@@ -24,6 +24,17 @@ pub(crate) trait Body: Send {
     /// `[N, C, H, W]` → what the last layer reads, `[N, features]`; where images are answered, `[N, features, H, W]`.
     fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
 
+    /// The first part of `features` where there are convolutions: `[N, C, H, W]` → what the last one gives after its
+    /// nonlinearity, `[N, C', h, w]`.
+    fn maps(&self, _: &Parameters, _images: &Tensor, _: Mode) -> Option<Tensor> {
+        None
+    }
+
+    /// The rest of `features`: `[N, C', h, w]` → `[N, features]`. None where there are no `maps`.
+    fn features_of_maps(&self, _: &Parameters, _maps: &Tensor) -> Option<Tensor> {
+        None
+    }
+
     /// The last layer: logits `[N, classes]`, or images `[N, C, H, W]`.
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor;
 }
@@ -103,6 +114,17 @@ impl Network {
     /// The last layer on [`Self::features`]: logits `[N, classes]`, or images `[N, C, H, W]`.
     pub fn answer(&self, features: &Tensor) -> Tensor {
         self.body.answer(&self.parameters, features)
+    }
+
+    /// What the last convolution gives of images `[N, C, H, W]`, after its nonlinearity: `[N, C', h, w]`; none where an
+    /// architecture has no such maps.
+    pub fn maps(&self, images: &Tensor, mode: Mode) -> Option<Tensor> {
+        self.body.maps(&self.parameters, images, mode)
+    }
+
+    /// [`Self::features`] from [`Self::maps`]; none where an architecture has no such maps.
+    pub fn features_of_maps(&self, maps: &Tensor) -> Option<Tensor> {
+        self.body.features_of_maps(&self.parameters, maps)
     }
 
     pub fn layout(&self) -> &Layout {

@@ -36,16 +36,37 @@ impl VggSmall {
     }
 }
 
-impl Body for VggSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+impl VggSmall {
+    /// `[N, C, H, W]` → what the last convolution gives, before it is pooled: `[N, 64, H / 4, W / 4]`.
+    fn last_maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
         let mut x = images.shallow_clone();
-        for group in &self.groups {
+        for (index, group) in self.groups.iter().enumerate() {
+            if index > 0 {
+                x = x.max_pool2d_default(2);
+            }
             for block in group {
                 x = block.forward(p, &x, mode);
             }
-            x = x.max_pool2d_default(2);
         }
-        global_average(&x)
+        x
+    }
+
+    fn pooled(maps: &Tensor) -> Tensor {
+        global_average(&maps.max_pool2d_default(2))
+    }
+}
+
+impl Body for VggSmall {
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        Self::pooled(&self.last_maps(p, images, mode))
+    }
+
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
+        Some(self.last_maps(p, images, mode))
+    }
+
+    fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {
+        Some(Self::pooled(maps))
     }
 
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {

@@ -40,6 +40,12 @@ impl LabelledSamples {
         }
     }
 
+    /// The samples at these positions, in this order.
+    pub fn at(&self, positions: &[i64]) -> Self {
+        let (images, labels) = self.select(positions);
+        Self { images, labels }
+    }
+
     pub fn len(&self) -> usize {
         self.labels.size()[0] as usize
     }

@@ -338,8 +338,22 @@ impl Specification {
                 format!("`{}` is not the name of an earlier step that makes weights", line.from),
             )?;
         }
-        let unlearns = self.steps.iter().any(|step| matches!(step.action, Action::Unlearn(_)));
-        require(evaluate.landscape.is_none() || unlearns, at("landscape"), "needs an earlier step that unlearns")
+        let architecture = self.model.architecture;
+        require(
+            evaluate.activation_maps.is_none() || architecture.has_maps(),
+            at("activation-maps"),
+            format!("`{}` has no convolution whose map could be drawn", architecture.name()),
+        )?;
+        let is_read = |name: &str| evaluate.of.as_ref().is_none_or(|of| of.iter().any(|read| read == name));
+        let unlearns = self.steps.iter().any(|step| {
+            let name = step.name.as_str();
+            matches!(step.action, Action::Unlearn(_)) && earlier.contains(name) && is_read(name)
+        });
+        require(
+            evaluate.landscape.is_none() || unlearns,
+            at("landscape"),
+            "needs an earlier step that unlearns, among those that are evaluated",
+        )
     }
 
     fn check_stop(&self, stop: &Stop, at: &str) -> Result<(), SpecificationError> {

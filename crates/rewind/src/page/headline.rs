@@ -82,10 +82,11 @@ fn done(report: &Report) -> String {
         (true, _) => ", each trained on those samples alone",
         (false, _) => "; some of them trained on remaining data too, as the table says",
     };
-    let chosen_on_validation =
-        report.specification.steps.iter().any(
-            |step| matches!(&step.action, Action::Unlearn(unlearn) if unlearn.roll_back != RollBack::None),
-        );
+    let chosen_on_validation = report
+        .specification
+        .steps
+        .iter()
+        .any(|step| matches!(&step.action, Action::Unlearn(unlearn) if unlearn.roll_back != RollBack::None));
     let validation = match report.data.validation {
         Some(samples) if chosen_on_validation => {
             format!("; which round to keep was chosen on {} other samples that were never trained on", count(samples))

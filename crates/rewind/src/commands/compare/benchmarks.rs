@@ -14,7 +14,8 @@ fn files_in(folder: &str) -> Vec<PathBuf> {
 
 fn check_every_job(file: &Path) {
     let plan = Plan::read(file).unwrap_or_else(|problem| panic!("{}: {problem}", file.display()));
-    let start = Start { weights: Digest("00".repeat(32)), retrain: Some(Digest("11".repeat(32))), retrains_ua: Some(8.11) };
+    let start =
+        Start { weights: Digest("00".repeat(32)), retrain: Some(Digest("11".repeat(32))), retrains_ua: Some(8.11) };
     let comparison = &plan.comparison;
     let mut jobs = vec![plan.training(comparison.search_seed, MeasuredOn::Validation)];
     jobs.extend(comparison.training_seeds.iter().map(|&seed| plan.training(seed, MeasuredOn::Test)));

@@ -125,11 +125,7 @@ fn networks<'a>(seed: u64, start: &'a Start, methods: &'a [MethodResult]) -> Vec
 }
 
 /// The likelihood-ratio attack on each contestant.
-async fn attacked(
-    client: &mut Client,
-    probed: &[Probed],
-    methods: &[MethodResult],
-) -> Result<Vec<Likelihood>, Error> {
+async fn attacked(client: &mut Client, probed: &[Probed], methods: &[MethodResult]) -> Result<Vec<Likelihood>, Error> {
     let names = [PRETRAINED, RETRAIN].into_iter().chain(methods.iter().map(|method| method.name.as_str()));
     let mut answers = Vec::new();
     for of_seed in probed {
@@ -191,4 +187,3 @@ fn best(tries: &[Tried]) -> usize {
     };
     (0..tries.len()).min_by(better).unwrap_or(0)
 }
-
