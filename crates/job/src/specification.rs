@@ -228,7 +228,13 @@ impl Architecture {
     pub fn has_maps(self) -> bool {
         matches!(
             self,
-            Self::ResidualSmall | Self::Lenet | Self::VggSmall | Self::DepthwiseSmall | Self::ResidualPlainSmall
+            Self::ResidualSmall
+                | Self::Lenet
+                | Self::VggSmall
+                | Self::DepthwiseSmall
+                | Self::ResidualPlainSmall
+                | Self::Resnet18
+                | Self::ConvnextTiny
         )
     }
 }

@@ -125,6 +125,14 @@ impl Body for ConvnextTiny {
         self.norm.forward(p, &global_average(&self.last_map(p, images)))
     }
 
+    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
+        Some(self.last_map(p, images))
+    }
+
+    fn features_of_maps(&self, p: &Parameters, maps: &Tensor) -> Option<Tensor> {
+        Some(self.norm.forward(p, &global_average(maps)))
+    }
+
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
         self.fc.forward(p, features)
     }

@@ -119,7 +119,7 @@ impl Network {
     /// What the last convolution gives of images `[N, C, H, W]`, after its nonlinearity: `[N, C', h, w]`; none where an
     /// architecture has no such maps.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        self.body.maps(&self.parameters, images, mode)
+        self.body.maps(&self.parameters, &self.normalise(images), mode)
     }
 
     /// [`Self::features`] from [`Self::maps`]; none where an architecture has no such maps.

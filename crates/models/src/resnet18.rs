@@ -52,6 +52,14 @@ impl Body for Resnet18 {
         global_average(&self.last_map(p, images, mode))
     }
 
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
+        Some(self.last_map(p, images, mode))
+    }
+
+    fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {
+        Some(global_average(maps))
+    }
+
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {
         self.fc.forward(p, features)
     }
