@@ -73,6 +73,8 @@ pub fn require_inside(roots: &[PathBuf], specification: &Specification) -> Resul
 /// A job's data as tensors. What the specification has no data for is absent.
 pub struct JobData {
     pub forget: LabelledSamples,
+    /// Their ids, in the same order.
+    pub forget_ids: Vec<u32>,
     /// The same samples with the labels that they really have, where those are others.
     pub forget_truth: Option<LabelledSamples>,
     pub train: Option<LabelledSamples>,
@@ -100,6 +102,7 @@ impl JobData {
         };
         Ok(Self {
             forget: labelled(&partition, partition.forget()),
+            forget_ids: partition.forget().ids.clone(),
             forget_truth: tensors(truth.as_ref()),
             train: tensors(partition.train()),
             remaining: tensors(partition.remaining()),
