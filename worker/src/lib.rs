@@ -13,6 +13,7 @@ mod inputs;
 mod link;
 mod machine;
 mod outbox;
+mod pictures;
 mod probes;
 mod rendezvous;
 mod report;

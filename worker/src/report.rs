@@ -13,6 +13,7 @@ use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
 
 use crate::{
     machine,
+    pictures::{activation_maps, landscape},
     probes::probe,
     run::{Run, RunError, build},
 };
@@ -53,9 +54,12 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
             });
         }
     }
+    let landscape = landscape::measure(run, &mut gang, &network)?;
     if run.assignment.rank.0 == 0 {
-        let report = serde_json::to_vec(&assemble_report(run, all, stops)?)
-            .expect("a report is made of structures, strings and finite numbers");
+        let mut report = assemble_report(run, all, stops)?;
+        report.landscape = landscape;
+        report.activation = activation_maps::measure(run, &network)?;
+        let report = serde_json::to_vec(&report).expect("a report is made of structures, strings and finite numbers");
         let report = run.artifacts.put(&report)?;
         let Assignment { job, generation, .. } = &run.assignment;
         run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });

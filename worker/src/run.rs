@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Forget samples that one forward pass takes when BatchNorm's statistics are taken anew.
-const RECOMPUTE_BATCH: usize = 200;
+pub const RECOMPUTE_BATCH: usize = 200;
 
 /// Why an assignment ended without a result.
 #[derive(Debug, thiserror::Error)]
