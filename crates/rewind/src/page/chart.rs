@@ -138,7 +138,7 @@ impl Scale {
 
     /// Digits behind the point that tell ticks apart.
     fn places(&self) -> usize {
-        (-self.step.log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize
+        (-self.step.log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize
     }
 }
 
@@ -373,6 +373,12 @@ mod tests {
         let scale = Scale::covering([86.6, 97.8], (0.0, 100.0), 5);
         assert!(scale.low <= 86.6 && scale.high >= 97.8);
         assert_eq!(scale.ticks(), [85.0, 90.0, 95.0, 100.0]);
+    }
+
+    #[test]
+    fn ticks_have_as_many_digits_as_their_step() {
+        let places = |step| Scale { low: 0.0, high: 1.0, step, start: 0.0, end: 1.0 }.places();
+        assert_eq!([20.0, 1.0, 0.5, 0.1, 0.05, 0.01].map(places), [0, 0, 1, 1, 2, 2]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn render(stage: &Stage, landscape: Option<&LandscapeReport>) -> String {
     let names = landscape.paths.iter().map(|path| path.name.as_str());
     let ring = "<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>result</li>\n";
     let body = format!(
-        r#"<p>The plane lies through the weights of all rounds so that it shows most of their differences. Each point of it is a network, whose accuracy is the colour; each line is the way a method took, from the trained network on. A method does well that leaves the bright ground on the right map and stays on it on the left one.</p>
+        r#"<p>The plane lies through the weights of all rounds so that it shows most of their differences. Each point of it is a network, whose accuracy is the colour; each line is the way a method took, from the trained network on. A method does well that leaves the bright ground of accuracy on the samples to forget, and stays on that of test accuracy.</p>
 <div class="pair">
 {maps}</div>
 {legend}<p class="notes">The plane of the first two principal components of all rounds’ weights explains {share} % of their variance; what lies off the plane is not seen here.</p>

@@ -80,9 +80,10 @@ pub fn relearning(stage: &Stage, networks: &Networks) -> String {
 }
 
 fn row(stage: &Stage, who: &str, all: &[Vec<f64>]) -> String {
-    let reads: [fn(&Vec<f64>) -> Option<f64>; 3] =
-        [|curve| curve.first().copied(), |curve| curve.get(1).copied(), |curve| curve.last().copied()];
-    let cells: String = reads.map(|read| cell(all.iter().map(read), 1)).concat();
+    let before = cell(all.iter().map(|curve| curve.first().copied()), 1);
+    let after_one = cell(all.iter().map(|curve| curve.get(1).copied()), 1);
+    let after_last = cell(all.iter().map(|curve| curve.last().copied()), 1);
+    let cells = before + &after_one + &after_last;
     labelled(stage, who, &cells)
 }
 

@@ -44,7 +44,7 @@ pub fn words() -> String {
 
 pub fn render(compared: &Compared) -> String {
     format!(
-        "<p class=\"lede\"><strong>Asked.</strong> {}</p>\n<p><strong>Done.</strong> {}</p>\n<p><strong>Found.</strong> {}</p>\n<div class=\"caution\"><p><strong>Not proven.</strong></p>\n<ul>\n{}</ul></div>\n",
+        "<p class=\"lede\"><strong>Asked.</strong> {}</p>\n<p><strong>Done.</strong> {}</p>\n{}<div class=\"caution\"><p><strong>Not proven.</strong></p>\n<ul>\n{}</ul></div>\n",
         Escaped(&compared.comparison.question),
         done(compared),
         found(compared),
@@ -74,8 +74,9 @@ fn done(compared: &Compared) -> String {
 
 fn found(compared: &Compared) -> String {
     let headline = Measure::headline(compared);
-    let mut sentences = Vec::new();
+    let mut paragraphs = Vec::new();
     for group in GROUPS {
+        let mut sentences = Vec::new();
         let who = match group {
             "forget-only" => "Of the methods that are given nothing but the samples to forget",
             _ => "Of those that are given remaining training data too",
@@ -106,14 +107,17 @@ fn found(compared: &Compared) -> String {
                 ));
             }
         }
+        if !sentences.is_empty() {
+            paragraphs.push(sentences.join(" "));
+        }
     }
-    if sentences.is_empty() {
-        return "Nothing was measured that methods could be ranked by.".to_owned();
+    if paragraphs.is_empty() {
+        paragraphs.push("Nothing was measured that methods could be ranked by.".to_owned());
+    } else {
+        paragraphs.extend(beside(compared, headline));
     }
-    if let Some(beside) = beside(compared, headline) {
-        sentences.push(beside);
-    }
-    sentences.join(" ")
+    paragraphs[0].insert_str(0, "<strong>Found.</strong> ");
+    paragraphs.iter().map(|paragraph| format!("<p>{paragraph}</p>\n")).collect()
 }
 
 fn best_of(ranking: &[Ranked], who: &str, measure: Measure) -> Option<String> {
@@ -148,12 +152,14 @@ fn told_apart(ranking: &[Ranked], measure: Measure) -> String {
             ", told apart from each of the {} (from the next, {}, by {})",
             plural(others.len() as u64, "other", "others"),
             name(&next.method.name),
-            with_half(next.behind, measure.places())
+            with_half(next.behind, measure.places() + 1)
         );
     }
     let names: Vec<String> = tied
         .iter()
-        .map(|other| format!("{} (behind by {})", name(&other.method.name), with_half(other.behind, measure.places())))
+        .map(|other| {
+            format!("{} (behind by {})", name(&other.method.name), with_half(other.behind, measure.places() + 1))
+        })
         .collect();
     let rest = match others.len() - tied.len() {
         0 => String::new(),

@@ -9,7 +9,7 @@ pub fn at(points: &[(f64, f64)], abscissa: f64) -> Option<f64> {
     points.windows(2).find_map(|pair| {
         let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
         let share = (abscissa - x0) / (x1 - x0);
-        (0.0..=1.0).contains(&share).then(|| y0 + share * (y1 - y0))
+        (0.0..=1.0).contains(&share).then_some(y0 + share * (y1 - y0))
     })
 }
 
