@@ -8,7 +8,7 @@ use std::{
 };
 
 use rewind_artifacts::{ArtifactStore, digest_of};
-use rewind_datasets::{Samples, idx, synthesise};
+use rewind_datasets::{Samples, idx, read_pool, synthesise};
 use rewind_histories::Options;
 use rewind_job::{
     Digest, HistoryData, HistoryPack, IdxFiles, NetworkRecipe, Pool, SkippedNetwork, Specification, SpecificationError,
