@@ -53,8 +53,9 @@ struct Normalisation {
 }
 
 impl Network {
-    /// Fresh weights as PyTorch, or the network's authors, draw them: a function of the seed and the tensors' names. `image` is channels,
-    /// height, width. A network that gives images has as many outputs as an image has pixels, whatever `classes` is.
+    /// Fresh weights as PyTorch, or the network's authors, draw them: a function of the seed and the tensors' names.
+    /// `image` is channels, height, width. A network that gives images has as many outputs as an image has pixels,
+    /// whatever `classes` is.
     pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
         Self::initialised(architecture, classes, image, Initialisation::Torch, seed)
     }
