@@ -8,10 +8,14 @@ use std::{
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Subset, idx};
-use rewind_job::{Action, DataSummary, Digest, Forget, Given, IdxFiles, Source, Specification, SpecificationError};
+use rewind_job::{
+    Action, DataSummary, Digest, Forget, Given, IdxFiles, Part, SampleDigest, Source, Specification, SpecificationError,
+};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
+
+use crate::sample_record::{self, Ids};
 
 /// Why an input cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,9 @@ pub struct JobData {
     pub test: Option<LabelledSamples>,
     pub attack: Option<LabelledSamples>,
     pub summary: DataSummary,
+    /// What the positions in each part stand for.
+    pub ids: Ids,
+    pub forget_digests: Vec<SampleDigest>,
 }
 
 impl JobData {
@@ -107,7 +114,23 @@ impl JobData {
             test: tensors(partition.test()),
             attack: tensors(partition.attack()),
             summary,
+            ids: sample_record::ids_of(&partition),
+            forget_digests: sample_record::digests_of(&partition, partition.forget()),
         })
+    }
+
+    /// Everything that can be read, and the part that it belongs to.
+    pub fn parts(&self) -> Vec<(Part, &LabelledSamples)> {
+        let parts = [
+            (Part::Forget, Some(&self.forget)),
+            (Part::Forget, self.forget_truth.as_ref()),
+            (Part::Train, self.train.as_ref()),
+            (Part::Remaining, self.remaining.as_ref()),
+            (Part::Validation, self.validation.as_ref()),
+            (Part::Test, self.test.as_ref()),
+            (Part::Attack, self.attack.as_ref()),
+        ];
+        parts.into_iter().filter_map(|(part, samples)| Some((part, samples?))).collect()
     }
 }
 

@@ -16,6 +16,7 @@ mod outbox;
 mod rendezvous;
 mod report;
 mod run;
+mod sample_record;
 mod task;
 mod train_predictor;
 mod watched;

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Report, Round, Specification, Step,
+    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Reader, Report, Round, Specification, Step,
     StepIndex, StepStop, StepWeights, WorkerEvent,
 };
 use rewind_models::Network;
-use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
+use rewind_unlearning::{Gang, Ledger, Predictions, load_weights, predictions};
 
 use crate::{
     machine,
     run::{Run, RunError, build},
+    sample_record::Notes,
 };
 
 /// Below this balanced accuracy (percent) the attack does not tell members from others.
@@ -25,6 +26,8 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     let network = build(&run.assignment);
     let evaluated = evaluated_steps(specification);
     let (mut all, mut stops, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    let parts = run.data.parts();
+    let (mut ledger, mut notes) = (Ledger::new(&parts), Notes::default());
     for (index, step) in specification.steps.iter().enumerate() {
         if matches!(step.action, Action::Evaluate(_)) {
             continue;
@@ -34,6 +37,8 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         let digest = store_weights(run, &gang, step, &result)?;
         let read = evaluated.get(step.name.as_str()).copied();
         all.push((step, measure(run, &mut gang, &network, index, read, &result, digest.clone())?));
+        ledger.put_down_to(Reader::Evaluation);
+        notes.add(&step.name, &run.manifests_of(index), &ledger.close(&mut gang)?);
         weights.push(StepWeights { step: step.name.clone(), weights: digest });
         if let (Action::Unlearn(_), Some(last)) = (&step.action, run.manifests_of(index).last())
             && let Some(outcome) = &last.outcome
@@ -48,13 +53,24 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         }
     }
     if run.assignment.rank.0 == 0 {
-        let report = serde_json::to_vec(&assemble_report(run, all, stops)?)
-            .expect("a report is made of structures, strings and finite numbers");
+        let mut report = assemble_report(run, all, stops)?;
+        report.samples = store_notes(run, notes)?;
+        let report = serde_json::to_vec(&report).expect("a report is made of structures, strings and finite numbers");
         let report = run.artifacts.put(&report)?;
         let Assignment { job, generation, .. } = &run.assignment;
         run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });
     }
     Ok(())
+}
+
+/// Stores the record of samples, if there is one.
+fn store_notes(run: &Run, notes: Notes) -> Result<Option<Digest>, RunError> {
+    let Some(record) = notes.into_record(&run.data.ids, &run.data.forget_digests) else {
+        tracing::warn!("some rounds took no note of what they read: there will be no certificate");
+        return Ok(None);
+    };
+    let record = serde_json::to_vec(&record).expect("a record is made of words and numbers");
+    Ok(Some(run.artifacts.put(&record)?))
 }
 
 /// The names of the steps that are measured, and on what; the last evaluation of a step counts.
@@ -198,6 +214,7 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         predictor: None,
         activation: None,
         landscape: None,
+        samples: None,
         search: crate::inputs::search_log(specification)?,
     };
     fill_gaps(&mut report);

@@ -8,6 +8,7 @@ mod batch_norm;
 mod gang;
 pub mod histories;
 mod learner;
+mod ledger;
 mod measure;
 mod meter;
 mod methods;
@@ -22,6 +23,7 @@ mod windows;
 
 pub use gang::Gang;
 pub use learner::{Batch, Criterion, Descent, Learner, Pass, PassMode, load_weights};
+pub use ledger::Ledger;
 pub use measure::{Predictions, accuracy, predictions};
 pub use meter::Meter;
 pub use methods::{Materials, RoundMethod, Training, method_for};

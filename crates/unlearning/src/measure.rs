@@ -36,8 +36,7 @@ pub fn predictions(network: &Network, gang: &mut Gang, data: &LabelledSamples) -
     let mut answers = Vec::with_capacity(2 * part.len());
     for start in part.clone().step_by(BATCH) {
         let len = BATCH.min(part.end - start);
-        let images = data.images.narrow(0, start as i64, len as i64);
-        let labels = data.labels.narrow(0, start as i64, len as i64);
+        let (images, labels) = data.range(start..start + len);
         let (correct, probability) = no_grad(|| {
             let logits = network.forward(&images, Mode::Inference);
             let correct = logits.argmax(1, false).eq_tensor(&labels).to_kind(Kind::Double);
