@@ -84,6 +84,11 @@ pub struct Config {
     #[arg(long, value_name = "FILE", requires = "ca")]
     pub tokens: Option<PathBuf>,
 
+    /// Ed25519 key that signs certificates of finished jobs (PKCS#8 PEM); several coordinators are given the same file
+    /// [default: DIR/signing.pem, made at the first start, with DIR/signing.pub.pem for those who verify].
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: Option<PathBuf>,
+
     /// Listen on an address that other machines reach, although nothing is authenticated.
     #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,

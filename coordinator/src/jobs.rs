@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
-use rewind_job::{Action, Digest, HistorySource, JobId, JobStatus, Report, Specification};
+use rewind_job::{Action, Digest, HistorySource, JobId, JobStatus, Report, SampleRecord, Specification};
 use rewind_proto::{
     PIECE, not_leader, to_json,
     v1::{
@@ -15,13 +15,14 @@ use rewind_proto::{
 use rewind_state::StoreError;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use crate::{admission::Admission, driver::Driver};
+use crate::{admission::Admission, certificates::Notary, driver::Driver};
 
 pub struct JobsService {
     pub driver: Driver,
     pub admission: Arc<Admission>,
+    pub notary: Notary,
 }
 
 /// Packs of histories that one specification names: it is one value of the state store.
@@ -149,7 +150,18 @@ impl Jobs for JobsService {
             .look(move |control| control.events_after(&id, 0))
             .await
             .ok_or_else(|| standing_by(&self.driver))?;
-        Ok(Response::new(JobReport { report_json: to_json(&report), weights_json: to_json(&weights) }))
+        let record = self.record_of(&report).await?;
+        let (notary, generation) = (self.notary.clone(), status.generation);
+        // Hashing many samples takes a while.
+        let given = tokio::task::spawn_blocking(move || notary.give_out(&report, &digest, record, generation))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(JobReport {
+            report_json: given.report,
+            weights_json: to_json(&weights),
+            certificate: given.certificate,
+            disclosure: given.disclosure,
+        }))
     }
 
     async fn get_artifact(&self, request: Request<ArtifactName>) -> Result<Response<Self::GetArtifactStream>, Status> {
@@ -218,6 +230,26 @@ impl JobsService {
     async fn report(&self, digest: &Digest) -> Result<Report, Status> {
         let bytes = self.artifact(digest.clone()).await?;
         serde_json::from_slice(&bytes).map_err(|error| Status::data_loss(format!("{digest} is not a report: {error}")))
+    }
+
+    /// What the job read; none if it took no note of it, or if that is gone.
+    async fn record_of(&self, report: &Report) -> Result<Option<SampleRecord>, Status> {
+        let Some(digest) = &report.samples else { return Ok(None) };
+        let bytes = match self.artifact(digest.clone()).await {
+            Ok(bytes) => bytes,
+            Err(status) if status.code() == Code::Unavailable => return Err(status),
+            Err(status) => {
+                tracing::warn!(
+                    "{}: no certificate, for the record of samples is lost: {}",
+                    report.job,
+                    status.message()
+                );
+                return Ok(None);
+            }
+        };
+        let record = serde_json::from_slice(&bytes)
+            .map_err(|error| Status::data_loss(format!("{digest} is no record of samples: {error}")))?;
+        Ok(Some(record))
     }
 
     /// Asks for a change, and answers with what became of the job.

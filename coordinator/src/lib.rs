@@ -6,6 +6,7 @@ pub mod replica;
 pub mod serve;
 
 mod admission;
+mod certificates;
 mod driver;
 mod jobs;
 mod rates;

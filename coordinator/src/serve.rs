@@ -31,6 +31,7 @@ use tonic_health::ServingStatus;
 
 use crate::{
     admission::Admission,
+    certificates::Notary,
     config::Config,
     driver::{self, Driver, Lead},
     jobs::JobsService,
@@ -78,6 +79,12 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let roots = data_roots(config)?;
     let timeouts = config.timeouts()?;
     fs::create_dir_all(&config.dir).map_err(|error| format!("failed to make {}: {error}", config.dir.display()))?;
+    let signing_key = match &config.signing_key {
+        Some(path) => rewind_security::read_signing_key(path).map_err(|error| format!("--signing-key: {error}"))?,
+        None => rewind_security::signing_key_in(&config.dir)?,
+    };
+    tracing::info!(fingerprint = %signing_key.public().fingerprint(), "certificates are signed");
+    let notary = Notary::new(signing_key);
     let store: Arc<dyn StateStore> = if config.etcd.is_empty() {
         Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?)
     } else {
@@ -89,7 +96,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let shared = artifacts.put(shared.as_bytes())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let admission = Admission { artifacts, roots };
-    runtime.block_on(run(config, timeouts, store, (admission, shared), security))
+    runtime.block_on(run(config, timeouts, store, (admission, shared, notary), security))
 }
 
 /// Whether etcd is on another machine, and spoken to without encryption.
@@ -129,7 +136,7 @@ async fn run(
     config: &Config,
     timeouts: Timeouts,
     store: Arc<dyn StateStore>,
-    (admission, shared): (Admission, Digest),
+    (admission, shared, notary): (Admission, Digest, Notary),
     security: Security,
 ) -> Result<(), Failure> {
     // From now on it ends in order.
@@ -165,7 +172,7 @@ async fn run(
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let fleet = FleetServer::new(FleetService::new(driver.clone(), admission.artifacts.clone(), &shared)?);
-    let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission) });
+    let jobs = JobsServer::new(JobsService { driver: driver.clone(), admission: Arc::new(admission), notary });
     let jobs = jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let rendezvous = RendezvousServer::new(RendezvousService(meetings));
     let mut server = Server::builder();

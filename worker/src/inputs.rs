@@ -8,10 +8,14 @@ use std::{
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Samples, Subset, idx, read_pool, tiny_imagenet};
-use rewind_job::{Action, DataSummary, Digest, Forget, Given, Pool, Source, Specification, SpecificationError};
+use rewind_job::{
+    Action, DataSummary, Digest, Forget, Given, Part, Pool, SampleDigest, Source, Specification, SpecificationError,
+};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::LabelledSamples;
+
+use crate::sample_record::{self, Ids};
 
 /// Why an input cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +84,10 @@ pub struct JobData {
     pub validation: Option<LabelledSamples>,
     pub test: Option<LabelledSamples>,
     pub attack: Option<LabelledSamples>,
-    /// Ids of `train`, `forget` and `test`, in their order.
-    pub ids: SampleIds,
     pub summary: DataSummary,
-}
-
-/// Which samples are which: positions in the pool.
-pub struct SampleIds {
-    pub train: Vec<u32>,
-    pub forget: Vec<u32>,
-    pub test: Vec<u32>,
+    /// What the positions in each part stand for.
+    pub ids: Ids,
+    pub forget_digests: Vec<SampleDigest>,
 }
 
 impl JobData {
@@ -107,7 +105,6 @@ impl JobData {
             attack: partition.attack().map(|s| s.len() as u64),
             files: file_digests(specification)?,
         };
-        let ids = |subset: Option<&Subset>| subset.map_or_else(Vec::new, |subset| subset.ids.clone());
         Ok(Self {
             forget: labelled(&partition, partition.forget()),
             forget_truth: tensors(truth.as_ref()),
@@ -116,13 +113,24 @@ impl JobData {
             validation: tensors(partition.validation()),
             test: tensors(partition.test()),
             attack: tensors(partition.attack()),
-            ids: SampleIds {
-                train: ids(partition.train()),
-                forget: ids(Some(partition.forget())),
-                test: ids(partition.test()),
-            },
             summary,
+            ids: sample_record::ids_of(&partition),
+            forget_digests: sample_record::digests_of(&partition, partition.forget()),
         })
+    }
+
+    /// Everything that can be read, and the part that it belongs to.
+    pub fn parts(&self) -> Vec<(Part, &LabelledSamples)> {
+        let parts = [
+            (Part::Forget, Some(&self.forget)),
+            (Part::Forget, self.forget_truth.as_ref()),
+            (Part::Train, self.train.as_ref()),
+            (Part::Remaining, self.remaining.as_ref()),
+            (Part::Validation, self.validation.as_ref()),
+            (Part::Test, self.test.as_ref()),
+            (Part::Attack, self.attack.as_ref()),
+        ];
+        parts.into_iter().filter_map(|(part, samples)| Some((part, samples?))).collect()
     }
 }
 

@@ -18,6 +18,7 @@ mod probes;
 mod rendezvous;
 mod report;
 mod run;
+mod sample_record;
 mod task;
 mod train_predictor;
 mod watched;

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Report, Round, Specification, Step,
+    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Reader, Report, Round, Specification, Step,
     StepIndex, StepStop, StepWeights, WorkerEvent,
 };
 use rewind_models::Network;
-use rewind_unlearning::{Gang, Predictions, load_weights, predictions};
+use rewind_unlearning::{Gang, Ledger, Predictions, load_weights, predictions};
 
 use crate::{
     machine,
     pictures::{activation_maps, landscape},
     probes::probe,
     run::{Run, RunError, build},
+    sample_record::Notes,
 };
 
 /// Below this balanced accuracy (percent) the attack does not tell members from others.
@@ -27,6 +28,11 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     let network = build(&run.assignment);
     let evaluated = evaluated_steps(specification);
     let (mut all, mut stops, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    let parts = run.data.parts();
+    let (mut ledger, mut notes) = (Ledger::new(&parts), Notes::default());
+    let landscape = landscape::measure(run, &mut gang, &network)?;
+    ledger.put_down_to(Reader::Evaluation);
+    let of_landscape = ledger.close(&mut gang)?;
     for (index, step) in specification.steps.iter().enumerate() {
         if matches!(step.action, Action::Evaluate(_)) {
             continue;
@@ -41,6 +47,12 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
             gang = probe(run, gang, &network, evaluate, (index, &result), &mut measured)?;
         }
         all.push((step, measured));
+        ledger.put_down_to(Reader::Evaluation);
+        let mut reads = ledger.close(&mut gang)?;
+        if evaluate.is_some() {
+            reads.extend(of_landscape.iter().cloned());
+        }
+        notes.add(&step.name, &run.manifests_of(index), &reads);
         weights.push(StepWeights { step: step.name.clone(), weights: digest });
         if let (Action::Unlearn(_), Some(last)) = (&step.action, run.manifests_of(index).last())
             && let Some(outcome) = &last.outcome
@@ -54,17 +66,27 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
             });
         }
     }
-    let landscape = landscape::measure(run, &mut gang, &network)?;
     if run.assignment.rank.0 == 0 {
         let mut report = assemble_report(run, all, stops)?;
         report.landscape = landscape;
         report.activation = activation_maps::measure(run, &network)?;
+        report.samples = store_notes(run, notes)?;
         let report = serde_json::to_vec(&report).expect("a report is made of structures, strings and finite numbers");
         let report = run.artifacts.put(&report)?;
         let Assignment { job, generation, .. } = &run.assignment;
         run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });
     }
     Ok(())
+}
+
+/// Stores the record of samples, if there is one.
+fn store_notes(run: &Run, notes: Notes) -> Result<Option<Digest>, RunError> {
+    let Some(record) = notes.into_record(&run.data.ids, &run.data.forget_digests) else {
+        tracing::warn!("some rounds took no note of what they read: there will be no certificate");
+        return Ok(None);
+    };
+    let record = serde_json::to_vec(&record).expect("a record is made of words and numbers");
+    Ok(Some(run.artifacts.put(&record)?))
 }
 
 /// The names of the steps that are measured, and how; the last evaluation of a step counts.
@@ -208,6 +230,7 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         predictor: None,
         activation: None,
         landscape: None,
+        samples: None,
         search: crate::inputs::search_log(specification)?,
     };
     fill_gaps(&mut report);

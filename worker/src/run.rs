@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Group, Manifest, Optimiser, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn,
+    Action, Assignment, Digest, Group, Manifest, Optimiser, Part, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn,
     WorkerEvent,
 };
 use rewind_models::Network;
@@ -189,7 +189,8 @@ impl Run {
         if last.is_some_and(|manifest| manifest.outcome.is_some()) {
             return Ok(gang);
         }
-        let Some(mut work) = self.work(step)? else {
+        let watched = self.data.parts();
+        let Some(mut work) = self.work(step, &watched)? else {
             return Ok(gang);
         };
         let seed = self.assignment.specification.seed;
@@ -218,7 +219,11 @@ impl Run {
     }
 
     /// None: the step makes no weights.
-    fn work<'a>(&'a self, step: &'a Step) -> Result<Option<Work<'a>>, RunError> {
+    fn work<'a>(
+        &'a self,
+        step: &'a Step,
+        watched: &'a [(Part, &'a LabelledSamples)],
+    ) -> Result<Option<Work<'a>>, RunError> {
         let data = &self.data;
         let expect = "the specification was checked: a job that trains has a pool";
         let predictor = self.predictors.get(&step.name);
@@ -233,6 +238,7 @@ impl Run {
                     recompute: None,
                     forget: &data.forget,
                     validation: data.validation.as_ref(),
+                    watched,
                 },
                 method: Box::new(method),
             })
@@ -240,13 +246,18 @@ impl Run {
         Ok(match &step.action {
             Action::Pretrain(recipe) => Some(training(recipe, &data.train, 1.0)?),
             Action::Retrain(recipe) => Some(training(recipe, &data.remaining, 0.0)?),
-            Action::Unlearn(unlearn) => Some(self.unlearning(unlearn, predictor)?),
+            Action::Unlearn(unlearn) => Some(self.unlearning(unlearn, predictor, watched)?),
             Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => None,
         })
     }
 
     /// A forget-only method is handed no other samples; validation data is read by the loop around it.
-    fn unlearning<'a>(&'a self, unlearn: &'a Unlearn, predictor: Option<&'a Predictor>) -> Result<Work<'a>, RunError> {
+    fn unlearning<'a>(
+        &'a self,
+        unlearn: &'a Unlearn,
+        predictor: Option<&'a Predictor>,
+        watched: &'a [(Part, &'a LabelledSamples)],
+    ) -> Result<Work<'a>, RunError> {
         let data = &self.data;
         let start = self.start_of(unlearn)?;
         let original = || {
@@ -266,6 +277,7 @@ impl Run {
                 recompute: unlearn.forward.batch_norm.recomputes().then_some((statistics_of, RECOMPUTE_BATCH)),
                 forget: &data.forget,
                 validation: data.validation.as_ref(),
+                watched,
             },
             method,
             start: Some(start),

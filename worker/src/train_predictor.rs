@@ -268,6 +268,7 @@ fn measure(
         }),
         activation: None,
         landscape: None,
+        samples: None,
         search: crate::inputs::search_log(specification)?,
     };
     Ok((report, weights))

@@ -2,6 +2,7 @@
 //! these workers say what a worker would say.
 
 mod artifacts;
+mod certificates;
 mod jobs;
 mod losses;
 mod observed;

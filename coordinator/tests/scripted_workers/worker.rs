@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rewind_artifacts::ArtifactStore;
 use rewind_job::{
-    Assignment, Digest, Layout, Manifest, Rank, Report, Round, RoundDone, ShardPlan, StepIndex, StepOutcome,
-    StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
+    Assignment, Digest, Layout, Manifest, Measured, Rank, Report, Round, RoundDone, SampleRecord, ShardPlan, StepIndex,
+    StepOutcome, StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 use rewind_proto::v1::{CoordinatorMessage, WorkerMessage, fleet_client::FleetClient};
 use serde_json::json;
@@ -152,14 +152,29 @@ impl ScriptedWorker {
     pub fn finishes_with(&self, to: &Assignment, warning: &str) {
         let (job, generation) = (to.job.clone(), to.generation);
         if to.rank == Rank(0) {
-            let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
             let mut report = report(to);
             report.warnings.push(warning.to_owned());
-            let report = serde_json::to_vec(&report).expect("is JSON");
-            let report = self.artifacts.put(&report).expect("is stored");
-            self.says(WorkerEvent::Finished { job: job.clone(), generation, report, weights });
+            self.reports(to, &report);
         }
         self.says(WorkerEvent::Left { job, generation, last: None });
+    }
+
+    /// The only rank has finished, having read these samples in its step `unlearned`.
+    pub fn finishes_reading(&self, to: &Assignment, record: &SampleRecord) {
+        let mut report = report(to);
+        let weights = Digest("ab".repeat(32));
+        report.methods.push(Measured { name: "unlearned".into(), weights, ..Measured::default() });
+        let record = serde_json::to_vec(record).expect("is JSON");
+        report.samples = Some(self.artifacts.put(&record).expect("is stored"));
+        self.reports(to, &report);
+        self.says(WorkerEvent::Left { job: to.job.clone(), generation: to.generation, last: None });
+    }
+
+    fn reports(&self, to: &Assignment, report: &Report) {
+        let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
+        let report = serde_json::to_vec(report).expect("is JSON");
+        let report = self.artifacts.put(&report).expect("is stored");
+        self.says(WorkerEvent::Finished { job: to.job.clone(), generation: to.generation, report, weights });
     }
 }
 

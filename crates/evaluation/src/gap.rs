@@ -128,6 +128,7 @@ mod tests {
             predictor: None,
             activation: None,
             landscape: None,
+            samples: None,
             warnings: Vec::new(),
             search: None,
         }

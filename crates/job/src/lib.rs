@@ -5,6 +5,7 @@
 mod assignment;
 mod identity;
 mod layout;
+mod reads;
 mod report;
 mod specification;
 mod timeouts;
@@ -12,6 +13,7 @@ mod timeouts;
 pub use assignment::*;
 pub use identity::*;
 pub use layout::*;
+pub use reads::*;
 pub use report::*;
 pub use specification::*;
 pub use timeouts::*;

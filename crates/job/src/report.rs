@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, JobEvent, Round, Specification, WorldSize};
+use crate::{Digest, JobEvent, Read, Round, Specification, WorldSize};
 
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub struct RoundRecord {
     /// The most memory that a rank has held at once since the step began (resident, the program itself included), in bytes.
     #[serde(default)]
     pub peak_memory: u64,
+    /// What was read in this round, by all ranks together; empty where no note was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<Read>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,9 @@ pub struct Report {
     /// `evaluate.landscape`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landscape: Option<LandscapeReport>,
+    /// The artifact with the [`SampleRecord`](crate::SampleRecord), where every round took note of what was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Digest>,
     /// The search that found the settings (`search-log` of the specification).
     pub search: Option<serde_json::Value>,
 }

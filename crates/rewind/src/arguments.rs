@@ -3,6 +3,7 @@
 mod compare;
 mod histories;
 mod predictor;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use compare::Compare;
 pub use histories::{ArtifactsAt, Histories};
 pub use predictor::{Convert, EvaluatePredictor, Predictor, ShowPredictor};
+pub use verify::Verify;
 
 /// Removes what a trained model learned from some of its data, with that data alone.
 #[derive(Debug, Parser)]
@@ -44,8 +46,10 @@ pub enum Command {
     Resume(Resume),
     /// List the tasks of a job that makes histories.
     Tasks(Tasks),
-    /// Write a finished job's report.json and report.html.
+    /// Write a finished job's report.json and report.html, and its certificate.
     Report(Report),
+    /// Check a certificate: its form, its signature, the files that belong to it; run the job again on demand.
+    Verify(Verify),
     /// Print the coordinator's decisions about a job, with their reasons.
     Events(Events),
     /// Run the demonstration from start to end: fleet, job, report.
@@ -228,7 +232,7 @@ pub struct Tasks {
 pub struct Report {
     /// As `rewind jobs` lists it.
     pub job: String,
-    /// Folder for report.json and report.html.
+    /// Folder for report.json, report.html, certificate.json and disclosure.json (private: it names who was forgotten).
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Write the weights of each step, too: DIR/weights/STEP.safetensors.
@@ -308,7 +312,7 @@ pub struct Doctor {
 
 #[derive(Debug, Subcommand)]
 pub enum Pki {
-    /// Make an authority, and a certificate for each role, in a new folder.
+    /// Make an authority, a certificate for each role, and a key that signs reports' certificates, in a new folder.
     Create {
         #[arg(value_name = "DIR")]
         dir: PathBuf,

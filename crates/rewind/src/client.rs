@@ -9,7 +9,9 @@ use std::{
 use rewind_job::{Digest, JobEvent, JobId, JobState, JobStatus, Report, Specification, StepWeights};
 use rewind_proto::{
     MESSAGE_LIMIT, from_json, is_not_leader, leader_in,
-    v1::{ArtifactName, JobName, JobUpdate, ListRequest, SubmitRequest, TaskStatus, jobs_client::JobsClient},
+    v1::{
+        ArtifactName, JobName, JobReport, JobUpdate, ListRequest, SubmitRequest, TaskStatus, jobs_client::JobsClient,
+    },
 };
 use rewind_security::{Bearer, ClientTls, Files, SecurityError};
 use tonic::{
@@ -251,17 +253,17 @@ impl Client {
     }
 
     pub async fn report(&mut self, job: &JobId) -> Result<(Report, Vec<StepWeights>), Error> {
+        read_report(&self.report_files(job).await?)
+    }
+
+    /// The report and its certificate as they are written to files.
+    pub async fn report_files(&mut self, job: &JobId) -> Result<JobReport, Error> {
         let name = name_of(job);
-        let answer = self
-            .call(Some(job), |mut jobs| {
-                let name = name.clone();
-                async move { jobs.get_report(name).await }
-            })
-            .await?;
-        Ok((
-            understood(from_json("report", &answer.report_json))?,
-            understood(from_json("weights", &answer.weights_json))?,
-        ))
+        self.call(Some(job), |mut jobs| {
+            let name = name.clone();
+            async move { jobs.get_report(name).await }
+        })
+        .await
     }
 
     /// Writes an artifact's bytes to a file, piece by piece.
@@ -349,6 +351,11 @@ impl Updates {
             Err(status) => Err(refused(&self.address, Some(&self.job), &status)),
         }
     }
+}
+
+/// What a coordinator gave for a report.
+pub fn read_report(files: &JobReport) -> Result<(Report, Vec<StepWeights>), Error> {
+    Ok((understood(from_json("report", &files.report_json))?, understood(from_json("weights", &files.weights_json))?))
 }
 
 fn read(update: JobUpdate) -> Result<Update, Error> {

@@ -33,6 +33,7 @@ async fn main() -> ExitCode {
         Command::Tasks(tasks) => commands::jobs::tasks(tasks).await,
         Command::Events(events) => commands::jobs::events(events).await,
         Command::Report(report) => commands::report::run(report).await,
+        Command::Verify(verify) => commands::verify::run(verify).await,
         Command::Demo(demo) => commands::demo::run(demo).await,
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Pki(pki) => commands::pki::run(pki),

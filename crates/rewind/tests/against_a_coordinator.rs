@@ -60,6 +60,7 @@ fn report() -> Report {
         predictor: None,
         activation: None,
         landscape: None,
+        samples: None,
         search: None,
     }
 }
@@ -130,7 +131,11 @@ impl Jobs for Written {
             return Err(Status::failed_precondition("job-2 has no report yet: running"));
         }
         let weights = vec![StepWeights { step: "../task-vector".into(), weights: Digest("d".into()) }];
-        Ok(Response::new(JobReport { report_json: to_json(&report()), weights_json: to_json(&weights) }))
+        Ok(Response::new(JobReport {
+            report_json: to_json(&report()),
+            weights_json: to_json(&weights),
+            ..JobReport::default()
+        }))
     }
 
     async fn get_artifact(&self, _: Request<ArtifactName>) -> Result<Response<Self::GetArtifactStream>, Status> {

@@ -103,6 +103,7 @@ fn help_lists_every_command() {
         "watch",
         "cancel",
         "report",
+        "verify",
         "events",
         "demo",
         "doctor",

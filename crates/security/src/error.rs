@@ -42,6 +42,8 @@ pub enum SecurityError {
     Host(String),
     #[error("failed to make a certificate: {0}")]
     Make(#[from] rcgen::Error),
+    #[error("failed to make a signing key: {0}")]
+    Signing(rewind_certificate::CertificateError),
     #[error("{url}: {problem}")]
     Url { url: String, problem: String },
 }

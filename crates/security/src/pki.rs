@@ -1,4 +1,5 @@
-//! A development authority in a folder: `ca.pem`, `ca.key`, and a certificate with its key for every role.
+//! A development authority in a folder: `ca.pem`, `ca.key`, a certificate with its key for every role, and the key
+//! that signs certificates of finished jobs.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -21,6 +22,7 @@ use crate::{
     Role, Secret, SecurityError,
     files::{Named, Usage, check_signed, read_authorities},
     secret::read_private,
+    signing,
 };
 
 const AUTHORITY_DAYS: i64 = 3650;
@@ -47,6 +49,7 @@ pub fn create(folder: &Path, hosts: &[String], now: SystemTime) -> Result<Vec<Pa
         let key = KeyPair::generate()?;
         files.extend(pair(role.name(), leaf.signed_by(&key, &issuer)?.pem(), &key));
     }
+    files.extend(signing::new_pair()?);
     write_all(folder, &files)
 }
 
@@ -148,10 +151,10 @@ fn check_name(name: &str) -> Result<(), SecurityError> {
     Ok(())
 }
 
-struct NewFile {
-    name: String,
-    content: Secret,
-    mode: u32,
+pub(crate) struct NewFile {
+    pub name: String,
+    pub content: Secret,
+    pub mode: u32,
 }
 
 fn pair(name: &str, certificate: String, key: &KeyPair) -> [NewFile; 2] {
@@ -187,6 +190,22 @@ fn write_all(folder: &Path, files: &[NewFile]) -> Result<Vec<PathBuf>, SecurityE
         written.push(path);
     }
     Ok(written)
+}
+
+/// Writes a file; one that is there already stays as it is.
+pub(crate) fn write_missing(folder: &Path, file: NewFile) -> Result<(), SecurityError> {
+    let path = folder.join(&file.name);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let stage = stage(folder, &file).map_err(|source| SecurityError::Write { path: path.clone(), source })?;
+    match stage.persist_noclobber(&path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(SecurityError::Write { path, source: error.error })
+        }
+        // Whoever was faster has made one.
+        _ => Ok(()),
+    }
 }
 
 fn stage(folder: &Path, file: &NewFile) -> io::Result<NamedTempFile> {

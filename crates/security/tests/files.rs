@@ -67,11 +67,11 @@ fn an_authority_is_private_and_complete() {
     let parent = private_folder();
     let folder = parent.path().join("new/pki");
     let written = pki::create(&folder, &[], SystemTime::now()).expect("makes an authority");
-    assert_eq!(written.len(), 10);
-    assert_eq!(names_in(&folder).len(), 10);
+    assert_eq!(written.len(), 12);
+    assert_eq!(names_in(&folder).len(), 12);
     assert_eq!(mode(&folder), 0o700);
     for path in written {
-        let private = path.extension().is_some_and(|extension| extension == "key");
+        let private = path.extension().is_some_and(|extension| extension == "key") || path.ends_with("signing.pem");
         assert_eq!(mode(&path), if private { 0o600 } else { 0o644 }, "{}", path.display());
     }
     for role in ROLES {

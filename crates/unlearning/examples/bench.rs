@@ -90,10 +90,10 @@ impl Training {
         let learner = Learner::new(network, gang, Optimiser::Adam(adam), 1, "bench", CancelSignal::new());
         let samples = (BATCH * STEPS) as i64;
         let [channels, height, width] = IMAGE.map(i64::from);
-        let data = LabelledSamples {
-            images: Tensor::rand([samples, channels, height, width], FLOAT),
-            labels: Tensor::randint(i64::from(CLASSES), [samples], (Kind::Int64, Device::Cpu)),
-        };
+        let data = LabelledSamples::new(
+            Tensor::rand([samples, channels, height, width], FLOAT),
+            Tensor::randint(i64::from(CLASSES), [samples], (Kind::Int64, Device::Cpu)),
+        );
         let pass = Pass {
             batch_size: BATCH,
             descent: Descent::Down,

@@ -60,7 +60,7 @@ pub fn recompute(
             continue;
         }
         let positions: Vec<i64> = order[start..start + len].iter().map(|&position| i64::from(position)).collect();
-        let images = data.images.index_select(0, &Tensor::from_slice(&positions));
+        let (images, _) = data.select(&positions);
         start += len;
         let momentum = 1.0 / (index + 1) as f64;
         let _ = no_grad(|| network.forward(&images, Mode::Train { momentum }));

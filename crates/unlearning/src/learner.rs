@@ -287,15 +287,19 @@ impl Learner {
 
     /// Mean loss over `data` in inference mode; noise is the same each time.
     pub fn loss(&mut self, data: &LabelledSamples) -> Result<f64, UnlearningError> {
+        self.loss_at(data, &(0..data.len() as i64).collect::<Vec<_>>())
+    }
+
+    /// The same over the samples at `positions` alone.
+    pub fn loss_at(&mut self, data: &LabelledSamples, positions: &[i64]) -> Result<f64, UnlearningError> {
         let draw = NoiseDraw { seed: self.seed, purpose: "measure", epoch: 0 };
-        let mine: Vec<i64> = self.gang.part_of(data.len()).map(|position| position as i64).collect();
         let mut sum = 0.0;
-        for positions in mine.chunks(MEASURED_AT_ONCE) {
+        for positions in positions[self.gang.part_of(positions.len())].chunks(MEASURED_AT_ONCE) {
             let batch = data.batch(positions, &self.network, Mode::Inference);
             let loss = no_grad(|| summed_loss(self.objective, &batch, draw))?;
             sum += loss.double_value(&[]);
         }
-        Ok(self.gang.sum(&[sum])?[0] / data.len() as f64)
+        Ok(self.gang.sum(&[sum])?[0] / positions.len() as f64)
     }
 
     /// Replaces the own shard of the weights and gathers everybody's. `shard` is `[n]`.

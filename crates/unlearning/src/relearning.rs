@@ -14,7 +14,7 @@ impl Sparing {
         let order: Vec<i64> =
             rewind_datasets::order(seed, "relearning", 0, forget.len()).into_iter().map(i64::from).collect();
         let (read, unread) = order.split_at(count);
-        Self { read: forget.subset(read), unread: forget.subset(unread) }
+        Self { read: forget.at(read), unread: forget.at(unread) }
     }
 }
 

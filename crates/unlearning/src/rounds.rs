@@ -2,11 +2,11 @@
 
 use rewind_artifacts::Shard;
 use rewind_evaluation::{area_under_curve, same_distribution};
-use rewind_job::{RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
+use rewind_job::{Part, Reader, RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
 
 use crate::{
-    LabelledSamples, Learner, Meter, Predictions, RoundMethod, UnlearningError, accuracy, predictions, select_round,
-    stop_reason,
+    LabelledSamples, Learner, Ledger, Meter, Predictions, RoundMethod, UnlearningError, accuracy, predictions,
+    select_round, stop_reason,
 };
 
 /// Makes rounds durable.
@@ -37,6 +37,8 @@ pub struct StepRun<'a> {
     /// Where `D_f` is measured, with the labels that were trained with.
     pub forget: &'a LabelledSamples,
     pub validation: Option<&'a LabelledSamples>,
+    /// All samples whose reading is noted in the records.
+    pub watched: &'a [(Part, &'a LabelledSamples)],
 }
 
 /// What a step leaves.
@@ -58,11 +60,15 @@ pub fn run_rounds(
     commit: &mut dyn Commit,
 ) -> Result<Finished, UnlearningError> {
     let mut meter = Meter::new(&learner.gang, records.last());
+    let mut ledger = Ledger::new(run.watched);
+    // Whatever was read to make the method.
+    ledger.put_down_to(Reader::Method);
     let validation_at_start = match (records.last(), run.validation) {
         (Some(record), _) => record.validation_at_start,
         (None, Some(data)) => Some(accuracy(&learner.network, &mut learner.gang, data)?),
         (None, None) => None,
     };
+    ledger.put_down_to(Reader::Rules);
     loop {
         let round = records.last().map_or(Round(0), |record| record.round).next();
         let before = learner.to_shard()?;
@@ -74,6 +80,7 @@ pub fn run_rounds(
         } else if let Some((data, batch_size)) = run.recompute {
             learner.recompute_batch_norm(data, batch_size)?;
         }
+        ledger.put_down_to(Reader::Method);
         let mut forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
         let mut step_length = None;
         if let Some(wanted) = run.stop.wanted_ua()
@@ -81,7 +88,7 @@ pub fn run_rounds(
             && !diverged
             && 100.0 - forget.accuracy() >= wanted
         {
-            step_length = Some(shorten(learner, &before, wanted, run)?);
+            step_length = Some(shorten(learner, &before, wanted, run, &mut ledger)?);
             forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
         }
         let validation =
@@ -89,6 +96,8 @@ pub fn run_rounds(
         let unseen = validation.as_ref().map(|validation| validation.probability.as_slice());
         let weight_change = learner.change_since(&before)?;
         let cost = meter.read(&mut learner.gang)?;
+        ledger.put_down_to(Reader::Rules);
+        let reads = ledger.close(&mut learner.gang)?;
         records.push(RoundRecord {
             round,
             loss,
@@ -105,6 +114,7 @@ pub fn run_rounds(
             bytes_moved: cost.bytes_moved,
             device_seconds: cost.device_seconds,
             peak_memory: cost.peak_memory,
+            reads,
         });
         let stop = if diverged { Some(divergence(round)) } else { stop_reason(&run.stop, &records) };
         let outcome = stop.map(|stop| StepOutcome { selected: select_round(run.roll_back, &stop, &records), stop });
@@ -121,19 +131,29 @@ pub fn run_rounds(
 
 /// Takes back as much of the last round's change as can be while UA stays at least `wanted`: the shortest of
 /// `stop.bisections` halvings that does. `before` is the own shard as the round began. Returns the share that is kept.
-fn shorten(learner: &mut Learner, before: &Shard, wanted: f64, run: &StepRun) -> Result<f64, UnlearningError> {
+fn shorten(
+    learner: &mut Learner,
+    before: &Shard,
+    wanted: f64,
+    run: &StepRun,
+    ledger: &mut Ledger,
+) -> Result<f64, UnlearningError> {
     let after = learner.to_shard()?;
     let (mut short, mut long) = (0.0, 1.0);
     for _ in 0..run.stop.bisections {
         let middle = f64::midpoint(short, long);
+        ledger.put_down_to(Reader::Rules);
         go_part_of_the_way(learner, before, &after, middle, run)?;
+        ledger.put_down_to(Reader::Method);
         if 100.0 - accuracy(&learner.network, &mut learner.gang, run.forget)? >= wanted {
             long = middle;
         } else {
             short = middle;
         }
     }
+    ledger.put_down_to(Reader::Rules);
     go_part_of_the_way(learner, before, &after, long, run)?;
+    ledger.put_down_to(Reader::Method);
     Ok(long)
 }
 

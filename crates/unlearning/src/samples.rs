@@ -1,20 +1,29 @@
-//! Samples as tensors, ready for a network.
+//! Samples as tensors, ready for a network. All reading goes through here, and is noted.
+
+use std::{cell::RefCell, ops::Range};
 
 use rewind_datasets::{Samples, Subset};
 use rewind_models::{Mode, Network};
 use tch::{Kind, Tensor};
 
-use crate::Batch;
+use crate::{Batch, ledger::Positions};
 
-/// Images scaled to 0…1 and the labels to train with.
+/// Images scaled to 0…1 and the labels to train with; remembers which of them were read.
 pub struct LabelledSamples {
     /// `[samples, channels, height, width]`, float32.
-    pub images: Tensor,
+    images: Tensor,
     /// `[samples]`, int64.
-    pub labels: Tensor,
+    labels: Tensor,
+    read: RefCell<Positions>,
 }
 
 impl LabelledSamples {
+    /// `images` are `[samples, channels, height, width]`, float32; `labels` are `[samples]`, int64.
+    pub fn new(images: Tensor, labels: Tensor) -> Self {
+        let read = RefCell::new(Positions::none(labels.size()[0] as usize));
+        Self { images, labels, read }
+    }
+
     /// A subset's samples; `image` gives the pixels of an id, `shape` is channels, height, width.
     pub fn of<'a>(subset: &Subset, image: impl Fn(u32) -> &'a [u8], shape: [usize; 3]) -> Self {
         let [channels, height, width] = shape.map(|side| side as i64);
@@ -23,7 +32,7 @@ impl LabelledSamples {
             Tensor::from_slice(&pixels).view([subset.ids.len() as i64, channels, height, width]).to_kind(Kind::Float)
                 / 255.0;
         let labels: Vec<i64> = subset.labels.iter().map(|&label| i64::from(label)).collect();
-        Self { images, labels: Tensor::from_slice(&labels) }
+        Self::new(images, Tensor::from_slice(&labels))
     }
 
     /// All of these samples, with their own labels.
@@ -32,18 +41,16 @@ impl LabelledSamples {
         Self::of(&everyone, |id| samples.image(id as usize), samples.shape)
     }
 
-    /// These samples and then the others.
+    /// These samples and then the others; reads all of both.
     pub fn with(&self, others: &Self) -> Self {
-        Self {
-            images: Tensor::cat(&[&self.images, &others.images], 0),
-            labels: Tensor::cat(&[&self.labels, &others.labels], 0),
-        }
+        let join = |one: &Tensor, other: &Tensor| Tensor::cat(&[one, other], 0);
+        Self::new(join(self.images(), others.images()), join(self.labels(), others.labels()))
     }
 
     /// The samples at these positions, in this order.
     pub fn at(&self, positions: &[i64]) -> Self {
         let (images, labels) = self.select(positions);
-        Self { images, labels }
+        Self::new(images, labels)
     }
 
     pub fn len(&self) -> usize {
@@ -54,21 +61,46 @@ impl LabelledSamples {
         self.len() == 0
     }
 
+    /// Channels, height, width.
+    pub fn shape(&self) -> [u32; 3] {
+        let size = self.images.size();
+        [size[1], size[2], size[3]].map(|side| side as u32)
+    }
+
+    /// All images, `[samples, channels, height, width]`.
+    pub fn images(&self) -> &Tensor {
+        self.read.borrow_mut().insert_range(0..self.len());
+        &self.images
+    }
+
+    /// All labels, `[samples]`.
+    pub fn labels(&self) -> &Tensor {
+        self.read.borrow_mut().insert_range(0..self.len());
+        &self.labels
+    }
+
     /// The samples at these positions, for a network to learn from.
     pub fn batch<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a> {
         let (images, labels) = self.select(positions);
         Batch { network, mode, images, labels, positions }
     }
 
-    /// The samples at these positions, in this order.
-    pub fn subset(&self, positions: &[i64]) -> Self {
-        let (images, labels) = self.select(positions);
-        Self { images, labels }
-    }
-
     /// The images and labels at these positions.
     pub fn select(&self, positions: &[i64]) -> (Tensor, Tensor) {
+        self.read.borrow_mut().insert(positions);
         let positions = Tensor::from_slice(positions);
         (self.images.index_select(0, &positions), self.labels.index_select(0, &positions))
+    }
+
+    /// The images and labels from one position up to another, as views.
+    pub fn range(&self, range: Range<usize>) -> (Tensor, Tensor) {
+        self.read.borrow_mut().insert_range(range.clone());
+        let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64);
+        (cut(&self.images), cut(&self.labels))
+    }
+
+    /// What was read since the last call.
+    pub(crate) fn take_read(&self) -> Positions {
+        self.read.replace(Positions::none(self.len()))
     }
 }

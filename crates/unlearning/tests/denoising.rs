@@ -19,7 +19,7 @@ fn samples(count: u32) -> LabelledSamples {
 /// Images that are not trained on.
 fn others() -> LabelledSamples {
     let (images, labels) = samples(144).select(&(96..144).collect::<Vec<i64>>());
-    LabelledSamples { images, labels }
+    LabelledSamples::new(images, labels)
 }
 
 fn network(architecture: Architecture) -> Network {

@@ -27,7 +27,7 @@ fn samples(count: i64, phase: f64) -> LabelledSamples {
     let noise = (Tensor::arange(count * 64, (Kind::Float, Device::Cpu)) * 0.7 + phase).sin().view([count, 1, 8, 8]);
     let rows = Tensor::arange(8, (Kind::Int64, Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
     let bars = rows.eq_tensor(&labels.view([-1, 1, 1, 1])).to_kind(Kind::Float).expand([count, 1, 8, 8], false);
-    LabelledSamples { images: bars + noise * 0.2, labels }
+    LabelledSamples::new(bars + noise * 0.2, labels)
 }
 
 fn forget() -> LabelledSamples {
@@ -226,7 +226,7 @@ fn expanded(gang: Gang) -> (Vec<i64>, f64, f64, usize) {
         first = if first.is_nan() { loss } else { first };
         last = loss;
     });
-    let answers = no_grad(|| learner.network.forward(&forget().images, Mode::Inference));
+    let answers = no_grad(|| learner.network.forward(forget().images(), Mode::Inference));
     let row = learner.aside["extra-class"].size()[0] as usize;
     assert_eq!(learner.network.layout(), network().layout());
     (answers.size(), first, last, row)
@@ -249,7 +249,7 @@ fn first_step_of_the_extra_row(gang: Gang) -> (Vec<f32>, Vec<f32>) {
     let mut learner =
         learner(gang, Optimiser::Sgd(Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false }));
     let data = samples(8, 0.0);
-    let features = no_grad(|| learner.network.features(&data.images, Mode::Inference));
+    let features = no_grad(|| learner.network.features(data.images(), Mode::Inference));
     let logits = no_grad(|| learner.network.answer(&features));
     let method = Method::BoundaryExpand {};
     let forward = Forward {
@@ -355,8 +355,8 @@ fn fisher_of_a_linear_layer(gang: Gang) -> (Vec<f64>, Vec<f64>) {
     learner.gang.shard(&flat).copy_(&own);
     learner.gang.gather_from_owners(&flat).expect("gathers");
     // The last layer's bias: the gradient of a sample's cross-entropy is softmax − one-hot.
-    let logits = no_grad(|| learner.network.forward(&data.images, Mode::Inference));
-    let gradients = logits.softmax(1, Kind::Double) - data.labels.onehot(i64::from(CLASSES)).to_kind(Kind::Double);
+    let logits = no_grad(|| learner.network.forward(data.images(), Mode::Inference));
+    let gradients = logits.softmax(1, Kind::Double) - data.labels().onehot(i64::from(CLASSES)).to_kind(Kind::Double);
     let by_hand = gradients.square().mean_dim([0].as_slice(), false, Kind::Double);
     let bias = learner.gang.layout().segments.iter().find(|s| s.name == "classifier.bias").expect("has one").clone();
     let found = flat.narrow(0, bias.offset as i64, bias.len() as i64).to_kind(Kind::Double);

@@ -27,7 +27,7 @@ fn samples(count: i64) -> LabelledSamples {
     let noise = (Tensor::arange(count * 64, (Kind::Float, tch::Device::Cpu)) * 0.7).sin().view([count, 1, 8, 8]);
     let rows = Tensor::arange(8, (Kind::Int64, tch::Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
     let bars = rows.eq_tensor(&labels.view([-1, 1, 1, 1])).to_kind(Kind::Float).expand([count, 1, 8, 8], false);
-    LabelledSamples { images: bars + noise * 0.2, labels }
+    LabelledSamples::new(bars + noise * 0.2, labels)
 }
 
 /// Keeps what was committed.
@@ -80,6 +80,7 @@ fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Ke
         recompute: Some((&forget, 7)),
         forget: &forget,
         validation: Some(&validation),
+        watched: &[],
     };
     let mut kept = Kept::default();
     run_rounds(learner, &mut *method, &step, records, &mut kept).expect("runs");
@@ -198,7 +199,7 @@ fn statistics_on_sorted_data(gang: Gang) -> Vec<f32> {
     let by_class: Vec<i64> = (0..4).flat_map(|class| (0..15).map(move |index| 4 * index + class)).collect();
     let (images, labels) = sorted.select(&by_class);
     let mut learner = learner(gang);
-    learner.recompute_batch_norm(&LabelledSamples { images, labels }, 10).expect("recomputes");
+    learner.recompute_batch_norm(&LabelledSamples::new(images, labels), 10).expect("recomputes");
     learner.to_shard().expect("reads").buffers["features.0.1.running_var"].1.clone()
 }
 

@@ -14,7 +14,7 @@ fn learn(architecture: Architecture, samples: &Samples, classes: u32, held_out: 
     let all = LabelledSamples::all(samples);
     let part = |from: usize, to: usize| {
         let (images, labels) = all.select(&(from as i64..to as i64).collect::<Vec<_>>());
-        LabelledSamples { images, labels }
+        LabelledSamples::new(images, labels)
     };
     let (seen, unseen) = (part(0, all.len() - held_out), part(all.len() - held_out, all.len()));
     let network = Network::build(architecture, classes, samples.shape.map(|side| side as u32), 1);

@@ -1,6 +1,6 @@
 //! What each step's network looks at, in some samples of `D_f` for the label that was trained with.
 
-use rewind_job::{ActivationMap, ActivationReport, Pictured, StepMaps};
+use rewind_job::{ActivationMap, ActivationReport, Part, Pictured, StepMaps};
 use rewind_models::{Network, class_activation};
 use rewind_unlearning::{UnlearningError, load_weights};
 use tch::{Kind, Tensor};
@@ -19,7 +19,7 @@ pub fn measure(run: &Run, network: &Network) -> Result<Option<ActivationReport>,
     let (images, labels) = forget.select(&positions);
     let truth =
         run.data.forget_truth.as_ref().map_or_else(|| labels.shallow_clone(), |truth| truth.select(&positions).1);
-    let ids: Vec<u32> = positions.iter().map(|&position| run.data.ids.forget[position as usize]).collect();
+    let ids: Vec<u32> = positions.iter().map(|&position| run.data.ids[&Part::Forget][position as usize]).collect();
     let mut report = ActivationReport { samples: pictured(&ids, &images, &labels, &truth)?, steps: Vec::new() };
     for step in wish.of {
         load_weights(network, &run.result_of(step)?);

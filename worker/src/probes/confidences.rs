@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use rewind_artifacts::{Confidence, digest_of, write_confidences};
-use rewind_job::{Digest, Forget};
+use rewind_job::{Digest, Forget, Part};
 use rewind_models::Network;
 use rewind_unlearning::{Gang, confidences};
 
@@ -16,12 +16,11 @@ pub fn keep(probed: &Probed, gang: &mut Gang, network: &Network) -> Result<Diges
     // Forget samples in files of their own are no part of the training data.
     let forget = &probed.run.assignment.specification.data.forget;
     let own = Some(&data.forget).filter(|_| matches!(forget, Forget::Files(_)));
-    let forgotten: HashSet<u32> = data.ids.forget.iter().copied().collect();
+    let forgotten: HashSet<u32> = data.ids[&Part::Forget].iter().copied().collect();
     let mut answers = Vec::new();
-    for (ids, samples) in
-        [(&data.ids.train, data.train.as_ref()), (&data.ids.forget, own), (&data.ids.test, probed.test())]
-    {
+    for (part, samples) in [(Part::Train, data.train.as_ref()), (Part::Forget, own), (Part::Test, probed.test())] {
         if let Some(samples) = samples {
+            let ids = &data.ids[&part];
             let of = |(&sample, confidence)| Confidence { sample, confidence, forgotten: forgotten.contains(&sample) };
             answers.extend(ids.iter().zip(confidences(network, gang, samples)?).map(of));
         }

@@ -14,3 +14,4 @@ mod runs;
 mod search;
 pub mod submit;
 pub mod up;
+pub mod verify;

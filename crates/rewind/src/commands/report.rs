@@ -1,10 +1,19 @@
 //! `rewind report` and `rewind page`: what a finished job leaves.
 
-use std::path::Path;
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use rewind_job::{JobId, Report};
 
-use crate::{arguments, client::Client, commands::compare::Compared, error::Error, output, page, screen::Screen};
+use rewind_proto::v1::JobReport;
+
+use crate::{
+    arguments,
+    client::{Client, read_report},
+    commands::compare::Compared,
+    error::Error,
+    output, page,
+    screen::Screen,
+};
 
 pub async fn run(arguments: arguments::Report) -> Result<(), Error> {
     let screen = Screen::new();
@@ -13,7 +22,7 @@ pub async fn run(arguments: arguments::Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes report.json and report.html, and the weights if they are wanted.
+/// Writes report.json, report.html and the certificate, and the weights if they are wanted.
 pub async fn fetch(
     client: &mut Client,
     job: &JobId,
@@ -21,8 +30,9 @@ pub async fn fetch(
     weights: bool,
     screen: &Screen,
 ) -> Result<Report, Error> {
-    let (report, step_weights) = client.report(job).await?;
-    write(&report, out)?;
+    let files = client.report_files(job).await?;
+    let (report, step_weights) = read_report(&files)?;
+    write(&report, &files, out)?;
     if weights {
         let folder = out.join("weights");
         std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
@@ -36,15 +46,34 @@ pub async fn fetch(
     Ok(report)
 }
 
-fn write(report: &Report, out: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(out).map_err(Error::file("create", out))?;
-    let json = serde_json::to_string_pretty(report)
-        .map_err(|error| Error::NotAReport { path: out.join("report.json"), problem: error.to_string() })?;
-    for (name, text) in [("report.json", json), ("report.html", page::render(report))] {
+/// What the coordinator gave, byte for byte: the certificate is about these bytes.
+fn write(report: &Report, files: &JobReport, out: &Path) -> Result<(), Error> {
+    fs::create_dir_all(out).map_err(Error::file("create", out))?;
+    let page = page::render(report);
+    let public: [(&str, &[u8]); 3] = [
+        ("report.json", files.report_json.as_bytes()),
+        ("report.html", page.as_bytes()),
+        ("certificate.json", &files.certificate),
+    ];
+    for (name, bytes) in public {
         let file = out.join(name);
-        std::fs::write(&file, text).map_err(Error::file("write", file))?;
+        if bytes.is_empty() { forget(&file)? } else { fs::write(&file, bytes).map_err(Error::file("write", file))? }
     }
-    Ok(())
+    let disclosure = out.join("disclosure.json");
+    forget(&disclosure)?;
+    if files.disclosure.is_empty() {
+        return Ok(());
+    }
+    let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&disclosure);
+    created.and_then(|mut file| file.write_all(&files.disclosure)).map_err(Error::file("write", disclosure))
+}
+
+/// Removes another job's file.
+fn forget(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", file)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Draws the page of a report.json or a comparison.json again.
@@ -67,7 +96,7 @@ fn drawn(json: &str) -> Result<String, serde_json::Error> {
 }
 
 /// A step's name as a file name that stays in its folder.
-fn file_name(step: &str) -> String {
+pub fn file_name(step: &str) -> String {
     let name: String =
         step.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
     if name.starts_with('.') { format!("_{name}") } else { name }

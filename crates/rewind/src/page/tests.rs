@@ -91,6 +91,7 @@ fn report() -> Report {
         predictor: None,
         activation: None,
         landscape: None,
+        samples: None,
         warnings: vec!["the attack hardly discriminates (52.1 % on held-out samples)".into()],
         search: Some(search()),
     }

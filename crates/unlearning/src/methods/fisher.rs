@@ -19,12 +19,14 @@ impl RoundMethod for Fisher<'_> {
     fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
         let wanted = self.settings.samples.map_or(usize::MAX, |samples| samples as usize);
         let drawn = rewind_datasets::order(learner.seed(), "fisher", learner.epochs(), self.remaining.len());
-        let positions: Vec<i64> = drawn.into_iter().take(wanted).map(i64::from).collect();
+        let mut positions: Vec<i64> = drawn.into_iter().take(wanted).map(i64::from).collect();
         let information = learner.fisher_diagonal(self.remaining, &positions)?;
         let noise = learner.noise("fisher") * spread(&information, &self.settings);
         let noisy = learner.gang.shard(learner.network.flat()).detach() + noise;
         learner.replace_weights(&noisy)?;
-        learner.loss(self.remaining)
+        // Of these samples alone: others are not read.
+        positions.sort_unstable();
+        learner.loss_at(self.remaining, &positions)
     }
 
     fn forget_epochs(&self, _: u32) -> f64 {

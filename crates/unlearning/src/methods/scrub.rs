@@ -69,7 +69,7 @@ mod tests {
         let build = |seed| Network::build(Architecture::Mlp, 3, [1, 8, 8], seed);
         let (teacher, student) = (build(1), build(2));
         let images = (Tensor::arange(4 * 64, (Kind::Float, Device::Cpu)) * 0.31).sin().view([4, 1, 8, 8]);
-        let data = LabelledSamples { images, labels: Tensor::from_slice(&[0_i64, 1, 2, 0]) };
+        let data = LabelledSamples::new(images, Tensor::from_slice(&[0_i64, 1, 2, 0]));
         let batch = data.batch(&[0, 1, 2, 3], &student, Mode::Inference);
         let of = |network: &Network| no_grad(|| network.forward(&batch.images, Mode::Inference));
         let found = divergence(&teacher, &batch, &of(&student), 4.0).double_value(&[]);

@@ -7,8 +7,6 @@ use rewind_collective::{CancelSignal, Solo};
 use rewind_job::{Adam, Architecture, Optimiser, Schedule, Sgd, ShardPlan, WorldSize};
 use rewind_models::Network;
 use rewind_predictor::{History, Sample};
-use tch::Tensor;
-
 use rewind_unlearning::{Descent, Gang, LabelledSamples, Learner, Pass, PassMode, UnlearningError, accuracy};
 
 /// What the weights are to be rewound to.
@@ -67,10 +65,7 @@ pub fn collect(
     cut_to: &[usize],
     cancel: &CancelSignal,
 ) -> Result<Recorded, UnlearningError> {
-    let both = LabelledSamples {
-        images: Tensor::cat(&[&remaining.images, &forget.images], 0),
-        labels: Tensor::cat(&[&remaining.labels, &forget.labels], 0),
-    };
+    let both = remaining.with(forget);
     let mut learner = learner(recipe, classes, remaining, recipe.pretraining.clone(), cancel);
     let pass = |batch_size| Pass {
         batch_size,
@@ -125,9 +120,7 @@ fn learner(
     optimiser: Optimiser,
     cancel: &CancelSignal,
 ) -> Learner {
-    let size = data.images.size();
-    let image = [size[1], size[2], size[3]].map(|side| side as u32);
-    let network = Network::build(recipe.architecture, classes, image, recipe.seed);
+    let network = Network::build(recipe.architecture, classes, data.shape(), recipe.seed);
     let layout = network.layout().clone();
     let plan = ShardPlan::balanced(&layout, WorldSize(1));
     let gang = Gang::new(Box::new(Solo::new()), layout, plan);

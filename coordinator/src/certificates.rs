@@ -1,0 +1,43 @@
+//! The certificate that goes with a report: issued anew at each request, with the same bytes each time.
+
+use std::sync::Arc;
+
+use rewind_certificate::{Facts, SigningKey, issue};
+use rewind_job::{Digest, Generation, Report, SampleRecord};
+
+/// A report as it is given out. Without a record of samples there is nothing to certify: both are empty then.
+#[derive(Debug, Default)]
+pub struct GivenOut {
+    /// JSON, as report.json has it.
+    pub report: String,
+    pub certificate: Vec<u8>,
+    pub disclosure: Vec<u8>,
+}
+
+/// Signs what the coordinator knows of a finished job.
+#[derive(Clone)]
+pub struct Notary(Arc<SigningKey>);
+
+impl Notary {
+    pub fn new(key: SigningKey) -> Self {
+        Self(Arc::new(key))
+    }
+
+    /// `stored` is the digest of the report as rank 0 left it, without events.
+    pub fn give_out(
+        &self,
+        report: &Report,
+        stored: &Digest,
+        record: Option<SampleRecord>,
+        generation: Generation,
+    ) -> GivenOut {
+        let text = serde_json::to_string_pretty(report).expect("a report was JSON before");
+        let Some(record) = record else {
+            return GivenOut { report: text, ..GivenOut::default() };
+        };
+        let issued_at = report.events.last().map_or(0, |event| event.at);
+        let facts = Facts { report, report_bytes: text.as_bytes(), stored, record, generation, issued_at };
+        let (certificate, disclosure) = issue(facts, &self.0);
+        GivenOut { certificate: certificate.to_bytes(), disclosure: disclosure.to_bytes(), report: text }
+    }
+}

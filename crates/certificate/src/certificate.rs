@@ -1,0 +1,78 @@
+//! The file: one form for one content, so that no byte of it can be another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CertificateError, PublicKey, SigningKey, Statement};
+
+/// The form of certificates that this program writes and reads.
+pub(crate) const FORMAT: u32 = 1;
+/// What is signed begins with this: a signature of something else says nothing here.
+const DOMAIN: &[u8] = b"rewind certificate 1\n";
+
+/// A statement and the signature of the coordinator that makes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub statement: Statement,
+    /// Ed25519, in hexadecimal; over the statement as JSON without white space.
+    signature: String,
+}
+
+impl Certificate {
+    pub(crate) fn sign(statement: Statement, key: &SigningKey) -> Self {
+        let signature = hex::encode(key.sign(&message(&statement)));
+        Self { statement, signature }
+    }
+
+    /// The bytes of `certificate.json`: the only ones that [`Self::parse`] takes for this certificate.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a certificate is made of structures and numbers");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// # Errors
+    /// Not a certificate, or not byte for byte as it was written.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
+        let refuse = |error: serde_json::Error| CertificateError::NotACertificate(error.to_string());
+        let certificate: Self = serde_json::from_slice(bytes).map_err(refuse)?;
+        let canonical = certificate.to_bytes();
+        if canonical != bytes {
+            let same = canonical.iter().zip(bytes).take_while(|(ours, theirs)| ours == theirs).count();
+            return Err(CertificateError::NotCanonical { byte: same });
+        }
+        match certificate.statement.format {
+            FORMAT => Ok(certificate),
+            found => Err(CertificateError::Format { found, known: FORMAT }),
+        }
+    }
+
+    /// The key that the certificate says it was signed with. Whose key that is, it cannot say.
+    ///
+    /// # Errors
+    /// It names none.
+    pub fn key(&self) -> Result<PublicKey, CertificateError> {
+        PublicKey::from_hex(&self.statement.signed_with).ok_or(CertificateError::BadSignature)
+    }
+
+    /// Whether the signature holds; with `wanted`, whether it was made with that key.
+    ///
+    /// # Errors
+    /// Something was altered, or it is another key.
+    pub fn verify(&self, wanted: Option<PublicKey>) -> Result<PublicKey, CertificateError> {
+        let key = self.key()?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != key) {
+            return Err(CertificateError::OtherKey { found: key.fingerprint(), wanted: wanted.fingerprint() });
+        }
+        // Digits have one spelling, too.
+        let signature = hex::decode(&self.signature).ok().filter(|bytes| hex::encode(bytes) == self.signature);
+        let signature = signature.ok_or(CertificateError::BadSignature)?;
+        key.verify(&message(&self.statement), &signature)?;
+        Ok(key)
+    }
+}
+
+fn message(statement: &Statement) -> Vec<u8> {
+    let statement = serde_json::to_vec(statement).expect("a statement is made of structures and numbers");
+    [DOMAIN, &statement].concat()
+}
