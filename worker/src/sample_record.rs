@@ -31,11 +31,14 @@ fn digest_of(label: u8, pixels: &[u8]) -> Digest {
     rewind_artifacts::digest_of(&[&u32::from(label).to_be_bytes(), pixels].concat())
 }
 
+/// Positions in each part, by who read them.
+type ByReader = BTreeMap<(Reader, Part), Ranges>;
+
 /// What was read in each step, while the report is made.
 #[derive(Default)]
 pub struct Notes {
     /// In the steps' order.
-    steps: Vec<(String, BTreeMap<(Reader, Part), Ranges>)>,
+    steps: Vec<(String, ByReader)>,
     incomplete: bool,
 }
 
@@ -44,7 +47,7 @@ impl Notes {
     pub fn add(&mut self, step: &str, rounds: &[Manifest], measuring: &[Read]) {
         // Every round reads something, if only to measure the forget data.
         self.incomplete |= rounds.iter().any(|manifest| manifest.record.reads.is_empty());
-        let mut read: BTreeMap<(Reader, Part), Ranges> = BTreeMap::new();
+        let mut read = ByReader::new();
         for reads in rounds.iter().flat_map(|manifest| &manifest.record.reads).chain(measuring) {
             let positions = read.entry((reads.by, reads.part)).or_default();
             if *positions != reads.positions {

@@ -157,7 +157,7 @@ mod tests {
     /// Each of 12 seeds forgets two thirds of 60 samples; `confidence(seed, sample)` is of the network that unlearned
     /// it.
     fn seeds(unlearned: impl Fn(u32, u32) -> f64, never_in: impl Fn(u32, u32) -> f64) -> Vec<Vec<Answer>> {
-        let forgotten = |of: u32| (0..60).filter(move |sample| (sample + of) % 3 != 0);
+        let forgotten = |of: u32| (0..60).filter(move |sample| !(sample + of).is_multiple_of(3));
         let answer = |of, sample| Answer { sample, unlearned: unlearned(of, sample), never_in: never_in(of, sample) };
         (0..12).map(|of| forgotten(of).map(|sample| answer(of, sample)).collect()).collect()
     }

@@ -31,7 +31,7 @@ fn set(network: &Network, name: &str, place: &[i64], value: f64) {
 #[test]
 fn maps_are_there_where_the_specification_says_so_and_the_rest_of_the_network_answers_as_the_whole() {
     let small = [[1, 28, 28], [3, 32, 32], [1, 8, 8]];
-    for architecture in Architecture::ALL.into_iter().chain(Architecture::LARGE) {
+    for architecture in Architecture::SMALL.into_iter().chain(Architecture::LARGE) {
         for &image in if Architecture::LARGE.contains(&architecture) { &small[1..2] } else { &small[..] } {
             let network = Network::build(architecture, 7, image, 0);
             let x = images(3, image);

@@ -42,7 +42,7 @@ fn samples(count: i64, labels: &[i64], phase: f64) -> LabelledSamples {
     let labels = Tensor::from_slice(&of_each);
     let rows = Tensor::arange(8, (Kind::Int64, Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
     let bars = rows.eq_tensor(&labels.view([-1, 1, 1, 1])).to_kind(Kind::Float).expand([count, 1, 8, 8], false);
-    LabelledSamples { images: bars + noise * 0.2, labels }
+    LabelledSamples::new(bars + noise * 0.2, labels)
 }
 
 fn near(found: f64, expected: f64) {
@@ -151,11 +151,11 @@ fn what_was_forgotten_comes_back_and_is_measured_on_unread_samples() {
 
 #[test]
 fn forget_samples_are_read_or_measured_on_and_the_draw_is_the_seeds() {
-    let forget = LabelledSamples {
-        images: Tensor::arange(20, (Kind::Float, Device::Cpu)).view([20, 1, 1, 1]),
-        labels: Tensor::zeros([20], (Kind::Int64, Device::Cpu)),
-    };
-    let numbers = |data: &LabelledSamples| Vec::<f64>::try_from(data.images.view([-1])).expect("numbers");
+    let forget = LabelledSamples::new(
+        Tensor::arange(20, (Kind::Float, Device::Cpu)).view([20, 1, 1, 1]),
+        Tensor::zeros([20], (Kind::Int64, Device::Cpu)),
+    );
+    let numbers = |data: &LabelledSamples| Vec::<f64>::try_from(data.images().view([-1])).expect("numbers");
     let draw = |seed| {
         let sparing = Sparing::draw(&forget, 6, seed);
         (numbers(&sparing.read), numbers(&sparing.unread))

@@ -52,7 +52,7 @@ impl Commit for Kept {
 fn run(learner: &mut Learner, method: &Method, stop: Stop, retains: bool, records: Vec<RoundRecord>) -> Kept {
     let (forget, remaining, validation) = (samples(FORGET), samples(REMAINING), samples(VALIDATION));
     let watched = [(Part::Forget, &forget), (Part::Remaining, &remaining), (Part::Validation, &validation)];
-    let forward = Forward { optimiser: adam(), batch_size: 8, batch_norm: BatchNormPolicy::Recompute };
+    let forward = Forward { optimiser: adam(), batch_size: 8, batch_norm: BatchNormPolicy::Recompute, augment: None };
     let materials = Materials { forget: &forget, remaining: Some(&remaining), predictor: None, classes: 4 };
     let mut method = method_for(method, &forward, &materials, &network).expect("needs no predictor");
     let step = StepRun {

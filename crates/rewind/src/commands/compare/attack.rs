@@ -53,7 +53,7 @@ mod tests {
             let all = (0..6).map(|sample| Confidence {
                 sample,
                 confidence: of(seed, sample),
-                forgotten: (u64::from(sample) + seed) % 3 != 0,
+                forgotten: !(u64::from(sample) + seed).is_multiple_of(3),
             });
             let bytes = write_confidences(&all.collect::<Vec<_>>()).expect("writes");
             Answers::read(seed, network, &bytes).expect("reads")

@@ -22,6 +22,7 @@ pub struct Figure {
 }
 
 type Read = fn(&Measured) -> Option<f64>;
+type ReadAttack = fn(&LikelihoodRatio) -> f64;
 
 /// A metric: its name in results.json, its short and its long name in the report.
 pub struct Metric {
@@ -108,7 +109,7 @@ const PROBED: [(&str, Read); 3] = [
 ];
 
 /// Of the likelihood-ratio attack over all seeds: there is one figure, and no interval.
-const ATTACKED: [(&str, fn(&LikelihoodRatio) -> f64); 3] = [
+const ATTACKED: [(&str, ReadAttack); 3] = [
     ("likelihood-ratio-auc", |attack| attack.auc),
     ("likelihood-ratio-tpr-at-1", |attack| attack.at_1),
     ("likelihood-ratio-tpr-at-0.1", |attack| attack.at_01),
