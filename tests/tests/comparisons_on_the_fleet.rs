@@ -275,7 +275,7 @@ fn networks_are_probed_attacked_with_shadow_models_and_drawn_on_their_plane() {
     assert_eq!(found["probed"][0]["activation"]["samples"].as_array().map(Vec::len), Some(2));
     assert!(found["probed"][1]["activation"].is_null());
     let landscape = &found["landscape"];
-    let path = &landscape["paths"].as_array().expect("paths")[2];
+    let path = &landscape["paths"].as_array().expect("paths")[1];
     assert_eq!((path["name"].as_str(), path["points"].as_array().map(Vec::len)), (Some("neg-grad"), Some(3)));
     assert_eq!(landscape["test_accuracy"].as_array().map(Vec::len), Some(3));
 }

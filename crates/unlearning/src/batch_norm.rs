@@ -48,6 +48,10 @@ pub fn recompute(
     if network.buffers().is_empty() {
         return Ok(());
     }
+    // What stood there counts 0 times; but 0 times what is not finite is no number.
+    for (_, buffer) in network.buffers() {
+        no_grad(|| buffer.shallow_clone().copy_(&buffer.nan_to_num(0.0, 0.0, 0.0)));
+    }
     // One fixed permutation: data often comes sorted by class, and every batch must be a fair sample of all of it.
     let order = rewind_datasets::order(0, "batch-norm", 0, data.len());
     let part = gang.part_of(data.len());

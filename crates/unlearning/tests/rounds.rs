@@ -222,6 +222,25 @@ fn recomputed_statistics_are_those_of_all_samples_even_when_data_is_sorted_by_cl
     }
 }
 
+#[test]
+fn statistics_that_are_not_finite_are_gone_when_they_are_taken_anew() {
+    let layout = network().layout().clone();
+    let found = gang::on_every_rank(1, &layout, |gang| {
+        let mut learner = learner(gang);
+        let mut taken = |poison: f64| {
+            for (_, buffer) in learner.network.buffers() {
+                let _ = tch::no_grad(|| buffer.shallow_clone().fill_(poison));
+            }
+            learner.recompute_batch_norm(&samples(60), 10).expect("recomputes");
+            learner.to_shard().expect("reads").buffers["features.0.1.running_var"].1.clone()
+        };
+        (taken(1.0), taken(f64::NAN), taken(f64::INFINITY))
+    });
+    let (clean, after_nan, after_infinity) = &found[0];
+    assert!(clean.iter().all(|value| value.is_finite()));
+    assert_eq!((after_nan, after_infinity), (clean, clean));
+}
+
 /// Trained until the samples are known; then unlearned to a UA of 30 %, whose last round is bisected so often.
 fn unlearned_to_30(gang: Gang, bisections: u32) -> (RoundRecord, Shard, f64) {
     let mut learner = learner(gang);

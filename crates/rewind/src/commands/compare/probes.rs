@@ -1,6 +1,6 @@
 //! Jobs that measure finished networks more closely: probes of every seed, and the landscape of one.
 
-use rewind_job::{Action, Digest, Evaluate, Given, Source, Specification, Step};
+use rewind_job::{Action, Digest, Evaluate, Given, Group, Method, Source, Specification, Step};
 
 use super::{
     MethodResult, PRETRAINED, RETRAIN,
@@ -42,16 +42,19 @@ impl Plan {
         Some(self.evaluated(name, training_seed, training_seed, steps, evaluate))
     }
 
-    /// Runs the chosen settings of all methods once more in one job, which sees all their rounds; none where no landscape
-    /// is asked for.
+    /// Runs the chosen settings of the forget-only methods once more in one job, which sees all their rounds; none where no
+    /// landscape is asked for. Methods that add noise, train on the remaining data or begin anew go so far, each in a
+    /// direction of its own, that on a plane with them all others are one point: they are left out.
     pub fn landscape(&self, training_seed: u64, start: &Start, methods: &[MethodResult]) -> Option<Specification> {
         let landscape = self.comparison.probes.as_ref()?.landscape.clone()?;
         let name = format!("{}: landscape of seed {training_seed}", self.comparison.name);
         let mut steps = vec![Network { name: PRETRAINED, weights: &start.weights }.step()];
-        steps.extend(start.retrain.iter().map(|weights| Network { name: RETRAIN, weights }.step()));
         for (at, method) in methods.iter().enumerate() {
             let Step { action, .. } = self.step(method.chosen, &self.tries(at)[method.chosen], start);
             let Action::Unlearn(unlearn) = action else { continue };
+            if unlearn.method.group() == Group::RetainUsing || matches!(unlearn.method, Method::WeightNoise(_)) {
+                continue;
+            }
             let unlearn = rewind_job::Unlearn { from: Some(PRETRAINED.into()), ..unlearn };
             steps.push(Step { name: method.name.clone(), action: Action::Unlearn(unlearn) });
         }
