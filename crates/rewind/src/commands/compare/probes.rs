@@ -85,7 +85,11 @@ impl Plan {
         let mut networks = vec![Network { name: PRETRAINED, weights: &nothing }];
         networks.extend(retrains.then_some(Network { name: RETRAIN, weights: &nothing }));
         let first = comparison.training_seeds[0];
-        let start = Start { weights: nothing.clone(), retrain: retrains.then(|| nothing.clone()), retrains_ua: None };
+        let start = Start {
+            weights: nothing.clone(),
+            retrain: retrains.then(|| nothing.clone()),
+            retrains_ua: retrains.then_some(1.0),
+        };
         let methods: Vec<MethodResult> = comparison.methods.iter().map(|method| nothing_of(&method.name)).collect();
         let jobs = [self.probes(first, &networks), self.landscape(first, &start, &methods)];
         jobs.into_iter().flatten().try_for_each(|job| job.check().map_err(|error| format!("probes: {error}")))
