@@ -22,7 +22,8 @@ pub fn fill_gaps(report: &mut Report) {
 
 /// For each method the share of what Retrain gains in test accuracy over the pretrained weights, in percent:
 /// for its selected round, and for the best round on test data (an oracle's choice).
-/// Empty where Retrain gains nothing; methods without test accuracy are left out.
+/// Empty where Retrain gains nothing; methods without test accuracy are left out, and so are references, whose weights
+/// were given.
 pub fn recovered(report: &Report) -> Vec<Recovered> {
     let accuracy = |measured: &Option<Measured>| measured.as_ref().and_then(|m| m.ta);
     let (Some(start), Some(goal)) = (accuracy(&report.pretrained), accuracy(&report.retrain)) else {
@@ -35,6 +36,7 @@ pub fn recovered(report: &Report) -> Vec<Recovered> {
     report
         .methods
         .iter()
+        .filter(|measured| measured.group != "reference")
         .filter_map(|method| {
             let best = method.curve.iter().filter_map(|point| point.test_accuracy).fold(f64::MIN, f64::max);
             Some(Recovered {
@@ -164,6 +166,9 @@ mod tests {
         report.methods[0].curve.clear();
         assert_eq!(found(&report), [("a".to_owned(), -25.0, -25.0)]);
         report.methods[0].ta = None;
+        assert_eq!(found(&report), []);
+        // Given weights win nothing back.
+        report.methods[0] = Measured { group: "reference".into(), ta: Some(97.0), ..report.methods[0].clone() };
         assert_eq!(found(&report), []);
 
         for (start, goal) in [(Some(98.0), Some(98.0)), (None, Some(98.0)), (Some(86.0), None)] {

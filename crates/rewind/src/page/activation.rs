@@ -51,7 +51,7 @@ pub fn render(stage: &Stage, report: Option<&ActivationReport>) -> String {
 <thead><tr><th scope="col">sample</th>{heads}</tr></thead>
 <tbody>
 {rows}</tbody></table></div>
-<p class="notes">Class activation maps of the last convolution (Zhou et al., 2016), each scaled by its own largest value: they show where a network looks, not how much it sees there.</p>
+<p class="notes">Grad-CAM maps of the last convolution (Selvaraju et al., 2017), each scaled by its own largest value: they show where a network looks, not how much it sees there.</p>
 "#
     );
     stage.section("What the networks look at", &body)

@@ -150,6 +150,14 @@ pub struct Size {
     pub height: f64,
 }
 
+impl Size {
+    /// As high as makes a unit of y as long as one of x, where the ranges' ratio is this; but never very flat or very high.
+    pub fn with_aspect(self, y_to_x: f64) -> Self {
+        let height = (self.width - LEFT - RIGHT) * y_to_x.clamp(0.25, 1.5);
+        Self { height: height + TOP + BOTTOM, ..self }
+    }
+}
+
 pub const LARGE: [Size; 2] =
     [Size { class: "wide", width: 960.0, height: 470.0 }, Size { class: "narrow", width: 360.0, height: 360.0 }];
 pub const SMALL: [Size; 2] =

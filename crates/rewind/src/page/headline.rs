@@ -4,19 +4,23 @@ use rewind_job::{Action, Forget, Measured, Report, RollBack};
 
 use super::text::{count, decimal, name, percent, plural, seconds};
 
+/// What steps of unlearning left; a step whose weights were given is a reference.
+pub fn unlearned(report: &Report) -> Vec<&Measured> {
+    report.methods.iter().filter(|measured| measured.group != "reference").collect()
+}
+
 /// The method that comes closest to Retrain; without that reference the one with the best test accuracy.
 pub fn best(report: &Report) -> Option<&Measured> {
     let smallest = |key: fn(&Measured) -> Option<f64>| {
-        report
-            .methods
-            .iter()
+        unlearned(report)
+            .into_iter()
             .filter_map(|method| key(method).filter(|value| value.is_finite()).map(|value| (value, method)))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, method)| method)
     };
     smallest(|method| method.average_gap)
         .or_else(|| smallest(|method| method.ta.map(|ta| -ta)))
-        .or_else(|| report.methods.first())
+        .or_else(|| unlearned(report).first().copied())
 }
 
 pub fn render(report: &Report) -> String {
@@ -69,15 +73,16 @@ fn asked(report: &Report) -> String {
 
 fn done(report: &Report) -> String {
     let workers = plural(report.world_size.0.into(), "worker", "workers");
-    if report.methods.is_empty() {
+    let all = unlearned(report);
+    if all.is_empty() {
         return format!("No unlearning step ran; {workers} trained and measured the reference networks.");
     }
-    let forget_only = report.methods.iter().all(|method| method.group == "forget-only");
-    let methods = match &report.methods[..] {
+    let forget_only = all.iter().all(|method| method.group == "forget-only");
+    let methods = match &all[..] {
         [only] => format!("The method {} did so on {workers}", name(&only.name)),
         several => format!("{} methods did so, one after another, on {workers}", in_words(several.len())),
     };
-    let trained = match (forget_only, report.methods.len()) {
+    let trained = match (forget_only, all.len()) {
         (true, 1) => ", trained on those samples alone",
         (true, _) => ", each trained on those samples alone",
         (false, _) => "; some of them trained on remaining data too, as the table says",
@@ -103,7 +108,7 @@ fn in_words(number: usize) -> String {
 
 fn close(report: &Report) -> String {
     let Some(method) = best(report) else { return String::new() };
-    let who = if report.methods.len() == 1 {
+    let who = if unlearned(report).len() == 1 {
         "The result".to_owned()
     } else {
         format!("The closest, {},", name(&method.name))

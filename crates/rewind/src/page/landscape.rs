@@ -28,7 +28,7 @@ pub fn render(stage: &Stage, landscape: Option<&LandscapeReport>) -> String {
         r#"<p>The plane lies through the weights of all rounds so that it shows most of their differences. Each point of it is a network, whose accuracy is the colour; each line is the way a method took, from the trained network on. A method does well that leaves the bright ground of accuracy on the samples to forget, and stays on that of test accuracy.</p>
 <div class="pair">
 {maps}</div>
-{legend}<p class="notes">The plane of the first two principal components of all rounds’ weights explains {share} % of their variance; what lies off the plane is not seen here.</p>
+{legend}<p class="notes">The plane of the first two principal components of all rounds’ weights explains {share} % of their variance; what lies off the plane is not seen here. At every point BatchNorm’s statistics are taken anew on the samples to forget, whatever a method did: the colour under a mark is not the accuracy of the method’s network, which stands in the table.</p>
 "#,
         legend = stage.legend(names, ring),
         share = decimal(100.0 * (landscape.explained[0] + landscape.explained[1]), 1),
@@ -56,6 +56,7 @@ fn map(stage: &Stage, landscape: &LandscapeReport, id: &str, what: &str, values:
         format!("{what} on the plane of two principal components, from {} to {} %", decimal(low, 1), decimal(high, 1));
     let id = format!("{}landscape-{id}", stage.id);
     let draw = |size: Size| {
+        let size = size.with_aspect((y.1 - y.0) / (x.1 - x.0));
         let labels = Labels { id: &id, description: &description, x: &x_name, y: &y_name };
         let scales = (Scale::exactly(x.0, x.1, 5), Scale::exactly(y.0, y.1, 5));
         let mut frame = Frame::new(size, labels, scales.0, scales.1, false);

@@ -5,7 +5,7 @@ use rewind_job::{Measured, Report};
 use super::{
     chart::Series,
     comparison::{device_seconds, peak_memory},
-    headline::{WEAK_ATTACK_POINTS, best},
+    headline::{WEAK_ATTACK_POINTS, best, unlearned},
     text::{Escaped, NOTHING, bytes, count, decimal, name, seconds},
 };
 
@@ -81,7 +81,7 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
         format!("<td>{}</td>", decimal(measured.average_gap, 1))
     };
     let swatch = series.map_or(String::new(), |index| Series(index).swatch());
-    let tag = if is_best && report.methods.len() > 1 { " <span class=\"tag\">closest</span>" } else { "" };
+    let tag = if is_best && unlearned(report).len() > 1 { " <span class=\"tag\">closest</span>" } else { "" };
     let kind = if series.is_none() { "reference" } else { measured.group.as_str() };
     let method = if measured.method == measured.name || series.is_none() {
         String::new()
@@ -123,16 +123,12 @@ fn cell(report: &Report, measured: &Measured, is_method: bool, metric: Metric, d
         return format!("<td>{}{doubt}</td>", decimal(value, 1));
     };
     let gap = value - reference;
-    let nearest = report
-        .methods
-        .iter()
-        .filter_map(metric)
-        .map(|other| (other - reference).abs())
-        .min_by(f64::total_cmp)
-        .is_some_and(|smallest| gap.abs() <= smallest);
+    let smallest =
+        unlearned(report).into_iter().filter_map(metric).map(|other| (other - reference).abs()).min_by(f64::total_cmp);
+    let nearest = measured.group != "reference" && smallest.is_some_and(|smallest| gap.abs() <= smallest);
     let sign = if gap > 0.0 { "+" } else { "" };
     let figure = decimal(value, 1);
-    let figure = if nearest && report.methods.len() > 1 { format!("<strong>{figure}</strong>") } else { figure };
+    let figure = if nearest && unlearned(report).len() > 1 { format!("<strong>{figure}</strong>") } else { figure };
     format!("<td>{figure}{doubt}<small>{sign}{}</small></td>", decimal(gap, 1))
 }
 

@@ -97,6 +97,22 @@ fn report() -> Report {
     }
 }
 
+#[test]
+fn given_weights_are_no_method() {
+    let mut report = report();
+    let mut given = report.methods[0].clone();
+    (given.name, given.group, given.average_gap, given.ta) =
+        ("given".into(), "reference".into(), Some(0.0), Some(100.0));
+    report.methods.truncate(1);
+    report.methods.insert(0, given);
+    let page = render(&report);
+    assert!(page.contains("The method <bdi>rewinding</bdi> did so on 2 workers"));
+    assert!(page.contains("<bdi>rewinding</bdi> in figures"));
+    assert!(!page.contains("<span class=\"tag\">closest</span>"));
+    report.methods.truncate(1);
+    assert!(render(&report).contains("No unlearning step ran"));
+}
+
 fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13], [f64; 13])>) -> Measured {
     let [ra, ua, ta, mia] = metrics;
     let reference = [99.9, 90.6, 97.9, 73.2];

@@ -162,13 +162,15 @@ async fn references(
 
 fn tried(plan: &Plan, method: usize, report: &Report, searched: &References) -> Result<Vec<Tried>, Error> {
     let mut tries = Vec::new();
+    let retrain = searched.retrain.as_ref();
     for (index, setting) in plan.tries(method).iter().enumerate() {
         let name = step_name(index, setting);
         let found = report.methods.iter().position(|measured| measured.name == name);
         let at = found.ok_or_else(|| Error::Refused(format!("{} says nothing of `{name}`", report.job)))?;
         let measured = report.methods[at].clone();
         let rule = rule_of(report, at);
-        let merit = merit(plan.comparison.choose_by, &setting.unlearn.stop, &measured, searched.retrain.as_ref());
+        let stop = plan.stop(&setting.unlearn.stop, retrain.and_then(|retrain| retrain.ua));
+        let merit = merit(plan.comparison.choose_by, &stop, &measured, retrain);
         tries.push(Tried { setting: setting.setting.clone(), unlearn: setting.unlearn.clone(), measured, rule, merit });
     }
     Ok(tries)

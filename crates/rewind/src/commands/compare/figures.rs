@@ -3,10 +3,10 @@
 use rewind_job::{LikelihoodRatio, Measured, Stop};
 use serde::Serialize;
 
-use super::{ChooseBy, Compared, PRETRAINED, RETRAIN};
+use super::{ChooseBy, Compared, MethodResult, PRETRAINED, RETRAIN};
 use crate::{interval::Interval, output};
 
-/// One figure of one method in one protocol, over all pairs of seeds.
+/// One figure of one method in one protocol, over training seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
     pub protocol: String,
@@ -15,9 +15,11 @@ pub struct Figure {
     pub group: String,
     pub metric: &'static str,
     pub mean: f64,
-    /// Ends of the 95 % interval of the mean; null of one pair of seeds.
+    /// Ends of the 95 % interval of the mean; null of one seed.
     pub low: Option<f64>,
     pub high: Option<f64>,
+    /// Training seeds, each with the mean of its seeds of unlearning; of the likelihood-ratio attack, those that it
+    /// learned from too.
     pub seeds: usize,
 }
 
@@ -150,69 +152,75 @@ pub(super) fn merit(by: ChooseBy, stop: &Stop, measured: &Measured, retrain: Opt
     figure.filter(|figure| figure.is_finite() && has_forgotten)
 }
 
-/// A metric of each run; none if a run lacks it.
-pub fn mean_over<'a>(runs: impl Iterator<Item = &'a Measured>, read: Read) -> Option<Interval> {
-    Interval::of(&runs.map(read).collect::<Option<Vec<f64>>>()?)
+/// The mean over training seeds, each with the mean of its seeds of unlearning; none if a run lacks the figure.
+pub fn mean_over(seeds: &[Vec<&Measured>], read: impl Fn(&Measured) -> Option<f64>) -> Option<Interval> {
+    let of_seeds = seeds.iter().map(|runs| mean(runs.iter().map(|run| read(run))));
+    Interval::of(&of_seeds.collect::<Option<Vec<f64>>>()?)
+}
+
+/// None of no values, or if one is lacking.
+pub fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    Some(Interval::of(&values.collect::<Option<Vec<f64>>>()?)?.mean)
 }
 
 impl Compared {
-    /// Retrain of the run's training seed.
-    fn retrain_of(&self, training_seed: u64) -> Option<&Measured> {
-        self.references.iter().find(|of| of.training_seed == training_seed)?.retrain.as_ref()
+    /// What a method left, by training seed in the order of the references, then by seed of unlearning.
+    pub fn by_seed<'a>(&'a self, method: &'a MethodResult) -> Vec<Vec<&'a Measured>> {
+        let of_seed = |seed: u64| method.runs.iter().filter(move |run| run.training_seed == seed);
+        self.references.iter().map(|of| of_seed(of.training_seed).map(|run| &run.measured).collect()).collect()
     }
 
-    /// The average gap of each run, in the order of the runs.
+    /// The average gap of each training seed, in the order of the references.
     pub fn gaps(&self, method: &str) -> Option<Vec<f64>> {
         let method = self.methods.iter().find(|of| of.name == method)?;
-        method.runs.iter().map(|run| gap_to(self.retrain_of(run.training_seed)?, &run.measured)).collect()
+        let seeds = self.references.iter().zip(self.by_seed(method));
+        seeds.map(|(of, runs)| mean(runs.into_iter().map(|run| gap_to(of.retrain.as_ref()?, run)))).collect()
     }
 
-    /// Every contestant with its group and its runs, references first.
-    pub fn contestants(&self) -> Vec<(&str, &str, Vec<&Measured>)> {
+    /// Every contestant with its group and its networks by training seed, references first.
+    pub fn contestants(&self) -> Vec<(&str, &str, Vec<Vec<&Measured>>)> {
         let references = self.references.iter();
-        let retrain: Vec<&Measured> = references.clone().filter_map(|of| of.retrain.as_ref()).collect();
-        let mut all = vec![(PRETRAINED, "reference", references.map(|of| &of.pretrained).collect())];
+        let retrain: Vec<_> = references.clone().filter_map(|of| Some(vec![of.retrain.as_ref()?])).collect();
+        let mut all = vec![(PRETRAINED, "reference", references.map(|of| vec![&of.pretrained]).collect())];
         if !retrain.is_empty() {
             all.push((RETRAIN, "reference", retrain));
         }
         let methods = self.methods.iter();
-        all.extend(methods.map(|method| {
-            (
-                method.name.as_str(),
-                method.group.as_str(),
-                method.runs.iter().map(|run| &run.measured).collect::<Vec<_>>(),
-            )
-        }));
+        all.extend(methods.map(|method| (method.name.as_str(), method.group.as_str(), self.by_seed(method))));
         all
     }
 }
 
 /// Every figure of a comparison.
-pub(super) fn figures(compared: &Compared) -> Vec<Figure> {
+pub fn figures(compared: &Compared) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (method, group, runs) in compared.contestants() {
-        let mut add = |metric, interval: Option<Interval>| {
+    let comparison = &compared.comparison;
+    for (method, group, networks) in compared.contestants() {
+        let mut add = |metric, interval: Option<Interval>, seeds: usize| {
             if let Some(Interval { mean, low, high }) = interval {
-                let (protocol, method, group) = (compared.comparison.name.clone(), method.to_owned(), group.to_owned());
-                figures.push(Figure { protocol, method, group, metric, mean, low, high, seeds: runs.len() });
+                let (protocol, method, group) = (comparison.name.clone(), method.to_owned(), group.to_owned());
+                figures.push(Figure { protocol, method, group, metric, mean, low, high, seeds });
             }
         };
         for metric in &METRICS {
-            add(metric.name, mean_over(runs.iter().copied(), metric.read));
+            add(metric.name, mean_over(&networks, metric.read), networks.len());
         }
         let gaps = match method {
             PRETRAINED => compared.references.iter().map(|of| gap_to(of.retrain.as_ref()?, &of.pretrained)).collect(),
             RETRAIN => None,
             _ => compared.gaps(method),
         };
-        add(AVERAGE_GAP, gaps.and_then(|gaps: Vec<f64>| Interval::of(&gaps)));
-        let probed = || compared.probed.iter().filter_map(|of| of.networks.iter().find(|of| of.name == method));
+        let gaps: Vec<f64> = gaps.unwrap_or_default();
+        add(AVERAGE_GAP, Interval::of(&gaps), gaps.len());
+        let probed = compared.probed.iter().filter_map(|of| of.networks.iter().find(|of| of.name == method));
+        let probed: Vec<Vec<&Measured>> = probed.map(|measured| vec![measured]).collect();
         for (name, read) in PROBED {
-            add(name, mean_over(probed(), read));
+            add(name, mean_over(&probed, read), probed.len());
         }
         let attack = compared.likelihood.iter().find(|of| of.name == method).map(|of| &of.attack);
         for (name, read) in ATTACKED {
-            add(name, attack.map(|attack| Interval { mean: read(attack), low: None, high: None }));
+            let seeds = comparison.training_seeds.len() + comparison.shadow_seeds.len();
+            add(name, attack.map(|attack| Interval { mean: read(attack), low: None, high: None }), seeds);
         }
     }
     figures

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured};
 use serde::{Deserialize, Serialize};
 
-pub use figures::{Figure, METRICS, Metric, mean_over};
-use figures::{csv, figures};
+use figures::csv;
+pub use figures::{Figure, METRICS, Metric, figures, mean, mean_over};
 pub use plan::{ChooseBy, Comparison};
 use plan::{PRETRAINED, Plan, RETRAIN};
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, Source, Specification, Step, Unlearn};
+use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
 pub const PRETRAINED: &str = "pretrained";
 pub const RETRAIN: &str = "retrain";
-const EVALUATION: &str = "evaluation";
+pub(super) const EVALUATION: &str = "evaluation";
 /// Halvings of the last round's change where a method stops at Retrain's UA.
 const BISECTIONS: u32 = 6;
 
@@ -61,7 +61,9 @@ pub enum ChooseBy {
 impl ChooseBy {
     pub fn words(self) -> &'static str {
         match self {
-            Self::AverageGap => "the smallest average gap to Retrain on validation data",
+            Self::AverageGap => {
+                "the smallest average gap to Retrain on validation data (its MIA on the attack’s held-out samples)"
+            }
             Self::ValidationAccuracy => {
                 "the highest validation accuracy among the settings that forgot what was asked for"
             }
@@ -164,6 +166,13 @@ impl Plan {
                 let (found, wanted) = (found.len(), comparison.tries);
                 return Err(at(format!("search: makes {found} settings, but every method tries {wanted} (tries)")));
             }
+            let by_accuracy = |setting: &Try| setting.unlearn.roll_back == RollBack::BestValidation;
+            if comparison.choose_by == ChooseBy::ValidationLoss && found.iter().any(by_accuracy) {
+                return Err(at(
+                    "roll-back: best-validation is by accuracy, but choose-by is validation-loss: take best-validation-loss"
+                        .into(),
+                ));
+            }
             tries.push(found);
         }
         let plan = Self { comparison, base, tries };
@@ -245,12 +254,17 @@ impl Plan {
     }
 
     pub(super) fn step(&self, index: usize, setting: &Try, start: &Start) -> Step {
-        let mut unlearn = setting.unlearn.clone();
-        if self.comparison.stop_at_retrains_ua {
-            unlearn.stop.ua_at_least = start.retrains_ua;
-            unlearn.stop.bisections = BISECTIONS;
-        }
+        let unlearn = Unlearn { stop: self.stop(&setting.unlearn.stop, start.retrains_ua), ..setting.unlearn.clone() };
         Step { name: step_name(index, setting), action: Action::Unlearn(unlearn) }
+    }
+
+    /// The stop that a setting really has, where Retrain's UA (percent) is this.
+    pub(super) fn stop(&self, stop: &Stop, retrains_ua: Option<f64>) -> Stop {
+        if self.comparison.stop_at_retrains_ua {
+            Stop { ua_at_least: retrains_ua, bisections: BISECTIONS, ..stop.clone() }
+        } else {
+            stop.clone()
+        }
     }
 
     fn unlearning(
@@ -422,6 +436,8 @@ mod tests {
             "learning-rate 0.001, lambda 0.2",
         ];
         assert_eq!(settings, expected);
+        // A choice asks for what the runs had to reach.
+        assert_eq!(plan.stop(&plan.tries(0)[0].unlearn.stop, Some(4.5)).wanted_ua(), Some(4.5));
         let search = plan.search(0, &start());
         search.check().expect("is a job");
         assert_eq!(search.steps.len(), 5);
@@ -432,6 +448,16 @@ mod tests {
         assert_eq!(search.model.weights, Some(Source::Artifact(start().weights)));
         let Action::Evaluate(evaluate) = &search.steps[4].action else { panic!("evaluates") };
         assert_eq!(evaluate.read, MeasuredOn::Validation, "a search leaves test data unread");
+    }
+
+    #[test]
+    fn a_choice_by_loss_refuses_rounds_kept_by_accuracy() {
+        let text = FILE.replacen("average-gap", "validation-loss", 1);
+        plan(&text).expect("is valid");
+        let kept = |rule: &str| plan(&text.replacen("stop = {", &format!("roll-back = \"{rule}\"\nstop = {{"), 1));
+        let refusal = kept("best-validation").expect_err("two rules");
+        assert!(refusal.contains("method[0] (task-vector): roll-back"), "{refusal}");
+        kept("best-validation-loss").expect("is valid");
     }
 
     #[test]
@@ -461,6 +487,7 @@ mod tests {
             ("name = \"retrain\"", "name = \"other\"", "base.step: must be [\"pretrained\", \"retrain\"]"),
             ("architecture = \"mlp\"", "architecture = \"mpl\"", "base.model"),
             ("rounds = 3", "rounds = 0", "stop.rounds: must be at least 1"),
+            ("name = \"task-vector\"", "name = \"evaluation\"", "method: `evaluation` is the name of"),
             ("question =", "qustion =", "unknown field `qustion`"),
         ] {
             assert!(FILE.contains(from), "{from}");

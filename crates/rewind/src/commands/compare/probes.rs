@@ -4,7 +4,7 @@ use rewind_job::{Action, Digest, Evaluate, Given, Group, Method, Source, Specifi
 
 use super::{
     MethodResult, PRETRAINED, RETRAIN,
-    plan::{Plan, Start, seed_of_run},
+    plan::{EVALUATION, Plan, Start, seed_of_run},
 };
 
 /// A finished network, by the name that its step gets.
@@ -76,9 +76,9 @@ impl Plan {
         if !comparison.shadow_seeds.is_empty() && !retrains {
             return Err("shadow-seeds: the attack compares with Retrain, but nothing remains to train on".into());
         }
-        for reserved in [PRETRAINED, RETRAIN] {
+        for reserved in [PRETRAINED, RETRAIN, EVALUATION] {
             if comparison.methods.iter().any(|method| method.name == reserved) {
-                return Err(format!("method: `{reserved}` is the name of a reference"));
+                return Err(format!("method: `{reserved}` is the name of a step of the comparison’s own"));
             }
         }
         let nothing = Digest("00".repeat(32));

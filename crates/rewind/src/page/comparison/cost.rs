@@ -76,21 +76,20 @@ const COLUMNS: [Column; 5] = [
 
 pub fn render(stage: &Stage, compared: &Compared) -> String {
     let contestants = compared.contestants();
-    let retrain: Vec<&Measured> = compared.references.iter().filter_map(|of| of.retrain.as_ref()).collect();
-    let is_there = |column: &&Column| {
-        contestants.iter().any(|(_, _, runs)| mean_over(runs.iter().copied(), column.read).is_some())
-    };
+    let retrain: Vec<Vec<&Measured>> =
+        compared.references.iter().filter_map(|of| Some(vec![of.retrain.as_ref()?])).collect();
+    let is_there = |column: &&Column| contestants.iter().any(|(_, _, runs)| mean_over(runs, column.read).is_some());
     let columns: Vec<&Column> = COLUMNS.iter().filter(is_there).collect();
     let heads: String = columns
         .iter()
         .map(|column| format!("<th scope=\"col\"><abbr title=\"{}\">{}</abbr></th>", column.long, column.head))
         .collect();
-    let cells = |is_method: bool, runs: &[&Measured]| -> String {
+    let cells = |is_method: bool, runs: &[Vec<&Measured>]| -> String {
         let cell = |column: &&Column| {
-            let Some(interval) = mean_over(runs.iter().copied(), column.read) else {
+            let Some(interval) = mean_over(runs, column.read) else {
                 return format!("<td>{NOTHING}</td>");
             };
-            let beside = mean_over(retrain.iter().copied(), column.read).filter(|_| is_method && column.compared);
+            let beside = mean_over(&retrain, column.read).filter(|_| is_method && column.compared);
             let ratio = beside.filter(|beside| beside.mean > 0.0).map(|beside| interval.mean / beside.mean);
             let ratio = ratio.map_or(String::new(), |ratio| {
                 format!("<small>{} × Retrain’s</small>", decimal(ratio, if ratio < 0.0995 { 3 } else { 2 }))

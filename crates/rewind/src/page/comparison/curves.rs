@@ -7,7 +7,7 @@ use super::{
     table::{Standing, rows},
 };
 use crate::{
-    commands::compare::{Compared, MethodResult},
+    commands::compare::{Compared, MethodResult, mean as mean_of},
     interval::Interval,
     page::{
         chart::LARGE,
@@ -51,14 +51,16 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
         .collect()
 }
 
-/// The curve of each run.
-fn paths(runs: &[&Measured], form: &Form) -> Vec<Vec<(f64, f64)>> {
-    runs.iter().map(|measured| form.path(measured)).collect()
+type Path = Vec<(f64, f64)>;
+
+/// The curve of each run, by training seed.
+fn paths(seeds: &[Vec<&Measured>], form: &Form) -> Vec<Vec<Path>> {
+    seeds.iter().map(|runs| runs.iter().map(|measured| form.path(measured)).collect()).collect()
 }
 
-/// Mean of a reading over the runs that have it, and how many have.
-fn over_runs(paths: &[Vec<(f64, f64)>], read: impl Fn(&[(f64, f64)]) -> Option<f64>) -> (Option<Interval>, usize) {
-    let values: Vec<f64> = paths.iter().filter_map(|path| read(path)).collect();
+/// Mean of a reading over the training seeds whose every run has it, and how many those are.
+fn over_seeds(seeds: &[Vec<Path>], read: impl Fn(&[(f64, f64)]) -> Option<f64>) -> (Option<Interval>, usize) {
+    let values: Vec<f64> = seeds.iter().filter_map(|paths| mean_of(paths.iter().map(|path| read(path)))).collect();
     (Interval::of(&values), values.len())
 }
 
@@ -73,9 +75,8 @@ fn mean(stage: &Stage, compared: &Compared, form: &Form) -> String {
     let high = abscissae().fold(form.window.0, f64::max).min(form.window.1);
     let place = |step: u32| low + (high - low) * f64::from(step) / f64::from(STEPS);
     let curve = |method: &MethodResult| -> Vec<(f64, f64)> {
-        let runs: Vec<&Measured> = method.runs.iter().map(|run| &run.measured).collect();
-        let paths = paths(&runs, form);
-        let value = |x: f64| match over_runs(&paths, |path| at(path, x)) {
+        let paths = paths(&compared.by_seed(method), form);
+        let value = |x: f64| match over_seeds(&paths, |path| at(path, x)) {
             (Some(mean), reached) if reached == paths.len() => Some((x, mean.mean)),
             _ => None,
         };
@@ -115,7 +116,6 @@ fn mean(stage: &Stage, compared: &Compared, form: &Form) -> String {
 
 /// The best on the way and the values at given abscissae, over seeds.
 fn readings(stage: &Stage, compared: &Compared, form: &Form) -> String {
-    let all = |runs: &[&Measured]| paths(runs, form);
     let reaches = |x: f64| {
         let mut runs = compared.methods.iter().flat_map(|method| &method.runs);
         runs.any(|run| at(&form.path(&run.measured), x).is_some())
@@ -124,21 +124,22 @@ fn readings(stage: &Stage, compared: &Compared, form: &Form) -> String {
     let places = if form.limits.1 == 100.0 { 0 } else { 1 };
     let heads: String =
         abscissae.iter().map(|x| format!("<th scope=\"col\">at {}{}</th>", decimal(*x, places), form.unit)).collect();
-    let cell = |(interval, reached): (Option<Interval>, usize), runs: usize| {
+    let cell = |(interval, reached): (Option<Interval>, usize), seeds: usize| {
         let Some(interval) = interval else { return format!("<td>{NOTHING}</td>") };
-        let some = if reached < runs { format!("<small>{reached} of {runs} runs</small>") } else { String::new() };
+        let some = if reached < seeds { format!("<small>{reached} of {seeds} seeds</small>") } else { String::new() };
         format!("<td>{}{some}</td>", with_half(interval, form.places))
     };
-    let cells = |_: &str, group: &str, runs: &[&Measured]| -> String {
+    let cells = |_: &str, group: &str, networks: &[Vec<&Measured>]| -> String {
         if group == "reference" {
             // References have no way: they stand where they are.
-            let places: Vec<f64> = runs.iter().filter_map(|run| (form.place)(run)).map(|(_, y)| y).collect();
+            let places: Vec<f64> =
+                networks.iter().flatten().filter_map(|run| (form.place)(run)).map(|(_, y)| y).collect();
             let nothing = format!("<td>{NOTHING}</td>").repeat(abscissae.len());
-            return cell((Interval::of(&places), places.len()), runs.len()) + &nothing;
+            return cell((Interval::of(&places), places.len()), networks.len()) + &nothing;
         }
-        let paths = all(runs);
-        let best = cell(over_runs(&paths, |path| best(path, form.higher_is_better)), runs.len());
-        best + &abscissae.iter().map(|x| cell(over_runs(&paths, |path| at(path, *x)), runs.len())).collect::<String>()
+        let paths = paths(networks, form);
+        let best = cell(over_seeds(&paths, |path| best(path, form.higher_is_better)), paths.len());
+        best + &abscissae.iter().map(|x| cell(over_seeds(&paths, |path| at(path, *x)), paths.len())).collect::<String>()
     };
     format!(
         r#"<div class="scroll" tabindex="0" role="region" aria-label="Read off the curves"><table class="methods">

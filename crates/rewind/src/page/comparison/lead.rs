@@ -1,7 +1,7 @@
 //! For readers who read nothing else: what was asked, done and found, and what is not proven.
 
 use super::{
-    ranking::{Measure, Ranked, gap_before, has_forgotten, rank},
+    ranking::{Measure, Ranked, fell_short, has_forgotten, rank},
     table::GROUPS,
 };
 use crate::{
@@ -55,7 +55,7 @@ pub fn render(compared: &Compared) -> String {
 fn done(compared: &Compared) -> String {
     let comparison = &compared.comparison;
     let stop = if comparison.stop_at_retrains_ua {
-        " Each method stopped at the first round that forgot as much as Retrain, and that round was shortened to what was needed."
+        " Each method stopped at the first round that forgot as much as Retrain, or after its last round; the round that reached it was shortened to what was needed."
     } else {
         ""
     };
@@ -74,20 +74,26 @@ fn done(compared: &Compared) -> String {
 
 fn found(compared: &Compared) -> String {
     let headline = Measure::headline(compared);
+    let rankings = GROUPS.map(|group| rank(compared, group, headline));
+    let improved = |ranking: &Vec<Ranked>| headline.improves(compared, ranking.first()?.mean.mean);
+    let none_improved = rankings.iter().filter_map(improved).all(|improved| !improved);
     let mut paragraphs = Vec::new();
-    for group in GROUPS {
+    for (group, ranking) in GROUPS.into_iter().zip(&rankings) {
         let mut sentences = Vec::new();
         let who = match group {
             "forget-only" => "Of the methods that are given nothing but the samples to forget",
             _ => "Of those that are given remaining training data too",
         };
-        if let Some(sentence) = best_of(&rank(compared, group, headline), who, headline) {
+        if let Some(sentence) = best_of(ranking, who, headline) {
             sentences.push(sentence);
+        }
+        if !none_improved && improved(ranking) == Some(false) {
+            sentences.push("<strong>None of them improved on the network before unlearning.</strong>".to_owned());
         }
         let failed: Vec<String> = compared
             .methods
             .iter()
-            .filter(|method| headline != Measure::Gap && method.group == group && !has_forgotten(method))
+            .filter(|method| headline != Measure::Gap && method.group == group && !has_forgotten(compared, method))
             .map(|method| name(&method.name))
             .collect();
         if !failed.is_empty() {
@@ -96,11 +102,28 @@ fn found(compared: &Compared) -> String {
                 list(&failed)
             ));
         }
+        let short: Vec<String> = compared
+            .methods
+            .iter()
+            .filter(|method| headline == Measure::Gap && method.group == group)
+            .map(|method| (method, fell_short(compared, method)))
+            .filter(|(_, runs)| *runs > 0)
+            .map(|(method, runs)| format!("{} (in {runs} of {} runs)", name(&method.name), method.runs.len()))
+            .collect();
+        if !short.is_empty() {
+            sentences.push(format!("Fell short of what was to be forgotten: {}.", list(&short)));
+        }
         if headline != Measure::Gap {
             let ranking = rank(compared, group, Measure::Gap);
             if let Some(first) = ranking.first() {
+                let farther = match Measure::Gap.before(compared) {
+                    Some(before) if before.mean <= first.mean.mean => {
+                        format!(" The network before unlearning was no farther: {} points.", with_half(before, 1))
+                    }
+                    _ => String::new(),
+                };
                 sentences.push(format!(
-                    "Nearest to Retrain over all figures is {}: {} points on average{}.",
+                    "Nearest to Retrain over all figures is {}: {} points on average{}.{farther}",
                     name(&first.method.name),
                     with_half(first.mean, 1),
                     told_apart(&ranking, Measure::Gap)
@@ -114,7 +137,11 @@ fn found(compared: &Compared) -> String {
     if paragraphs.is_empty() {
         paragraphs.push("Nothing was measured that methods could be ranked by.".to_owned());
     } else {
-        paragraphs.extend(beside(compared, headline));
+        paragraphs.extend(beside(
+            compared,
+            headline,
+            none_improved && rankings.iter().any(|of| improved(of).is_some()),
+        ));
     }
     paragraphs[0].insert_str(0, "<strong>Found.</strong> ");
     paragraphs.iter().map(|paragraph| format!("<p>{paragraph}</p>\n")).collect()
@@ -169,21 +196,22 @@ fn told_apart(ranking: &[Ranked], measure: Measure) -> String {
 }
 
 /// The same figure before unlearning and of Retrain.
-fn beside(compared: &Compared, measure: Measure) -> Option<String> {
-    if measure == Measure::Gap {
-        let before = gap_before(compared)?;
-        return Some(format!("Before unlearning the network was {} points away.", with_half(before, 1)));
-    }
-    let read = |runs: Vec<&rewind_job::Measured>| {
-        let values: Vec<f64> = runs.into_iter().map(|run| measure.read(run)).collect::<Option<_>>()?;
-        Interval::of(&values)
+fn beside(compared: &Compared, measure: Measure, none_improved: bool) -> Option<String> {
+    let before = measure.before(compared)?;
+    let verdict = if none_improved {
+        " <strong>No method improved on the network before unlearning</strong> by this figure."
+    } else {
+        ""
     };
+    if measure == Measure::Gap {
+        return Some(format!("Before unlearning the network was {} points away.{verdict}", with_half(before, 1)));
+    }
     let unit = if measure == Measure::TestAccuracy { " %" } else { "" };
     let write = |interval| with_half(interval, measure.places()) + unit;
-    let before = read(compared.references.iter().map(|of| &of.pretrained).collect())?;
-    let retrain = read(compared.references.iter().filter_map(|of| of.retrain.as_ref()).collect());
+    let retrain = compared.references.iter().filter_map(|of| of.retrain.as_ref()).map(|of| measure.read(of));
+    let retrain = Interval::of(&retrain.collect::<Option<Vec<f64>>>().unwrap_or_default());
     let retrain = retrain.map_or(String::new(), |retrain| format!("; of Retrain {}", write(retrain)));
-    Some(format!("The figure before unlearning was {}{retrain}.", write(before)))
+    Some(format!("The figure before unlearning was {}{retrain}.{verdict}", write(before)))
 }
 
 fn not_proven(compared: &Compared) -> String {
@@ -206,7 +234,7 @@ fn not_proven(compared: &Compared) -> String {
         .contestants()
         .iter()
         .filter_map(|(method, _, runs)| {
-            let accuracy = mean_over(runs.iter().copied(), |measured| measured.mia_attack_accuracy)?;
+            let accuracy = mean_over(runs, |measured| measured.mia_attack_accuracy)?;
             (accuracy.mean < WEAK_ATTACK).then(|| format!("{} ({} %)", name(method), decimal(accuracy.mean, 1)))
         })
         .collect();

@@ -3,7 +3,7 @@
 use rewind_job::Measured;
 
 use crate::{
-    commands::compare::{ChooseBy, Compared, METRICS, MethodResult, References},
+    commands::compare::{ChooseBy, Compared, METRICS, MethodResult, MethodRun, References, mean},
     interval::Interval,
 };
 
@@ -47,16 +47,25 @@ impl Measure {
 
     /// One value a training seed, in the order of the references: the mean over its seeds of unlearning.
     fn by_seed(self, compared: &Compared, method: &MethodResult) -> Option<Vec<f64>> {
-        let values: Vec<f64> = match self {
-            Self::Gap => compared.gaps(&method.name)?,
-            _ => method.runs.iter().map(|run| self.read(&run.measured)).collect::<Option<_>>()?,
-        };
-        let of_seed = |seed: u64| {
-            let of_seed = method.runs.iter().zip(&values).filter(|(run, _)| run.training_seed == seed);
-            let of_seed: Vec<f64> = of_seed.map(|(_, value)| *value).collect();
-            Interval::of(&of_seed).map(|interval| interval.mean)
-        };
-        compared.references.iter().map(|of| of_seed(of.training_seed)).collect()
+        match self {
+            Self::Gap => compared.gaps(&method.name),
+            _ => compared.by_seed(method).iter().map(|runs| mean(runs.iter().map(|run| self.read(run)))).collect(),
+        }
+    }
+
+    /// Of the networks before unlearning, over training seeds.
+    pub fn before(self, compared: &Compared) -> Option<Interval> {
+        if self == Self::Gap {
+            return gap_before(compared);
+        }
+        let values = compared.references.iter().map(|of| self.read(&of.pretrained));
+        Interval::of(&values.collect::<Option<Vec<f64>>>()?)
+    }
+
+    /// Whether a mean is better than that of the networks before unlearning; none where those were not measured.
+    pub fn improves(self, compared: &Compared, mean: f64) -> Option<bool> {
+        let before = self.before(compared)?.mean;
+        Some(if self.higher_is_better() { mean > before } else { mean < before })
     }
 }
 
@@ -92,7 +101,7 @@ impl Ranked<'_> {
 pub fn rank<'a>(compared: &'a Compared, group: &str, measure: Measure) -> Vec<Ranked<'a>> {
     let sign = if measure.higher_is_better() { -1.0 } else { 1.0 };
     let of_group = compared.methods.iter().filter(|method| method.group == group);
-    let wanted = of_group.filter(|method| measure == Measure::Gap || has_forgotten(method));
+    let wanted = of_group.filter(|method| measure == Measure::Gap || has_forgotten(compared, method));
     let mut values: Vec<(&MethodResult, Vec<f64>, Interval)> = wanted
         .filter_map(|method| {
             let values = measure.by_seed(compared, method)?;
@@ -109,9 +118,26 @@ pub fn rank<'a>(compared: &'a Compared, group: &str, measure: Measure) -> Vec<Ra
     ranked.collect()
 }
 
-/// Whether every run reached the UA that its stop asks for, if it asks for one.
-pub fn has_forgotten(method: &MethodResult) -> bool {
-    let stop = method.tries.get(method.chosen).map(|tried| &tried.unlearn.stop);
-    let Some(wanted) = stop.and_then(rewind_job::Stop::wanted_ua) else { return true };
-    method.runs.iter().all(|run| run.measured.ua.is_some_and(|ua| ua >= wanted))
+/// The UA that a run was to reach, percent: Retrain's of its training seed, or what its stop asks for.
+fn wanted_ua(compared: &Compared, method: &MethodResult, run: &MethodRun) -> Option<f64> {
+    if compared.comparison.stop_at_retrains_ua {
+        let references = compared.references.iter().find(|of| of.training_seed == run.training_seed)?;
+        return references.retrain.as_ref()?.ua;
+    }
+    method.tries.get(method.chosen)?.unlearn.stop.wanted_ua()
+}
+
+/// Whether every run has the UA that it was to reach, if there is one.
+pub fn has_forgotten(compared: &Compared, method: &MethodResult) -> bool {
+    let reaches = |run: &MethodRun, wanted: f64| run.measured.ua.is_some_and(|ua| ua >= wanted - 1e-9);
+    method.runs.iter().all(|run| wanted_ua(compared, method, run).is_none_or(|wanted| reaches(run, wanted)))
+}
+
+/// Runs that another rule ended than the one that was to: they did not reach what they were to.
+pub fn fell_short(compared: &Compared, method: &MethodResult) -> usize {
+    let ended_otherwise = |run: &MethodRun| {
+        let is_asked = wanted_ua(compared, method, run).is_some();
+        is_asked && !["ua-at-least", "forget-accuracy-at-most"].contains(&run.rule.as_str())
+    };
+    method.runs.iter().filter(|run| ended_otherwise(run)).count()
 }

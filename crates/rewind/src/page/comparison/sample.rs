@@ -69,7 +69,7 @@ fn sample(comparison: Comparison, forms: Forms) -> Compared {
                     training_seed: seed,
                     unlearning_seed: 1,
                     job: JobId(format!("job-{at}-{seed}")),
-                    rule: "rounds".into(),
+                    rule: if comparison.stop_at_retrains_ua { "ua-at-least" } else { "rounds" }.into(),
                     measured: method(&contestant.name, group, at as u64, seed, forms),
                 })
                 .collect();

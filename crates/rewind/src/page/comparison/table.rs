@@ -32,7 +32,7 @@ pub fn rows(
     compared: &Compared,
     columns: usize,
     standing: impl Fn(&str) -> Standing,
-    cells: impl Fn(&str, &str, &[&Measured]) -> String,
+    cells: impl Fn(&str, &str, &[Vec<&Measured>]) -> String,
 ) -> String {
     let mut rows = String::new();
     let mut contestants = compared.contestants();
@@ -71,8 +71,7 @@ pub fn rows(
 pub fn render(stage: &Stage, compared: &Compared) -> String {
     let contestants = compared.contestants();
     let is_there = |metric: &&Metric| {
-        SHOWN.contains(&metric.name)
-            && contestants.iter().any(|(_, _, runs)| mean_over(runs.iter().copied(), metric.read).is_some())
+        SHOWN.contains(&metric.name) && contestants.iter().any(|(_, _, runs)| mean_over(runs, metric.read).is_some())
     };
     let metrics: Vec<&Metric> = METRICS.iter().filter(is_there).collect();
     let heads: String = metrics
@@ -94,21 +93,18 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
         Some(ranked) if ranked.behind.low.is_some() && ranked.is_tied() => Standing::Tied,
         _ => Standing::Other,
     };
-    let figure = |method: &str, group: &str, runs: &[&Measured]| {
+    let figure = |method: &str, group: &str, runs: &[Vec<&Measured>]| {
         let interval = match measure {
             Measure::Gap if stage.series(method) == Series::PRETRAINED => gap_before(compared),
             Measure::Gap if group == "reference" => None,
             Measure::Gap => compared.gaps(method).and_then(|gaps| Interval::of(&gaps)),
-            _ => {
-                let values: Option<Vec<f64>> = runs.iter().map(|run| measure.read(run)).collect();
-                values.and_then(|values| Interval::of(&values))
-            }
+            _ => mean_over(runs, |run| measure.read(run)),
         };
         interval.map_or_else(|| NOTHING.to_owned(), |interval| with_half(interval, measure.places()))
     };
-    let cells = |method: &str, group: &str, runs: &[&Measured]| -> String {
+    let cells = |method: &str, group: &str, runs: &[Vec<&Measured>]| -> String {
         let cell = |metric: &&Metric| {
-            let interval = mean_over(runs.iter().copied(), metric.read);
+            let interval = mean_over(runs, metric.read);
             interval.map_or(format!("<td>{NOTHING}</td>"), |interval| format!("<td>{}</td>", with_half(interval, 1)))
         };
         let cells: String = metrics.iter().map(cell).collect();
@@ -128,7 +124,7 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
 <thead><tr><th scope="col">method</th>{heads}<th scope="col">{last}</th></tr></thead>
 <tbody>
 {rows}</tbody></table></div>
-<p class="notes">Mean over seeds ± half the 95 % interval of the mean (Student’s t). RA, UA, TA: accuracy on the remaining data, 100 − accuracy on the samples to forget, test accuracy, in percent; MIA: share of the samples to forget that a simple membership attack takes for strangers. “Best” has the best last figure of its group; “not told apart”: the 95 % interval of the differences from the best, network by network, contains zero.</p>
+<p class="notes">Mean over training seeds ± half the 95 % interval of the mean (Student’s t); where a network forgot several times, the mean of those counts once. RA, UA, TA: accuracy on the remaining data, 100 − accuracy on the samples to forget, test accuracy, in percent; MIA: share of the samples to forget that a simple membership attack takes for strangers. “Best” has the best last figure of its group; “not told apart”: the 95 % interval of the differences from the best, network by network, contains zero.</p>
 "#,
         rows = rows(stage, compared, metrics.len() + 2, standing, cells),
     );

@@ -1,12 +1,12 @@
 use rewind_job::Digest;
 
 use super::{
-    ranking::{Measure, gap_before, rank},
+    ranking::{Measure, gap_before, has_forgotten, rank},
     sample::{activation, landscape},
     sample_comparisons,
 };
 use crate::{
-    commands::compare::Compared,
+    commands::compare::{Compared, figures},
     page::{
         comparison,
         tests::{assert_balanced, assert_finite, assert_loads_nothing},
@@ -58,6 +58,7 @@ fn methods_are_told_apart_by_paired_differences() {
         for (at, run) in compared.methods[method].runs.iter_mut().enumerate() {
             run.measured.ta =
                 Some(90.0 + 2.5 * at as f64 - behind + if method == 1 && at % 2 == 0 { 0.2 } else { 0.0 });
+            run.measured.ua = Some(100.0);
         }
     }
     compared.methods.truncate(2);
@@ -98,6 +99,8 @@ fn seeds_of_unlearning_are_no_networks_of_their_own() {
     let mut compared = of("standard");
     // Five more runs a seed that repeat the first make nothing surer.
     let before: Vec<_> = rank(&compared, "forget-only", Measure::Gap).iter().map(|ranked| ranked.mean).collect();
+    let figures_before = figures(&compared);
+    let page_before = page_of(of("standard"));
     for method in &mut compared.methods {
         let again: Vec<_> = method.runs.iter().map(|run| serde_json::to_value(run).unwrap()).collect();
         method.runs.extend(again.into_iter().map(|run| serde_json::from_value(run).unwrap()));
@@ -106,6 +109,72 @@ fn seeds_of_unlearning_are_no_networks_of_their_own() {
     for (before, after) in before.iter().zip(&after) {
         assert!((before.low.unwrap() - after.low.unwrap()).abs() < 1e-9);
     }
+    for (before, after) in figures_before.iter().zip(&figures(&compared)) {
+        assert_eq!((before.metric, before.seeds), (after.metric, after.seeds));
+        assert!(before.low.zip(after.low).is_none_or(|(a, b)| (a - b).abs() < 1e-6 * a.abs().max(1.0)), "{after:?}");
+    }
+    assert_eq!(page_of(compared), page_before, "table, cost and curves");
+}
+
+#[test]
+fn figures_say_of_how_many_seeds_they_are() {
+    let mut compared = of("label noise");
+    compared.probed.truncate(3);
+    compared.comparison.shadow_seeds = vec![11, 12];
+    let figures = figures(&compared);
+    let seeds = |metric: &str| {
+        figures.iter().find(|figure| figure.method == "rewinding" && figure.metric == metric).unwrap().seeds
+    };
+    assert_eq!(["ta", "average-gap", "distance", "likelihood-ratio-auc"].map(seeds), [5, 5, 3, 7]);
+}
+
+#[test]
+fn methods_that_ended_before_retrains_ua_are_named() {
+    let mut compared = of("standard");
+    assert!(!page_of(of("standard")).contains("Fell short"));
+    compared.methods[0].runs[2].rule = "rounds".into();
+    compared.methods[1].runs.iter_mut().for_each(|run| run.rule = "rounds".into());
+    let names = [0, 1].map(|at| format!("<bdi>{}</bdi>", compared.methods[at].name));
+    let page = page_of(compared);
+    let said = format!("to be forgotten: {} (in 1 of 5 runs) and {} (in 5 of 5 runs).", names[0], names[1]);
+    assert!(page.contains(&said) && page.contains("or after its last round"), "{said}");
+}
+
+#[test]
+fn what_must_be_forgotten_is_retrains_ua_of_the_same_seed() {
+    let mut compared = of("standard");
+    assert!(compared.methods.iter().all(|method| !has_forgotten(&compared, method)), "all are below in the sample");
+    let wanted: Vec<f64> = compared.references.iter().map(|of| of.retrain.as_ref().unwrap().ua.unwrap()).collect();
+    for (run, wanted) in compared.methods[0].runs.iter_mut().zip(wanted) {
+        run.measured.ua = Some(wanted);
+    }
+    assert!(has_forgotten(&compared, &compared.methods[0]));
+}
+
+#[test]
+fn methods_that_make_it_worse_are_not_praised() {
+    let verdict = "<strong>No method improved on the network before unlearning</strong>";
+    assert!(!page_of(of("label noise")).contains(verdict));
+    let mut compared = of("label noise");
+    for references in &mut compared.references {
+        references.pretrained.ta = Some(99.9);
+    }
+    assert!(page_of(compared).contains(verdict));
+    let mut compared = of("standard");
+    assert!(!page_of(of("standard")).contains(verdict));
+    for references in &mut compared.references {
+        references.pretrained = references.retrain.clone().unwrap();
+    }
+    assert!(page_of(compared).contains(verdict));
+}
+
+#[test]
+fn pages_of_many_seeds_do_not_warn_of_one() {
+    let mut compared = of("standard");
+    let of_one = "One training seed and one unlearning seed: differences of about a point are noise.";
+    compared.references[0].warnings.push(of_one.into());
+    let page = page_of(compared);
+    assert!(!page.contains("One training seed") && page.contains("hardly discriminates"));
 }
 
 #[test]
@@ -140,7 +209,7 @@ fn readings_say_how_many_runs_reach() {
     for run in compared.methods[0].runs.iter_mut().take(2) {
         run.measured.curve.retain(|point| point.forget_accuracy > 30.0);
     }
-    assert!(page_of(compared).contains("<small>3 of 5 runs</small>"));
+    assert!(page_of(compared).contains("<small>3 of 5 seeds</small>"));
 }
 
 #[test]
