@@ -22,7 +22,7 @@ world-size = {world_size}
 architecture = "depthwise-small"
 [data]
 pool = {{ images = "{root}/.data/digits/images-idx3-ubyte", labels = "{root}/.data/digits/labels-idx1-ubyte" }}
-split = {{ train = 600, test = 100, validation = 100 }}
+split = {{ train = 600, test = 100, validation = 100, attack = 0 }}
 forget = {{ backdoor = {{ share = 0.2, seed = 3, label = 7, width = 2, value = 250 }} }}
 [[step]]
 name = "pretrained"
