@@ -44,7 +44,7 @@ name = "neg-grad"
 [step.unlearn]
 from = "pretrained"
 method = { neg-grad = {} }
-forward = { optimiser = { sgd = { learning-rate = 1e-2 } }, batch-size = 32 }
+forward = { optimiser = { sgd = { learning-rate = 1e-3 } }, batch-size = 32 }
 stop = { rounds = 2 }
 "#;
 
