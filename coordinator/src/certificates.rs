@@ -26,17 +26,19 @@ impl Notary {
     /// `stored` is the digest of the report as rank 0 left it, without events.
     pub fn give_out(
         &self,
-        report: &Report,
+        mut report: Report,
         stored: &Digest,
         record: Option<SampleRecord>,
         generation: Generation,
     ) -> GivenOut {
-        let text = serde_json::to_string_pretty(report).expect("a report was JSON before");
+        // Whoever may see the report need not see who was forgotten: only the disclosure opens the record.
+        report.samples = None;
+        let text = serde_json::to_string(&report).expect("a report was JSON before");
         let Some(record) = record else {
             return GivenOut { report: text, ..GivenOut::default() };
         };
         let issued_at = report.events.last().map_or(0, |event| event.at);
-        let facts = Facts { report, report_bytes: text.as_bytes(), stored, record, generation, issued_at };
+        let facts = Facts { report: &report, report_bytes: text.as_bytes(), stored, record, generation, issued_at };
         let (certificate, disclosure) = issue(facts, &self.0);
         GivenOut { certificate: certificate.to_bytes(), disclosure: disclosure.to_bytes(), report: text }
     }

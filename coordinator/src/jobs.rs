@@ -153,7 +153,7 @@ impl Jobs for JobsService {
         let record = self.record_of(&report).await?;
         let (notary, generation) = (self.notary.clone(), status.generation);
         // Hashing many samples takes a while.
-        let given = tokio::task::spawn_blocking(move || notary.give_out(&report, &digest, record, generation))
+        let given = tokio::task::spawn_blocking(move || notary.give_out(report, &digest, record, generation))
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(JobReport {
@@ -247,9 +247,12 @@ impl JobsService {
                 return Ok(None);
             }
         };
-        let record = serde_json::from_slice(&bytes)
-            .map_err(|error| Status::data_loss(format!("{digest} is no record of samples: {error}")))?;
-        Ok(Some(record))
+        let record = serde_json::from_slice(&bytes);
+        Ok(record
+            .inspect_err(|error| {
+                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {error}", report.job);
+            })
+            .ok())
     }
 
     /// Asks for a change, and answers with what became of the job.

@@ -83,6 +83,12 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         Some(path) => rewind_security::read_signing_key(path).map_err(|error| format!("--signing-key: {error}"))?,
         None => rewind_security::signing_key_in(&config.dir)?,
     };
+    if !config.etcd.is_empty() && config.signing_key.is_none() {
+        tracing::warn!(
+            "certificates are signed with a key of this coordinator's folder: another coordinator of the fleet would sign \
+             the same job otherwise; give all of them one file with --signing-key"
+        );
+    }
     tracing::info!(fingerprint = %signing_key.public().fingerprint(), "certificates are signed");
     let notary = Notary::new(signing_key);
     let store: Arc<dyn StateStore> = if config.etcd.is_empty() {

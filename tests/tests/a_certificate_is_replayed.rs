@@ -88,6 +88,10 @@ fn a_certificate_is_verified_and_its_job_replayed_to_the_same_bits() {
     assert_eq!(forgotten.len() as u64, data.forget);
     assert!(!text.contains(forgotten[0]["digest"].as_str().expect("a digest")), "the certificate tells no sample");
 
+    let written = fs::read_to_string(folder.join("report.json")).expect("reads");
+    let report: Value = serde_json::from_str(&written).expect("JSON");
+    assert!(report["samples"].is_null() && !written.contains("\"positions\""), "the report leads to no ids");
+
     // One sample is shown to somebody who has the certificate alone.
     let alone = fleet.folder.path().join("alone.json");
     fs::copy(folder.join("certificate.json"), &alone).expect("copies");
@@ -108,7 +112,15 @@ fn a_certificate_is_verified_and_its_job_replayed_to_the_same_bits() {
     for step in ["pretrained", "retrain", "task-vector"] {
         assert!(said(&output).contains(&format!("✓ replay of {step}: the same bits")), "{}", said(&output));
     }
-    assert!(said(&output).contains("✓ data read"), "{}", said(&output));
+    for check in [
+        "data read",
+        "forget data, again",
+        "ids read, again",
+        "reads of retrain, again",
+        "course of task-vector, again",
+    ] {
+        assert!(said(&output).contains(&format!("✓ {check}")), "{check} in {}", said(&output));
+    }
 }
 
 /// The first `count` samples of an IDX file.

@@ -13,7 +13,7 @@ use rewind_job::{
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
-use rewind_unlearning::LabelledSamples;
+use rewind_unlearning::{Gang, LabelledSamples, UnlearningError};
 
 use crate::sample_record::{self, Ids};
 
@@ -132,6 +132,33 @@ impl JobData {
         ];
         parts.into_iter().filter_map(|(part, samples)| Some((part, samples?))).collect()
     }
+}
+
+/// SHA-256 as eight numbers that are exact as float64.
+fn words(digest: &Digest) -> impl Iterator<Item = f64> {
+    let word = |at: usize| digest.0.get(8 * at..8 * at + 8).and_then(|word| u32::from_str_radix(word, 16).ok());
+    (0..8).map(move |at| f64::from(word(at).expect("a digest has 64 hexadecimal digits")))
+}
+
+/// Whether every rank has read the same: workers on other machines may have files of their own under the same path.
+pub fn same_on_every_rank(data: &JobData, gang: &mut Gang) -> Result<Result<(), InputError>, UnlearningError> {
+    let forget = serde_json::to_vec(&data.forget_digests).expect("numbers and words");
+    let forget = ("the forget data".to_owned(), digest_of(&forget));
+    let read: Vec<&(String, Digest)> = data.summary.files.iter().chain([&forget]).collect();
+    let numbers: Vec<f64> = read.iter().flat_map(|(_, digest)| words(digest)).collect();
+    let ranks = gang.gather_rows(&numbers, numbers.len())?;
+    Ok(first_difference(&read, &ranks))
+}
+
+fn first_difference(read: &[&(String, Digest)], ranks: &[Vec<f64>]) -> Result<(), InputError> {
+    for (place, (what, _)) in read.iter().enumerate() {
+        let of = |rank: &Vec<f64>| rank[8 * place..8 * place + 8].to_vec();
+        if let Some(other) = ranks.iter().position(|rank| of(rank) != of(&ranks[0])) {
+            let problem = format!("rank {other} has read other content than rank 0: {what}");
+            return Err(SpecificationError::new("data", problem).into());
+        }
+    }
+    Ok(())
 }
 
 /// Reads a job's samples and says which are which.
@@ -321,6 +348,21 @@ mod tests {
             let error = outcome(folder).expect_err("refused");
             assert!(error.ends_with("does not lie in a data root of this worker"), "{error}");
         }
+    }
+
+    #[test]
+    fn ranks_that_read_other_files_are_told_which() {
+        let digests = [b"images", b"labels"].map(|bytes| digest_of(bytes));
+        let read = [("/data/images".to_owned(), digests[0].clone()), ("/data/labels".to_owned(), digests[1].clone())];
+        let own: Vec<f64> = digests.iter().flat_map(words).collect();
+        let read: Vec<_> = read.iter().collect();
+        assert!(first_difference(&read, &[own.clone(), own.clone()]).is_ok());
+        let mut other = own.clone();
+        other[15] += 1.0;
+        let error = first_difference(&read, &[own.clone(), own, other]).expect_err("rank 2 read other labels");
+        assert!(matches!(error, InputError::Bad(_)), "another generation would read the same");
+        let text = error.to_string();
+        assert!(text.contains("rank 2") && text.contains("/data/labels"), "{text}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Measured, MeasuredOn, Reader, Report, Round, Specification, Step,
-    StepIndex, StepStop, StepWeights, WorkerEvent,
+    Action, Assignment, CurvePoint, Digest, Evaluate, Manifest, Measured, MeasuredOn, Reader, Report, Round,
+    RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_unlearning::{Gang, Ledger, Predictions, load_weights, predictions};
@@ -31,6 +31,7 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     let parts = run.data.parts();
     let (mut ledger, mut notes) = (Ledger::new(&parts), Notes::default());
     let landscape = landscape::measure(run, &mut gang, &network)?;
+    let pictured = landscape::pictured(specification);
     ledger.put_down_to(Reader::Evaluation);
     let of_landscape = ledger.close(&mut gang)?;
     for (index, step) in specification.steps.iter().enumerate() {
@@ -49,7 +50,7 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         all.push((step, measured));
         ledger.put_down_to(Reader::Evaluation);
         let mut reads = ledger.close(&mut gang)?;
-        if evaluate.is_some() {
+        if pictured.contains(&index) {
             reads.extend(of_landscape.iter().cloned());
         }
         notes.add(&step.name, &run.manifests_of(index), &reads);
@@ -137,7 +138,7 @@ fn measure(
         bytes_moved: last.map_or(0, |last| last.record.bytes_moved),
         selected: last.map_or(Round(0), |last| last.outcome.as_ref().map_or(last.round, |outcome| outcome.selected)),
         weights,
-        rounds: manifests.iter().map(|manifest| manifest.record.clone()).collect(),
+        rounds: manifests.iter().map(shown).collect(),
         ..Measured::default()
     };
     let Some(read) = read else {
@@ -201,6 +202,11 @@ fn measure(
         }
     }
     Ok(measured)
+}
+
+/// A round as the report has it: what all rounds read together is in the record of samples.
+fn shown(manifest: &Manifest) -> RoundRecord {
+    RoundRecord { reads: Vec::new(), ..manifest.record.clone() }
 }
 
 fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) -> Result<Report, RunError> {

@@ -126,6 +126,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let coordinates = layout.coordinates();
     ACTIVITY.is(Activity::Rounds);
     let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
+    inputs::same_on_every_rank(&data, &mut gang)??;
     let (link, artifacts) = (link.clone(), bench.artifacts.clone());
     let run = Run { assignment, link, artifacts, data, given, given_steps, predictors, coordinates };
     for index in 0..run.assignment.specification.steps.len() {

@@ -33,7 +33,7 @@ pub struct Proof {
     pub sample: SampleDigest,
     /// Of this leaf alone, 32 bytes in hexadecimal.
     pub leaf_salt: String,
-    /// The leaf's place among the leaves, from 0.
+    /// The leaf's place among the leaves, from 0. It tells nothing of other ids: leaves stand in the order of their hashes.
     pub index: u64,
     /// The hashes beside its way to the root, the lowest first.
     pub path: Vec<Digest>,
@@ -73,13 +73,14 @@ impl Disclosure {
         let certified: usize = statement.steps.iter().map(|step| step.reads.len()).sum();
         differ("number of kinds of reading is", self.reads.len(), certified)?;
         for step in &statement.steps {
-            let own = self.reads.iter().filter(|reads| reads.step == step.name);
-            let sealed: Vec<SealedReads> = own.map(|reads| self.sealed_reads(reads)).collect();
-            for (found, certified) in sealed.iter().zip(&step.reads) {
+            let own: Vec<&StepReads> = self.reads.iter().filter(|reads| reads.step == step.name).collect();
+            differ(&format!("number of kinds of reading in `{}` is", step.name), own.len(), step.reads.len())?;
+            for (found, certified) in own.into_iter().zip(&step.reads) {
                 let what = format!("what the {} of `{}` read of {} is", found.by.name(), step.name, found.part.name());
-                differ(&what, describe(found), describe(certified))?;
+                // Before they are hashed: a range of a few letters can stand for all ids that there are.
+                differ(&what, count(found.ids.len()), count(certified.samples))?;
+                differ(&what, describe(&self.sealed_reads(found)), describe(certified))?;
             }
-            differ(&format!("number of kinds of reading in `{}` is", step.name), sealed.len(), step.reads.len())?;
         }
         Ok(())
     }
@@ -91,30 +92,34 @@ impl Disclosure {
     pub(crate) fn sealed_reads(&self, reads: &StepReads) -> SealedReads {
         let tree = format!("{}/{}/{}", reads.by.name(), reads.part.name(), reads.step);
         let key = self.key();
-        let leaves: Vec<Hash> = reads
-            .ids
-            .iter()
-            .map(|id| leaf_hash(&[&leaf_salt(&key, &tree, id)[..], &id.to_be_bytes()].concat()))
-            .collect();
+        let leaf = |id: u32| leaf_hash(&[&leaf_salt(&key, &tree, id)[..], &id.to_be_bytes()].concat());
+        let mut leaves: Vec<Hash> = reads.ids.iter().map(leaf).collect();
+        leaves.sort_unstable();
         SealedReads { by: reads.by, part: reads.part, samples: leaves.len() as u64, root: digest(root(&leaves)) }
     }
 
     /// None: the sample is not in `D_f`.
     pub fn proof_of(&self, id: u32) -> Option<Proof> {
-        let index = self.forget.binary_search_by_key(&id, |sample| sample.id).ok()?;
-        let path = audit_path(&self.forget_leaves(), index);
+        let rank = self.forget.binary_search_by_key(&id, |sample| sample.id).ok()?;
+        let (sample, salt) = (&self.forget[rank], leaf_salt(&self.key(), FORGET, id));
+        let leaves = self.forget_leaves();
+        let index = leaves.binary_search(&forget_leaf(&salt, sample)).expect("its leaf is one of the leaves");
         Some(Proof {
             job: self.job.clone(),
-            sample: self.forget[index].clone(),
-            leaf_salt: hex::encode(leaf_salt(&self.key(), FORGET, id)),
+            sample: sample.clone(),
+            leaf_salt: hex::encode(salt),
             index: index as u64,
-            path: path.into_iter().map(digest).collect(),
+            path: audit_path(&leaves, index).into_iter().map(digest).collect(),
         })
     }
 
+    /// In the order of the hashes: by id, a leaf's place would tell how many smaller ids were forgotten.
     fn forget_leaves(&self) -> Vec<Hash> {
         let key = self.key();
-        self.forget.iter().map(|sample| forget_leaf(&leaf_salt(&key, FORGET, sample.id), sample)).collect()
+        let leaf = |sample: &SampleDigest| forget_leaf(&leaf_salt(&key, FORGET, sample.id), sample);
+        let mut leaves: Vec<Hash> = self.forget.iter().map(leaf).collect();
+        leaves.sort_unstable();
+        leaves
     }
 
     fn key(&self) -> hmac::Key {
@@ -165,6 +170,10 @@ fn leaf_salt(key: &hmac::Key, tree: &str, id: u32) -> [u8; 32] {
 
 fn digest(hash: Hash) -> Digest {
     Digest(hex::encode(hash))
+}
+
+fn count(samples: u64) -> String {
+    format!("{samples} samples")
 }
 
 fn describe(reads: &SealedReads) -> String {

@@ -1,12 +1,12 @@
 //! What a certificate does not prove, for readers who are no engineers.
 
-use rewind_job::{Action, Measured, Method, Report};
+use rewind_job::{Action, Generation, Measured, Report, Step};
 
 /// Below this balanced accuracy (percent) the attack does not tell members from others; as in the report's warnings.
 const ATTACK_SAYS_SOMETHING: f64 = 55.0;
 
 /// Plain sentences; first those that hold for every certificate, then those of this job.
-pub fn not_proven(report: &Report) -> Vec<String> {
+pub fn not_proven(report: &Report, generation: Generation) -> Vec<String> {
     let mut sentences: Vec<String> = [
         "That no trace of the forget data is left in the weights. Accuracies, losses and membership inference measure \
          how the model behaves; they are evidence, and no proof. A stronger attack may find what these did not.",
@@ -22,14 +22,26 @@ pub fn not_proven(report: &Report) -> Vec<String> {
          or a subject, and whether near-duplicates stay in the training data, was not examined.",
         "That the workers told the truth. The signature is the coordinator's, and vouches that these are the figures, \
          digests and read samples that its workers reported. Workers are trusted; `rewind verify --replay` on machines of \
-         one's own choice takes their place.",
-        "More by a replay than that the stated computation on the stated files gives these weights. A replay does not show \
-         that the computation was enough to forget, nor when and where it was first done.",
+         one's own choice takes their place. Without the disclosure a replay compares how many samples were forgotten and \
+         read, and not which.",
+        "That nobody finds out which samples were forgotten. The seals hold against those who have this certificate alone. \
+         Whoever has the data as well can often derive the samples from the specification, where their rule and its seed \
+         stand, or recognise forget files by their SHA-256; and a report may picture some of them.",
+        "More by a replay than that the stated computation on the stated files gives these weights, \
+         by this program: another build of it, or another kind of machine, may give other bits. A replay does not show that \
+         the computation was enough to forget, nor when and where it was first done.",
         "Who holds the signing key. A signature means something only if the public key was obtained from its owner by \
          another way, and the private one was kept.",
     ]
     .map(str::to_owned)
     .to_vec();
+    if generation.0 > 1 {
+        sentences.push(format!(
+            "That the data files stayed the same while the job ran. It was begun {} times, and these are the digests of what \
+             was read the last time.",
+            generation.0
+        ));
+    }
     sentences.extend(of_this_job(report));
     sentences
 }
@@ -43,18 +55,18 @@ fn of_this_job(report: &Report) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if report.specification.model.weights.is_some() {
+    let steps = &report.specification.steps;
+    let is_given = |step: &Step| matches!(step.action, Action::Given(_));
+    if report.specification.model.weights.is_some() || steps.iter().any(is_given) {
         sentences.push(
             "How the weights that the job began with were made, and on what: they were given to it as a file."
                 .to_owned(),
         );
     }
-    let uses_predictor =
-        |action: &Action| matches!(action, Action::Unlearn(unlearn) if matches!(unlearn.method, Method::Rewinding(_)));
-    if report.specification.steps.iter().any(|step| uses_predictor(&step.action)) {
+    if steps.iter().any(|step| step.predictor().is_some()) {
         sentences.push(
-            "What the predictor was made from. Rewinding reads the forget data alone, and besides it a file of numbers that \
-             was learned earlier, from other trainings; the file's SHA-256 is in the list of data files unless it came from \
+            "What the predictor was made from. Rewinding and nowcasting use, besides the data, a file of numbers that was \
+             learned earlier, from other trainings; the file's SHA-256 is in the list of data files unless it came from \
              the artifact store, where its name is its SHA-256."
                 .to_owned(),
         );

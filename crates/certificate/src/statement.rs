@@ -66,7 +66,7 @@ pub struct FileStatement {
 #[serde(deny_unknown_fields)]
 pub struct Sealed {
     pub samples: u64,
-    /// Merkle root (RFC 6962) over one salted leaf a sample, by id.
+    /// Merkle root (RFC 6962) over one salted leaf a sample, in the order of the leaves' hashes.
     pub root: Digest,
 }
 
@@ -77,7 +77,7 @@ pub struct SealedReads {
     pub by: Reader,
     pub part: Part,
     pub samples: u64,
-    /// Merkle root (RFC 6962) over one salted leaf an id, in ascending order.
+    /// Merkle root (RFC 6962) over one salted leaf an id, in the order of the leaves' hashes.
     pub root: Digest,
 }
 
@@ -202,7 +202,7 @@ pub fn issue(facts: Facts, key: &SigningKey) -> (Certificate, Disclosure) {
         warnings: report.warnings.clone(),
         report: Digest(hex::encode(sha256(&[report_bytes]))),
         signed_with: key.public().to_hex(),
-        not_proven: not_proven(report),
+        not_proven: not_proven(report, generation),
     };
     (Certificate::sign(statement, key), disclosure)
 }

@@ -105,7 +105,8 @@ fn a_certificate_says_what_was_done_and_names_no_sample() {
     assert_ne!(unlearned.reads[0].root, statement.forget.root);
     let text = String::from_utf8(certificate.to_bytes()).unwrap();
     assert!(!text.contains(&disclosure.salt) && !text.contains(&record().forget[0].digest.0));
-    for words in ["stronger attack", "older weights", "workers told the truth", "task-vector (51.0 %)"] {
+    for words in ["stronger attack", "older weights", "workers told the truth", "begun 2 times", "task-vector (51.0 %)"]
+    {
         assert!(statement.not_proven.iter().any(|sentence| sentence.contains(words)), "{words}");
     }
 }
@@ -183,12 +184,14 @@ fn a_disclosure_opens_its_certificate_and_no_altered_one_does() {
     let (certificate, disclosure) = issued(&key());
     let statement = &certificate.statement;
     assert_eq!(Disclosure::parse(&disclosure.to_bytes()).unwrap().check(statement), Ok(()));
-    let mut altered: Vec<Disclosure> = vec![disclosure.clone(); 6];
+    let mut altered: Vec<Disclosure> = vec![disclosure.clone(); 7];
     altered[0].forget.pop();
     altered[1].forget[1].id += 1;
     altered[2].forget[0].digest = Digest("0".repeat(64));
     altered[3].reads[0].ids = [2, 3, 17, 40, 42].into_iter().collect();
     altered[4].reads.pop();
+    // Of so many ids, not one is hashed.
+    altered[6].reads[0].ids = Ranges(vec![[0, u32::MAX]]);
     altered[5].salt = "00".repeat(32);
     for (index, disclosure) in altered.iter().enumerate() {
         assert!(disclosure.check(statement).is_err(), "alteration {index}");
@@ -196,6 +199,20 @@ fn a_disclosure_opens_its_certificate_and_no_altered_one_does() {
     // Bits of another job's samples do not fit either.
     let (other, _) = issued(&key());
     assert!(disclosure.check(&other.statement).is_err());
+}
+
+#[test]
+fn the_place_in_a_proof_is_not_the_rank_of_the_id() {
+    let places = |key: &SigningKey| {
+        let disclosure = issued(key).1;
+        [2, 17, 40].map(|id| disclosure.proof_of(id).unwrap().index)
+    };
+    // Each key salts otherwise: by chance one in six orders is that of the ids.
+    let orders: Vec<[u64; 3]> = (0..40).map(|_| places(&key())).collect();
+    assert!(orders.iter().any(|order| *order != [0, 1, 2]));
+    for rank in 0..3 {
+        assert!(orders.iter().any(|order| order[rank] != orders[0][rank]), "an id of rank {rank} has always one place");
+    }
 }
 
 #[test]

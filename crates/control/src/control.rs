@@ -502,6 +502,10 @@ impl Control {
         for (_, member) in post_mortem.missing() {
             self.fleet.suspect(&member);
         }
+        // Its certificate was issued as of its last event.
+        if job.head.state == JobState::Finished {
+            return Vec::new();
+        }
         vec![Command::Store(vec![job.note(verdict, now)]), Command::Publish(id.clone())]
     }
 

@@ -1,8 +1,8 @@
 //! The key that signs certificates of finished jobs, as a file that only its owner reads.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use rewind_certificate::SigningKey;
+use rewind_certificate::{PublicKey, SigningKey};
 
 use crate::{
     SecurityError,
@@ -28,7 +28,7 @@ pub fn read_signing_key(path: &Path) -> Result<SigningKey, SecurityError> {
 /// Reads the key in a folder; makes one where there is none. Writes the public half beside it where that is missing.
 ///
 /// # Errors
-/// Names the file that cannot be read or written, or that holds no Ed25519 key.
+/// Names the file that cannot be read or written, that holds no Ed25519 key, or whose key is not the other file's.
 pub fn signing_key_in(folder: &Path) -> Result<SigningKey, SecurityError> {
     let path = folder.join(SIGNING_KEY);
     if path.symlink_metadata().is_err() {
@@ -36,7 +36,19 @@ pub fn signing_key_in(folder: &Path) -> Result<SigningKey, SecurityError> {
     }
     let key = read_signing_key(&path)?;
     write_missing(folder, public_file(&key))?;
+    require_public(&folder.join(PUBLIC_SIGNING_KEY), &key)?;
     Ok(key)
+}
+
+/// Whoever is handed another key's public half believes no certificate.
+fn require_public(path: &Path, key: &SigningKey) -> Result<(), SecurityError> {
+    let text = fs::read_to_string(path).map_err(|source| SecurityError::Read { path: path.to_owned(), source })?;
+    let problem = match PublicKey::from_pem(&text) {
+        Ok(public) if public == key.public() => return Ok(()),
+        Ok(_) => format!("it does not belong to {SIGNING_KEY} beside it; without it, it is written anew"),
+        Err(error) => error.to_string(),
+    };
+    Err(SecurityError::Key { path: path.to_owned(), problem })
 }
 
 /// A new key's two files.
@@ -58,7 +70,7 @@ fn public_file(key: &SigningKey) -> NewFile {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -79,6 +91,19 @@ mod tests {
         fs::write(&path, "no key").expect("writes");
         let refusal = signing_key_in(folder.path()).expect_err("no key is no key").to_string();
         assert!(refusal.contains("signing.pem") && !refusal.contains("no key"), "{refusal}");
+    }
+
+    #[test]
+    fn a_public_key_of_another_pair_is_refused() {
+        let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let first = signing_key_in(folder.path()).expect("makes one").public();
+        signing_key_in(other.path()).expect("makes another");
+        let public = folder.path().join(PUBLIC_SIGNING_KEY);
+        fs::copy(other.path().join(PUBLIC_SIGNING_KEY), &public).expect("copies");
+        let refusal = signing_key_in(folder.path()).expect_err("it is another's").to_string();
+        assert!(refusal.contains("signing.pub.pem") && refusal.contains("does not belong"), "{refusal}");
+        fs::remove_file(&public).expect("is there");
+        assert_eq!(signing_key_in(folder.path()).expect("writes it anew").public(), first);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use rewind_artifacts::Shard;
 use rewind_job::{
-    Action, Landscape, LandscapePath, LandscapeReport, MeasuredOn, Progress, Round, StepIndex, Unlearn, WorkerEvent,
+    Action, Landscape, LandscapePath, LandscapeReport, MeasuredOn, Progress, Round, Specification, StepIndex, Unlearn,
+    WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
@@ -15,6 +16,11 @@ use crate::run::{RECOMPUTE_BATCH, Run, RunError};
 
 /// On each side of the paths, as a share of their extent.
 const MARGIN: f64 = 0.15;
+
+/// The steps that the landscape is about.
+pub fn pictured(specification: &Specification) -> Vec<StepIndex> {
+    last_wish(specification, |evaluate| evaluate.landscape.as_ref()).map(|wish| wish.of).unwrap_or_default()
+}
 
 /// The landscape for the evaluation that asks for it; `network` is left with other weights. All ranks act together.
 pub fn measure(run: &Run, gang: &mut Gang, network: &Network) -> Result<Option<LandscapeReport>, RunError> {

@@ -32,7 +32,7 @@ pub async fn fetch(
 ) -> Result<Report, Error> {
     let files = client.report_files(job).await?;
     let (report, step_weights) = read_report(&files)?;
-    write(&report, &files, out)?;
+    write(&report, &files, out, screen)?;
     if weights {
         let folder = out.join("weights");
         std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
@@ -47,28 +47,45 @@ pub async fn fetch(
 }
 
 /// What the coordinator gave, byte for byte: the certificate is about these bytes.
-fn write(report: &Report, files: &JobReport, out: &Path) -> Result<(), Error> {
+fn write(report: &Report, files: &JobReport, out: &Path, screen: &Screen) -> Result<(), Error> {
     fs::create_dir_all(out).map_err(Error::file("create", out))?;
     let page = page::render(report);
-    let public: [(&str, &[u8]); 3] = [
-        ("report.json", files.report_json.as_bytes()),
-        ("report.html", page.as_bytes()),
-        ("certificate.json", &files.certificate),
-    ];
-    for (name, bytes) in public {
+    for (name, bytes) in [("report.json", files.report_json.as_bytes()), ("report.html", page.as_bytes())] {
         let file = out.join(name);
-        if bytes.is_empty() { forget(&file)? } else { fs::write(&file, bytes).map_err(Error::file("write", file))? }
+        fs::write(&file, bytes).map_err(Error::file("write", file))?;
     }
-    let disclosure = out.join("disclosure.json");
-    forget(&disclosure)?;
-    if files.disclosure.is_empty() {
+    let [certificate, disclosure] = ["certificate.json", "disclosure.json"].map(|name| out.join(name));
+    if files.certificate.is_empty() {
+        screen.say(&format!("{} has no certificate", report.job));
+        for file in [certificate, disclosure] {
+            make_way(&file, &report.job, screen)?;
+        }
         return Ok(());
     }
+    fs::write(&certificate, &files.certificate).map_err(Error::file("write", certificate))?;
+    forget(&disclosure)?;
     let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&disclosure);
     created.and_then(|mut file| file.write_all(&files.disclosure)).map_err(Error::file("write", disclosure))
 }
 
-/// Removes another job's file.
+/// Removes another job's certificate or disclosure; what was issued for this job before is not thrown away.
+fn make_way(file: &Path, job: &str, screen: &Screen) -> Result<(), Error> {
+    let Ok(bytes) = fs::read(file) else { return Ok(()) };
+    let content: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let of = content.pointer("/statement/job").or(content.pointer("/job")).and_then(serde_json::Value::as_str);
+    match of {
+        Some(of) if of != job => {
+            screen.say(&format!("removed {}: it is of {of}", file.display()));
+            forget(file)
+        }
+        _ => {
+            screen.say(&format!("left {} as it was; it may not belong to this report.json", file.display()));
+            Ok(())
+        }
+    }
+}
+
+/// Removes a file that may be there.
 fn forget(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", file)(error)),
@@ -104,8 +121,8 @@ pub fn file_name(step: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::drawn;
-    use crate::page;
+    use super::{drawn, make_way};
+    use crate::{page, screen::Screen};
 
     #[test]
     fn a_comparison_is_drawn_again_as_it_was_without_a_fleet() {
@@ -117,6 +134,22 @@ mod tests {
     #[test]
     fn what_is_neither_report_nor_comparison_is_refused() {
         assert!(drawn("[{}]").is_err() && drawn("{}").is_err() && drawn("").is_err());
+    }
+
+    #[test]
+    fn only_another_jobs_certificate_makes_way_when_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let remains = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            make_way(&file, "job-1", &Screen::new()).unwrap();
+            file.exists()
+        };
+        assert!(remains("certificate.json", r#"{"statement":{"job":"job-1"}}"#));
+        assert!(remains("disclosure.json", r#"{"job":"job-1"}"#));
+        assert!(!remains("certificate.json", r#"{"statement":{"job":"job-2"}}"#));
+        assert!(!remains("disclosure.json", r#"{"job":"job-2"}"#));
+        assert!(remains("certificate.json", "not one of ours"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn disclosure(
     findings: &mut Findings,
 ) -> Result<Option<Disclosure>, Error> {
     let Some(file) = file else {
-        findings.open("disclosure", "not given: which samples were forgotten stays sealed");
+        findings.open("disclosure", "not given: the seals are not opened");
         return Ok(None);
     };
     let disclosure = Disclosure::parse(&read(file)?).and_then(|disclosure| {

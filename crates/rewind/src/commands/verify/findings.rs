@@ -63,12 +63,15 @@ impl Findings {
         self.found.iter().filter(|finding| finding.outcome == Outcome::Fails).count()
     }
 
+    /// Prints what was found so far, even if checking broke off.
+    ///
     /// # Errors
-    /// A check failed.
-    pub fn end(self) -> Result<(), Error> {
-        if self.json {
+    /// Checking broke off, or a check failed.
+    pub fn end(self, outcome: Result<(), Error>) -> Result<(), Error> {
+        if self.json && (outcome.is_ok() || !self.found.is_empty()) {
             output::json(&self.found);
         }
+        outcome?;
         match self.failed() {
             0 => Ok(()),
             failed => {

@@ -3,6 +3,7 @@
 mod files;
 mod findings;
 mod replay;
+mod statements;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use rewind_certificate::{Certificate, PublicKey, Statement};
 use rewind_job::{Part, Reader};
 
 use crate::{arguments::Verify, commands::report::file_name, error::Error};
+
+use replay::Certified;
 
 pub use findings::Findings;
 
@@ -69,28 +72,39 @@ pub async fn run(arguments: Verify) -> Result<(), Error> {
     let wanted = arguments.signed_by.as_deref().map(public_key).transpose()?;
     let bytes = read(&subject.certificate)?;
     let mut findings = Findings::new(arguments.json);
-    let Some(certificate) = signed(&bytes, wanted, &mut findings) else { return findings.end() };
+    let outcome = check(&arguments, &subject, (&bytes, wanted), &mut findings).await;
+    findings.end(outcome)
+}
+
+async fn check(
+    arguments: &Verify,
+    subject: &Subject,
+    (bytes, wanted): (&[u8], Option<PublicKey>),
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let Some(certificate) = signed(bytes, wanted, findings) else { return Ok(()) };
     let statement = &certificate.statement;
     let weights = subject.weights(statement, &arguments.weights)?;
-    files::report(statement, subject.report.as_deref(), &mut findings)?;
-    files::weights(statement, &weights, &mut findings)?;
-    let disclosure = files::disclosure(statement, subject.disclosure.as_deref(), &mut findings)?;
+    files::report(statement, subject.report.as_deref(), findings)?;
+    files::weights(statement, &weights, findings)?;
+    let disclosure = files::disclosure(statement, subject.disclosure.as_deref(), findings)?;
     if let (Some(id), Some(disclosure)) = (arguments.sample, &disclosure) {
-        files::sample(disclosure, id, arguments.write_proof.as_deref(), &mut findings)?;
+        files::sample(disclosure, id, arguments.write_proof.as_deref(), findings)?;
     }
     if let Some(file) = &arguments.proof {
-        files::proof(statement, file, &mut findings)?;
+        files::proof(statement, file, findings)?;
     }
-    kept_to_their_group(statement, &mut findings);
+    kept_to_their_group(statement, findings);
     if arguments.replay && findings.all_hold() {
-        replay::run(statement, &weights, &arguments.at, &mut findings).await?;
+        let certified = Certified { statement, weights: &weights, disclosure: disclosure.as_ref() };
+        replay::run(&certified, &arguments.at, findings).await?;
     } else {
         let why = if arguments.replay { "not tried: a check failed before" } else { "not tried: give --replay" };
         findings.open("replay", why);
     }
     let count = statement.not_proven.len();
     findings.open("limits", format!("{count} things that are not proven stand in the certificate, under `not_proven`"));
-    findings.end()
+    Ok(())
 }
 
 /// None: there is nothing in it to go on with.

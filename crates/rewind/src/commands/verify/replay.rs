@@ -6,14 +6,15 @@ use std::{
 };
 
 use rewind_artifacts::digest_of;
-use rewind_certificate::{Metrics, Statement, StepStatement};
-use rewind_job::{Digest, Measured, Report, Specification};
+use rewind_certificate::{Certificate, Disclosure, Metrics, Statement, StepStatement};
+use rewind_job::{Digest, JobId, Measured, Pool, Report, Source, Specification};
+use rewind_proto::v1::JobReport;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Findings, read};
+use super::{Findings, read, statements};
 use crate::{
     arguments::Where,
-    client::Client,
+    client::{Client, read_report},
     commands::follow::{finished, follow_interruptibly},
     error::Error,
     screen::Screen,
@@ -23,31 +24,36 @@ use crate::{
 const POINTS: f64 = 2.0;
 /// … losses by this share of the certified one …
 const LOSS: f64 = 0.1;
-/// … and weights, as vectors, by this share of their length.
-const DISTANCE: f64 = 0.05;
+/// … and weights, as vectors, by this share of the way that the certified step has moved them.
+const DISTANCE: f64 = 0.2;
+
+/// The certified side of the comparison, as it was checked before.
+pub struct Certified<'a> {
+    pub statement: &'a Statement,
+    /// Results of steps, by the steps' names.
+    pub weights: &'a [(String, PathBuf)],
+    pub disclosure: Option<&'a Disclosure>,
+}
 
 /// Submits the certified specification as a new job, and compares what comes of it.
 ///
 /// # Errors
 /// The fleet cannot be reached, or the job ends without a result. What differs is a finding, no error.
-pub async fn run(
-    statement: &Statement,
-    weights: &[(String, PathBuf)],
-    at: &Where,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    if !data_here_is_the_same(statement, findings) {
-        return Ok(());
-    }
+pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings) -> Result<(), Error> {
+    let statement = certified.statement;
     let refused = |error: rewind_job::SpecificationError| Error::Specification(error.to_string());
     let mut specification = Specification::parse(&statement.specification, Path::new("/")).map_err(refused)?;
+    if !data_here_is_the_same(statement, &specification, findings) {
+        return Ok(());
+    }
     specification.fleet.world_size = statement.world_size;
     let screen = Screen::new();
     let mut client = Client::connect(at).await?;
     let job = client.submit(&specification).await?;
     screen.say(&format!("{job} runs the computation again"));
     finished(&follow_interruptibly(&mut client, &job, &screen).await?)?;
-    let (report, _) = client.report(&job).await?;
+    let files = client.report_files(&job).await?;
+    let (report, _) = read_report(&files)?;
     data_read_is_the_same(statement, &report, findings);
     let results: BTreeMap<&str, &Measured> = report
         .pretrained
@@ -60,29 +66,75 @@ pub async fn run(
     if !obstacles.is_empty() {
         findings.open("replay", format!("not bit-comparable: {}", obstacles.join("; ")));
     }
+    let again = certificate_of(&job, &files, certified.disclosure.is_some(), findings);
+    if let Some((again, opened)) = &again {
+        let opened = certified.disclosure.zip(opened.as_ref());
+        statements::compare(statement, again, opened, obstacles.is_empty(), findings);
+    }
     for step in &statement.steps {
         let check = format!("replay of {}", step.name);
-        match results.get(step.name.as_str()) {
+        match results.get(step.name.as_str()).copied() {
             None => findings.fails(&check, format!("{job} has no such step")),
             Some(found) if found.weights == step.weights_after => findings.holds(&check, "the same bits"),
             Some(found) if obstacles.is_empty() => {
-                let text = format!("other bits on the same kind of machine: {} in {job}", found.weights);
+                let text = format!(
+                    "other bits on the same kind of machine: {} in {job}; unless the program was built from another \
+                     commit, which its version does not tell",
+                    found.weights
+                );
                 findings.fails(&check, text);
             }
             Some(found) => {
-                let file = weights.iter().find(|(name, _)| *name == step.name).map(|(_, file)| file.as_path());
-                compare(&mut client, step, found, file, findings).await?;
+                figures(step, found, findings);
+                let began = again.as_ref().and_then(|(again, _)| again.steps.iter().find(|own| own.name == step.name));
+                let began_alike = began.is_some_and(|own| own.weights_before == step.weights_before);
+                distance_of(&mut client, (certified, &specification), step, (found, began_alike), findings).await?;
             }
         }
     }
     Ok(())
 }
 
+/// What the replay's own coordinator certifies, and what opens it where that is wanted.
+fn certificate_of(
+    job: &JobId,
+    files: &JobReport,
+    opens: bool,
+    findings: &mut Findings,
+) -> Option<(Statement, Option<Disclosure>)> {
+    let check = "certificate of the replay";
+    if files.certificate.is_empty() {
+        findings.fails(check, format!("{job} has none: what it read cannot be compared"));
+        return None;
+    }
+    let opened = Certificate::parse(&files.certificate).and_then(|certificate| {
+        certificate.verify(None)?;
+        let disclosure = opens.then(|| Disclosure::parse(&files.disclosure)).transpose()?;
+        disclosure.iter().try_for_each(|disclosure| disclosure.check(&certificate.statement))?;
+        Ok((certificate.statement, disclosure))
+    });
+    opened.map_err(|error| findings.fails(check, error)).ok()
+}
+
 /// Files that this machine can read; others are compared when the workers have read them.
-fn data_here_is_the_same(statement: &Statement, findings: &mut Findings) -> bool {
+fn data_here_is_the_same(statement: &Statement, specification: &Specification, findings: &mut Findings) -> bool {
+    let folder = match &specification.data.pool {
+        Some(Pool::TinyImagenet(folder)) => Some(folder.as_path()),
+        _ => None,
+    };
     let mut same = true;
     let mut seen = 0;
     for file in &statement.data.files {
+        let Ok(found) = std::fs::metadata(&file.path) else { continue };
+        if found.is_dir() && folder == Some(Path::new(&file.path)) {
+            continue;
+        }
+        // A pipe or a device may have no end.
+        if !found.is_file() {
+            findings.fails("data", format!("{} is no file, and was one when it was certified", file.path));
+            same = false;
+            continue;
+        }
         let Ok(bytes) = std::fs::read(&file.path) else { continue };
         seen += 1;
         let found = digest_of(&bytes);
@@ -132,38 +184,74 @@ fn obstacles(statement: &Statement, report: &Report) -> Vec<String> {
     obstacles
 }
 
-async fn compare(
-    client: &mut Client,
-    step: &StepStatement,
-    found: &Measured,
-    certified: Option<&Path>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let far = far_figures(&step.metrics, &Metrics::of(found));
+fn figures(step: &StepStatement, found: &Measured, findings: &mut Findings) {
+    let found = Metrics::of(found);
+    let far = far_figures(&step.metrics, &found);
     let check = format!("figures of {}", step.name);
-    if far.is_empty() {
+    if step.metrics == Metrics::default() && found == Metrics::default() {
+        findings.open(&check, "nothing was measured");
+    } else if far.is_empty() {
         findings.holds(&check, format!("within {POINTS} points, losses within {} %", 100.0 * LOSS));
     } else {
         findings.fails(&check, format!("further apart than {POINTS} points or {} %: {}", 100.0 * LOSS, far.join(", ")));
     }
+}
+
+/// Judges weights by how far the certified step has moved: against the length of all weights, every step looks small.
+/// `found` comes with whether the replayed step began with the bits that the certified one began with.
+async fn distance_of(
+    client: &mut Client,
+    (certified, specification): (&Certified<'_>, &Specification),
+    step: &StepStatement,
+    (found, began_alike): (&Measured, bool),
+    findings: &mut Findings,
+) -> Result<(), Error> {
     let check = format!("weights of {}, again", step.name);
-    let Some(certified) = certified else {
+    let Some(after) = given(certified, &step.weights_after)? else {
         findings.open(&check, "not compared: the certified ones were not given");
         return Ok(());
     };
-    let folder = tempfile::tempdir().map_err(|source| Error::System { what: "make a folder", source })?;
-    let file = folder.path().join("weights.safetensors");
-    client.artifact(&found.weights, &file).await?;
-    match distance(&read(certified)?, &read(&file)?) {
-        Some(share) if share <= DISTANCE => {
-            findings.holds(&check, format!("{:.2} % apart, and {} % are allowed", 100.0 * share, 100.0 * DISTANCE));
-        }
-        Some(share) => {
-            findings.fails(&check, format!("{:.2} % apart, and {} % are allowed", 100.0 * share, 100.0 * DISTANCE));
-        }
+    let before = match &step.weights_before {
+        None => None,
+        Some(digest) => match given(certified, digest)? {
+            None if specification.model.weights == Some(Source::Artifact(digest.clone())) => {
+                Some(client.artifact_bytes(digest).await?)
+            }
+            given => given,
+        },
+    };
+    let Some(before) = before else {
+        findings.open(&check, "not judged: the weights that the certified step began with are not at hand");
+        return Ok(());
+    };
+    let again = client.artifact_bytes(&found.weights).await?;
+    match share_of_movement(&before, &after, &again) {
         None => findings.fails(&check, "the tensors are others"),
+        Some(share) => {
+            let (share_text, allowed) = (100.0 * share, 100.0 * DISTANCE);
+            let text = format!("{share_text:.2} % of the step's own movement apart, and {allowed} % are allowed");
+            if share <= DISTANCE {
+                findings.holds(&check, text);
+            } else if began_alike {
+                findings.fails(&check, text);
+            } else {
+                findings.open(&check, format!("{text}; but it began with other weights than the certified step"));
+            }
+        }
     }
     Ok(())
+}
+
+/// The weights with this digest: a step's result that was given, or a file that the job began with.
+fn given(certified: &Certified, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+    let Certified { statement, weights, .. } = certified;
+    let left = |name: &String| statement.steps.iter().any(|step| step.name == *name && step.weights_after == *digest);
+    if let Some((_, file)) = weights.iter().find(|(name, _)| left(name)) {
+        return Ok(Some(read(file)?));
+    }
+    let file = statement.data.files.iter().find(|file| file.digest == *digest).map(|file| Path::new(&file.path));
+    let bytes = file.filter(|path| path.is_file()).and_then(|path| std::fs::read(path).ok());
+    Ok(bytes.filter(|bytes| digest_of(bytes) == *digest))
 }
 
 /// Figures that differ by more than is allowed, with both values.
@@ -184,25 +272,28 @@ fn far_figures(certified: &Metrics, found: &Metrics) -> Vec<String> {
     far.collect()
 }
 
-/// |found − certified| / |certified| over all float32 tensors; none if names or shapes differ.
-fn distance(certified: &[u8], found: &[u8]) -> Option<f64> {
-    let (certified, found) = (SafeTensors::deserialize(certified).ok()?, SafeTensors::deserialize(found).ok()?);
-    if certified.len() != found.len() {
+/// |found − certified| / |certified − before| over all float32 tensors; none if names or shapes differ.
+fn share_of_movement(before: &[u8], certified: &[u8], found: &[u8]) -> Option<f64> {
+    let [before, certified, found] = [before, certified, found].map(SafeTensors::deserialize);
+    let (before, certified, found) = (before.ok()?, certified.ok()?, found.ok()?);
+    Some(distance(&found, &certified)? / distance(&certified, &before)?)
+}
+
+fn distance(one: &SafeTensors, other: &SafeTensors) -> Option<f64> {
+    if one.len() != other.len() {
         return None;
     }
-    let (mut squares, mut differences) = (0.0, 0.0);
-    for (name, tensor) in certified.tensors() {
-        let other = found.tensor(&name).ok()?;
+    let mut squares = 0.0;
+    for (name, tensor) in one.tensors() {
+        let other = other.tensor(&name).ok()?;
         if tensor.dtype() != Dtype::F32 || other.dtype() != Dtype::F32 || tensor.shape() != other.shape() {
             return None;
         }
         let value = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().expect("pieces of four bytes")));
-        for (one, other) in tensor.data().chunks_exact(4).zip(other.data().chunks_exact(4)) {
-            squares += value(one).powi(2);
-            differences += (value(one) - value(other)).powi(2);
-        }
+        let pairs = tensor.data().chunks_exact(4).zip(other.data().chunks_exact(4));
+        squares += pairs.map(|(one, other)| (value(one) - value(other)).powi(2)).sum::<f64>();
     }
-    Some((differences / squares).sqrt())
+    Some(squares.sqrt())
 }
 
 #[cfg(test)]
@@ -218,12 +309,27 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_is_relative_to_the_certified_weights() {
-        let certified = file([3.0, 4.0], vec![2]);
-        assert_eq!(distance(&certified, &certified), Some(0.0));
-        assert!((distance(&certified, &file([3.0, 4.5], vec![2])).unwrap() - 0.1).abs() < 1e-12);
-        assert_eq!(distance(&certified, &file([3.0, 4.0], vec![1, 2])), None);
-        assert_eq!(distance(&certified, b"nothing"), None);
+    fn the_distance_is_relative_to_what_the_certified_step_has_moved() {
+        let [before, certified] = [[100.0, 100.0], [103.0, 104.0]].map(|values| file(values, vec![2]));
+        let share = |found: [f32; 2], shape| share_of_movement(&before, &certified, &file(found, shape));
+        assert_eq!(share([103.0, 104.0], vec![2]), Some(0.0));
+        assert_eq!(share([103.0, 104.5], vec![2]), Some(0.1));
+        assert_eq!(share([100.0, 100.0], vec![2]), Some(1.0), "a replay that has moved nothing is far away");
+        assert_eq!(share([103.0, 104.0], vec![1, 2]), None);
+        assert_eq!(share_of_movement(&before, &certified, b"nothing"), None);
+        let still = share_of_movement(&certified, &certified, &before).unwrap();
+        assert!(still > DISTANCE, "the certified step has moved nothing, and the replay has");
+    }
+
+    #[test]
+    fn what_is_no_file_any_more_is_not_read() {
+        let text = include_str!("../../../../../examples/quick.toml");
+        let specification = Specification::parse(text, Path::new("/examples")).unwrap();
+        let mut statement = statements::sample(&specification);
+        statement.data.files[0].path = "/dev/zero".to_owned();
+        let mut findings = Findings::new(true);
+        assert!(!data_here_is_the_same(&statement, &specification, &mut findings));
+        assert!(!findings.all_hold());
     }
 
     #[test]
