@@ -113,6 +113,27 @@ fn the_rank_that_was_missing_is_named_and_taken_last() {
 }
 
 #[test]
+fn who_was_missing_is_not_added_to_a_job_that_has_finished_since() {
+    let mut cluster = Cluster::of(4);
+    let job = cluster.submit(2);
+    cluster.work_until(&job, 1);
+    let (id, generation) = cluster.place(1);
+    cluster.fails(1, "waited for its peers", true);
+    for number in [1, 2] {
+        let me = cluster.workers.get_mut(&worker(number)).expect("lives");
+        me.inbox.clear();
+        me.assignment = None;
+    }
+    cluster.work_through_waits();
+    assert_eq!(cluster.state(&job), JobState::Finished, "the other two have done it");
+    for (number, sequence) in [(1, 57), (2, 56)] {
+        let last = LastCollective { sequence, operation: "all-reduce".into(), ended: sequence == 56 };
+        cluster.says(number, WorkerEvent::Left { job: id.clone(), generation, last: Some(last) });
+    }
+    assert!(!cluster.recorded(&job, "flight recorders"), "its certificate would be another one from now on");
+}
+
+#[test]
 fn a_store_that_loses_every_checkpoint_fails_the_job_in_the_end() {
     let mut cluster = Cluster::of(1);
     let job = cluster.submit(1);
