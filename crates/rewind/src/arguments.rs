@@ -75,6 +75,8 @@ pub enum Command {
     /// A comparison names a base (data, model, how it is trained, the reference that is trained without the forget data),
     /// methods, and for each the values to search. Every method tries as many settings, on the search seed, chosen on
     /// validation data; then they are frozen and measured on test data for every pair of training and unlearning seeds.
+    /// Finished networks are measured more closely where the file says so: `[probes]` (relearning, the line from where they
+    /// began, activation maps, the landscape) and `shadow-seeds` (a likelihood-ratio attack).
     /// Each piece is a job on the fleet; a comparison that was interrupted, or whose file has changed in part, goes on
     /// with what is there, and a model is trained once.
     Compare(Compare),
