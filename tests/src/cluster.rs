@@ -366,8 +366,7 @@ impl Drop for Cluster {
 
 /// Weights of all steps, to compare bits.
 pub fn bits(report: &Report) -> Vec<(String, String)> {
-    let measured = report.pretrained.iter().chain(&report.retrain).chain(&report.methods);
-    measured.map(|measured| (measured.name.clone(), measured.weights.0.clone())).collect()
+    report.measured().map(|measured| (measured.name.clone(), measured.weights.0.clone())).collect()
 }
 
 /// Every artifact of a folder, with its size.

@@ -256,3 +256,11 @@ evaluate = {{}}
 "#
     )
 }
+
+/// The first `count` samples of an IDX file.
+pub fn first_of(file: &str, header: usize, sample: usize, count: usize) -> Vec<u8> {
+    let whole = fs::read(repository().join(".data/digits").join(file)).expect("the digits are there");
+    let mut part = whole[..header + sample * count].to_vec();
+    part[4..8].copy_from_slice(&(count as u32).to_be_bytes());
+    part
+}

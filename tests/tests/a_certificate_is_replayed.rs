@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
-use rewind_tests::{Fleet, complaint, repository, rewind};
+use rewind_tests::{Fleet, complaint, first_of, repository, rewind};
 use serde_json::Value;
 
 fn quick() -> String {
@@ -123,14 +123,6 @@ fn a_certificate_is_verified_and_its_job_replayed_to_the_same_bits() {
     }
 }
 
-/// The first `count` samples of an IDX file.
-fn cut(file: &str, header: usize, sample: usize, count: usize) -> Vec<u8> {
-    let whole = fs::read(repository().join(".data/digits").join(file)).expect("the digits are there");
-    let mut part = whole[..header + sample * count].to_vec();
-    part[4..8].copy_from_slice(&(count as u32).to_be_bytes());
-    part
-}
-
 #[test]
 fn a_job_with_weights_and_forget_data_alone_has_a_certificate_that_says_so() {
     let fleet = Fleet::start(2);
@@ -139,8 +131,8 @@ fn a_job_with_weights_and_forget_data_alone_has_a_certificate_that_says_so() {
     let job = fleet.submit(&pretraining[..cut_at]);
     let pretrained = fleet.report(&job).pretrained.expect("a pretrained network").weights;
     let folder = fleet.folder.path();
-    fs::write(folder.join("images-idx3-ubyte"), cut("images-idx3-ubyte", 16, 784, 40)).expect("writes");
-    fs::write(folder.join("labels-idx1-ubyte"), cut("labels-idx1-ubyte", 8, 1, 40)).expect("writes");
+    fs::write(folder.join("images-idx3-ubyte"), first_of("images-idx3-ubyte", 16, 784, 40)).expect("writes");
+    fs::write(folder.join("labels-idx1-ubyte"), first_of("labels-idx1-ubyte", 8, 1, 40)).expect("writes");
     let job = fleet.submit(&format!(
         r#"
 name = "weights and forget data"

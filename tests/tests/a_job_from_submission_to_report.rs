@@ -1,6 +1,6 @@
 //! One fleet, one job twice: the report says what happened, and both runs end in the same bits.
 
-use rewind_job::{Measured, Round};
+use rewind_job::Round;
 use rewind_tests::{Fleet, report_json, small_job};
 
 #[test]
@@ -10,10 +10,8 @@ fn a_job_runs_from_submission_to_report_and_gives_the_same_bits_twice() {
     assert_eq!((once.as_str(), again.as_str()), ("job-1", "job-2"));
     let (first, second) = (fleet.report(&once), fleet.report(&again));
 
-    let all = |report: &rewind_job::Report| -> Vec<Measured> {
-        report.pretrained.iter().chain(&report.retrain).chain(&report.methods).cloned().collect()
-    };
-    for (a, b) in all(&first).iter().zip(&all(&second)) {
+    assert_eq!(first.measured().count(), second.measured().count());
+    for (a, b) in first.measured().zip(second.measured()) {
         assert_eq!(a.weights, b.weights, "the bits of {}", a.name);
         assert_eq!((a.ra, a.ua, a.ta, a.mia, &a.curve), (b.ra, b.ua, b.ta, b.mia, &b.curve));
     }

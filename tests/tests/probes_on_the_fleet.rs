@@ -49,7 +49,7 @@ stop = { rounds = 2 }
 "#;
 
 fn all(report: &Report) -> Vec<&Measured> {
-    report.pretrained.iter().chain(&report.retrain).chain(&report.methods).collect()
+    report.measured().collect()
 }
 
 #[test]

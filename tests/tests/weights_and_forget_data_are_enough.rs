@@ -2,15 +2,7 @@
 
 use std::fs;
 
-use rewind_tests::{Fleet, complaint, repository, small_job};
-
-/// The first `count` samples of an IDX file.
-fn cut(file: &str, header: usize, sample: usize, count: usize) -> Vec<u8> {
-    let whole = fs::read(repository().join(".data/digits").join(file)).expect("the digits are there");
-    let mut part = whole[..header + sample * count].to_vec();
-    part[4..8].copy_from_slice(&(count as u32).to_be_bytes());
-    part
-}
+use rewind_tests::{Fleet, complaint, first_of, repository, small_job};
 
 #[test]
 fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
@@ -23,8 +15,8 @@ fn weights_and_forget_data_are_enough_and_the_rest_is_null() {
     let folder = fleet.folder.path();
     fs::copy(fleet.report_folder(&job).join("weights/pretrained.safetensors"), folder.join("weights.safetensors"))
         .expect("the weights were written");
-    fs::write(folder.join("forget-images-idx3-ubyte"), cut("images-idx3-ubyte", 16, 784, 60)).expect("writes");
-    fs::write(folder.join("forget-labels-idx1-ubyte"), cut("labels-idx1-ubyte", 8, 1, 60)).expect("writes");
+    fs::write(folder.join("forget-images-idx3-ubyte"), first_of("images-idx3-ubyte", 16, 784, 60)).expect("writes");
+    fs::write(folder.join("forget-labels-idx1-ubyte"), first_of("labels-idx1-ubyte", 8, 1, 60)).expect("writes");
     let example = fs::read_to_string(repository().join("examples/forget-only.toml")).expect("reads");
     let job = fleet.submit(&example);
     let report = fleet.report(&job);

@@ -259,8 +259,8 @@ fn warnings(report: &Report) -> Vec<String> {
         "One training seed and one unlearning seed: differences of about a point of accuracy between methods are noise."
             .to_owned(),
     ];
-    let measured = report.pretrained.iter().chain(&report.retrain).chain(&report.methods);
-    let weak: Vec<&str> = measured
+    let weak: Vec<&str> = report
+        .measured()
         .filter(|m| m.mia_attack_accuracy.is_some_and(|accuracy| accuracy < ATTACK_SAYS_SOMETHING))
         .map(|m| m.name.as_str())
         .collect();

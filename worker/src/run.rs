@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Group, Manifest, Optimiser, Part, RollBack, Step, StepIndex, Stop, Timeouts, Unlearn,
-    WorkerEvent,
+    Action, Assignment, Digest, Group, Manifest, Optimiser, Part, Progress, RollBack, Step, StepIndex, Stop, Timeouts,
+    Unlearn, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -320,5 +320,15 @@ impl Run {
     /// A step's committed rounds, in order.
     pub fn manifests_of(&self, step: StepIndex) -> Vec<Manifest> {
         self.link.manifests().into_iter().filter(|manifest| manifest.step == step).collect()
+    }
+
+    /// Rank 0 tells the coordinator what is done for a step beside its rounds; `fraction` of it is done.
+    pub fn mention(&self, step: StepIndex, what: &str, fraction: f64) {
+        let Assignment { job, generation, rank, specification, .. } = &self.assignment;
+        if rank.0 == 0 {
+            let text = format!("{}: {what}", specification.steps[step.0 as usize].name);
+            let progress = Progress { step, text, fraction };
+            self.link.mention(WorkerEvent::Progress { job: job.clone(), generation: *generation, progress });
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rewind_artifacts::{ArtifactStore, digest_of};
-use rewind_datasets::{Samples, idx, read_pool, synthesise};
+use rewind_datasets::{Samples, idx, synthesise};
 use rewind_histories::Options;
 use rewind_job::{
     Digest, HistoryData, HistoryPack, IdxFiles, NetworkRecipe, Pool, SkippedNetwork, Specification, SpecificationError,
@@ -150,10 +150,9 @@ fn pool(specification: &Specification) -> Result<Source, InputError> {
         Pool::Cifar100(_) => "cifar100".into(),
         Pool::TinyImagenet(_) => "tiny-imagenet".into(),
     };
-    let labels = read_pool(pool).map_err(|error| InputError::of_data("data.pool", error))?.samples.labels;
     let train = partition.train().expect("a pool has a training part");
     let images = train.ids.iter().flat_map(|&id| partition.image(id)).copied().collect();
-    let labels = train.ids.iter().map(|&id| labels[id as usize]).collect();
+    let labels = train.ids.iter().map(|&id| partition.file_label(id)).collect();
     Ok(source(name, Samples { shape: partition.shape(), images, labels })?)
 }
 

@@ -208,13 +208,8 @@ pub fn issue(facts: Facts, key: &SigningKey) -> (Certificate, Disclosure) {
 }
 
 fn steps(report: &Report, disclosure: &Disclosure) -> Vec<StepStatement> {
-    let results: BTreeMap<&str, &Measured> = report
-        .pretrained
-        .iter()
-        .chain(&report.retrain)
-        .chain(&report.methods)
-        .map(|measured| (measured.name.as_str(), measured))
-        .collect();
+    let results: BTreeMap<&str, &Measured> =
+        report.measured().map(|measured| (measured.name.as_str(), measured)).collect();
     let statement = |step: &rewind_job::Step| {
         let measured = results.get(step.name.as_str())?;
         let stop = report.stop.iter().find(|stop| stop.name == step.name);

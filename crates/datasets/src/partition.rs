@@ -98,10 +98,21 @@ impl Partition {
 
     /// The pixels of a sample. Panics on an id that no subset of this partition has.
     pub fn image(&self, id: u32) -> &[u8] {
+        let (samples, index) = self.place_of(id);
+        samples.image(index)
+    }
+
+    /// A sample's label in its file, whatever it is trained with. Panics on an id that no subset of this partition has.
+    pub fn file_label(&self, id: u32) -> u8 {
+        let (samples, index) = self.place_of(id);
+        samples.labels[index]
+    }
+
+    fn place_of(&self, id: u32) -> (&Samples, usize) {
         let mut index = id as usize;
         for samples in &self.samples {
             if index < samples.len() {
-                return samples.image(index);
+                return (samples, index);
             }
             index -= samples.len();
         }
@@ -351,6 +362,7 @@ mod tests {
         assert_eq!(partition.remaining().unwrap().len(), 80);
         for ((&id, &label), &truth) in forget.ids.iter().zip(&forget.labels).zip(partition.true_forget_labels()) {
             assert_eq!(u32::from(truth), id % 5);
+            assert_eq!(partition.file_label(id), truth);
             assert_ne!(label, truth);
             let at = train.ids.iter().position(|&other| other == id).unwrap();
             assert_eq!(train.labels[at], label);

@@ -98,6 +98,13 @@ pub struct Report {
     pub search: Option<serde_json::Value>,
 }
 
+impl Report {
+    /// Every network that was measured: the pretrained one, Retrain, and one an unlearning step.
+    pub fn measured(&self) -> impl Iterator<Item = &Measured> {
+        self.pretrained.iter().chain(&self.retrain).chain(&self.methods)
+    }
+}
+
 /// A trained predictor, measured on histories that were held out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictorReport {

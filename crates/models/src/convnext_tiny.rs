@@ -103,9 +103,9 @@ impl Block {
     }
 }
 
-impl ConvnextTiny {
+impl Body for ConvnextTiny {
     /// The last convolutional map, `[N, 768, H / 32, W / 32]`.
-    fn last_map(&self, p: &Parameters, images: &Tensor) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
         let (patches, norm) = &self.stem;
         let mut x = norm_of_places(norm, p, &patches.forward(p, &fill_up(images, DIVISOR)));
         for stage in &self.stages {
@@ -116,17 +116,7 @@ impl ConvnextTiny {
                 x = block.forward(p, &x);
             }
         }
-        x
-    }
-}
-
-impl Body for ConvnextTiny {
-    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
-        self.norm.forward(p, &global_average(&self.last_map(p, images)))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
-        Some(self.last_map(p, images))
+        Some(x)
     }
 
     fn features_of_maps(&self, p: &Parameters, maps: &Tensor) -> Option<Tensor> {

@@ -33,24 +33,14 @@ impl DepthwiseSmall {
     }
 }
 
-impl DepthwiseSmall {
+impl Body for DepthwiseSmall {
     /// `[N, C, H, W]` → what the last block gives, `[N, width, h, w]`.
-    fn last_maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
         let mut x = self.stem.forward(p, images, mode);
         for (depthwise, pointwise) in &self.blocks {
             x = pointwise.forward(p, &depthwise.forward(p, &x, mode), mode);
         }
-        x
-    }
-}
-
-impl Body for DepthwiseSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
-        global_average(&self.last_maps(p, images, mode))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        Some(self.last_maps(p, images, mode))
+        Some(x)
     }
 
     fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {

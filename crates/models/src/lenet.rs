@@ -27,12 +27,6 @@ impl Lenet {
 }
 
 impl Lenet {
-    /// `[N, C, H, W]` → what the last convolution gives, before it is pooled: `[N, 16, H / 2, W / 2]`.
-    fn last_maps(&self, p: &Parameters, images: &Tensor) -> Tensor {
-        let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
-        self.conv2.forward(p, &x).relu()
-    }
-
     fn hidden(&self, p: &Parameters, maps: &Tensor) -> Tensor {
         let [first, second, _] = &self.fc;
         let x = maps.max_pool2d_default(2).flatten(1, -1);
@@ -41,12 +35,10 @@ impl Lenet {
 }
 
 impl Body for Lenet {
-    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
-        self.hidden(p, &self.last_maps(p, images))
-    }
-
+    /// `[N, C, H, W]` → what the last convolution gives, before it is pooled: `[N, 16, H / 2, W / 2]`.
     fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
-        Some(self.last_maps(p, images))
+        let x = self.conv1.forward(p, images).relu().max_pool2d_default(2);
+        Some(self.conv2.forward(p, &x).relu())
     }
 
     fn features_of_maps(&self, p: &Parameters, maps: &Tensor) -> Option<Tensor> {

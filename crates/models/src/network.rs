@@ -22,7 +22,11 @@ use crate::{
 /// The computation of an architecture.
 pub(crate) trait Body: Send {
     /// `[N, C, H, W]` → what the last layer reads, `[N, features]`; where images are answered, `[N, features, H, W]`.
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor;
+    /// Each architecture has either this, or `maps` and `features_of_maps`.
+    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+        let maps = self.maps(p, images, mode);
+        maps.and_then(|maps| self.features_of_maps(p, &maps)).expect("an architecture has features, or maps")
+    }
 
     /// The first part of `features` where there are convolutions: `[N, C, H, W]` → what the last one gives after its
     /// nonlinearity, `[N, C', h, w]`.

@@ -63,24 +63,14 @@ fn conv(build: &mut Builder, name: &str, channels: (i64, i64), kernel: i64, stri
     Conv2d::new(build, name, channels, kernel, stride).and_bias(build, name, channels, kernel)
 }
 
-impl ResidualPlainSmall {
+impl Body for ResidualPlainSmall {
     /// `[N, C, H, W]` → what the last block gives, `[N, width, h, w]`.
-    fn last_maps(&self, p: &Parameters, images: &Tensor) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
         let mut x = self.stem.forward(p, images).relu();
         for block in &self.blocks {
             x = block.forward(p, &x);
         }
-        x
-    }
-}
-
-impl Body for ResidualPlainSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, _: Mode) -> Tensor {
-        global_average(&self.last_maps(p, images))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, _: Mode) -> Option<Tensor> {
-        Some(self.last_maps(p, images))
+        Some(x)
     }
 
     fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {

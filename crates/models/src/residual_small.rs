@@ -65,24 +65,14 @@ impl BasicBlock {
     }
 }
 
-impl ResidualSmall {
+impl Body for ResidualSmall {
     /// `[N, C, H, W]` → what the last block gives, `[N, width, h, w]`.
-    fn last_maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
         let mut x = self.stem.forward(p, images, mode);
         for block in &self.blocks {
             x = block.forward(p, &x, mode);
         }
-        x
-    }
-}
-
-impl Body for ResidualSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
-        global_average(&self.last_maps(p, images, mode))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        Some(self.last_maps(p, images, mode))
+        Some(x)
     }
 
     fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {

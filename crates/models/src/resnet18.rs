@@ -36,24 +36,16 @@ impl Resnet18 {
         }
         Self { stem, blocks, fc: Linear::new(build, "fc", inputs, classes) }
     }
+}
 
+impl Body for Resnet18 {
     /// The last convolutional map, `[N, 512, H / 8, W / 8]`.
-    fn last_map(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
         let mut x = self.stem.forward(p, images, mode);
         for block in &self.blocks {
             x = block.forward(p, &x, mode);
         }
-        x
-    }
-}
-
-impl Body for Resnet18 {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
-        global_average(&self.last_map(p, images, mode))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        Some(self.last_map(p, images, mode))
+        Some(x)
     }
 
     fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {

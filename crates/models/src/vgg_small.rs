@@ -36,9 +36,9 @@ impl VggSmall {
     }
 }
 
-impl VggSmall {
+impl Body for VggSmall {
     /// `[N, C, H, W]` → what the last convolution gives, before it is pooled: `[N, 64, H / 4, W / 4]`.
-    fn last_maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
+    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
         let mut x = images.shallow_clone();
         for (index, group) in self.groups.iter().enumerate() {
             if index > 0 {
@@ -48,25 +48,11 @@ impl VggSmall {
                 x = block.forward(p, &x, mode);
             }
         }
-        x
-    }
-
-    fn pooled(maps: &Tensor) -> Tensor {
-        global_average(&maps.max_pool2d_default(2))
-    }
-}
-
-impl Body for VggSmall {
-    fn features(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Tensor {
-        Self::pooled(&self.last_maps(p, images, mode))
-    }
-
-    fn maps(&self, p: &Parameters, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        Some(self.last_maps(p, images, mode))
+        Some(x)
     }
 
     fn features_of_maps(&self, _: &Parameters, maps: &Tensor) -> Option<Tensor> {
-        Some(Self::pooled(maps))
+        Some(global_average(&maps.max_pool2d_default(2)))
     }
 
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor {

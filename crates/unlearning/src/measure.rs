@@ -65,10 +65,10 @@ fn for_each_sample(
     numbers: usize,
     of: impl Fn(&Tensor, &Tensor) -> Tensor,
 ) -> Result<Vec<f64>, UnlearningError> {
-    let mine: Vec<i64> = gang.part_of(data.len()).map(|position| position as i64).collect();
+    let mine = gang.part_of(data.len());
     let mut answers = Vec::with_capacity(numbers * mine.len());
-    for positions in mine.chunks(BATCH) {
-        let (images, labels) = data.select(positions);
+    for start in mine.clone().step_by(BATCH) {
+        let (images, labels) = data.range(start..mine.end.min(start + BATCH));
         let found = no_grad(|| of(&network.forward(&images, Mode::Inference), &labels));
         answers.extend(Vec::<f64>::try_from(found.view([-1]))?);
     }

@@ -2,8 +2,7 @@
 
 use rewind_artifacts::Shard;
 use rewind_job::{
-    Action, Landscape, LandscapePath, LandscapeReport, MeasuredOn, Progress, Round, Specification, StepIndex, Unlearn,
-    WorkerEvent,
+    Action, Landscape, LandscapePath, LandscapeReport, MeasuredOn, Round, Specification, StepIndex, Unlearn,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
@@ -53,7 +52,8 @@ pub fn measure(run: &Run, gang: &mut Gang, network: &Network) -> Result<Option<L
             if let Some(test) = &test {
                 test_row.push(accuracy(network, gang, test)?);
             }
-            tell(run, wish.step, forget_accuracy.len() * x.len() + forget_row.len(), x.len() * y.len());
+            let (done, all) = (forget_accuracy.len() * x.len() + forget_row.len(), x.len() * y.len());
+            run.mention(wish.step, &format!("landscape, point {done} of {all}"), done as f64 / all as f64);
         }
         forget_accuracy.push(forget_row);
         test_accuracy.push(test_row);
@@ -173,23 +173,6 @@ fn axes(coordinates: &[[f64; 2]], points: usize) -> [Vec<f64>; 2] {
         let half = extent * (0.5 + MARGIN);
         (0..points).map(|point| middle + half * (2.0 * point as f64 / (points - 1) as f64 - 1.0)).collect()
     })
-}
-
-/// How far it is.
-fn tell(run: &Run, step: StepIndex, done: usize, all: usize) {
-    if run.assignment.rank.0 != 0 {
-        return;
-    }
-    let name = &run.assignment.specification.steps[step.0 as usize].name;
-    run.link.mention(WorkerEvent::Progress {
-        job: run.assignment.job.clone(),
-        generation: run.assignment.generation,
-        progress: Progress {
-            step,
-            text: format!("{name}: landscape, point {done} of {all}"),
-            fraction: done as f64 / all as f64,
-        },
-    });
 }
 
 #[cfg(test)]

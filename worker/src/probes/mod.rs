@@ -5,9 +5,7 @@ mod line;
 mod relearning;
 
 use rewind_artifacts::Shard;
-use rewind_job::{
-    Action, Evaluate, Measured, MeasuredOn, Progress, Specification, SpecificationError, StepIndex, WorkerEvent,
-};
+use rewind_job::{Action, Evaluate, Measured, MeasuredOn, Specification, SpecificationError, StepIndex};
 use rewind_models::Network;
 use rewind_unlearning::{Gang, LabelledSamples, load_weights};
 
@@ -76,12 +74,6 @@ impl Probed<'_> {
     /// Says what is being measured; `fraction` is the share of this step's probes that are done.
     fn mention(&self, what: &str, fraction: f64) {
         tracing::info!(step = %self.name, "probed: {what}");
-        if self.run.assignment.rank.0 == 0 {
-            self.run.link.mention(WorkerEvent::Progress {
-                job: self.run.assignment.job.clone(),
-                generation: self.run.assignment.generation,
-                progress: Progress { step: self.step, text: format!("{}: probed: {what}", self.name), fraction },
-            });
-        }
+        self.run.mention(self.step, &format!("probed: {what}"), fraction);
     }
 }

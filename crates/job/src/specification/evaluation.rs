@@ -100,7 +100,7 @@ fn five_hundred() -> u32 {
 }
 
 impl Evaluate {
-    /// Whether it measures anything on test data that is more than its samples.
+    /// Refuses impossible values.
     pub(super) fn check(&self, at: &str) -> Result<(), SpecificationError> {
         let at = |field: &str| format!("{at}.{field}");
         if let Some(relearning) = &self.relearning {

@@ -38,7 +38,8 @@ pub struct Verify {
     /// A proof that one sample was forgotten, as --write-proof makes it.
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
-    /// Run the job again on a fleet (--dir, --coordinator), and compare the weights bit by bit.
+    /// Run the job again on a fleet (--dir, --coordinator), and compare what was read, forgotten and
+    /// measured, and the weights bit by bit.
     #[arg(long)]
     pub replay: bool,
     /// Print the findings as JSON.

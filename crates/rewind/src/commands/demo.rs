@@ -104,7 +104,7 @@ fn moved(file: &Path, folder: &Path) -> PathBuf {
 fn summary(report: &Report, out: &Path) -> String {
     let head = ["method", "RA", "UA", "TA", "MIA", "average gap", "time", "epochs on D_f", "moved"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend([&report.pretrained, &report.retrain].into_iter().flatten().chain(&report.methods).map(row));
+    rows.extend(report.measured().map(row));
     let mut text = format!("\n{}\n", output::table(&rows));
     if !report.recovered.is_empty() {
         text.push_str("\nWon back of Retrain's gain in test accuracy:\n");

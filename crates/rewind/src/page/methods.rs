@@ -63,7 +63,7 @@ pub fn render(report: &Report) -> String {
 
 /// Whether any network has time on the device, and peak memory: reports of older versions have neither.
 fn measured_cost(report: &Report) -> (bool, bool) {
-    let all = || [&report.pretrained, &report.retrain].into_iter().flatten().chain(&report.methods);
+    let all = || report.measured();
     (all().any(|measured| device_seconds(measured).is_some()), all().any(|measured| peak_memory(measured).is_some()))
 }
 
@@ -163,7 +163,7 @@ fn attack_is_weak(measured: &Measured) -> bool {
 
 /// How far the membership attack can be believed.
 fn attack(report: &Report) -> String {
-    let all = || [&report.pretrained, &report.retrain].into_iter().flatten().chain(&report.methods);
+    let all = || report.measured();
     let accuracies = || all().filter_map(|measured| measured.mia_attack_accuracy).filter(|value| value.is_finite());
     let (Some(low), Some(high)) = (accuracies().reduce(f64::min), accuracies().reduce(f64::max)) else {
         return String::new();

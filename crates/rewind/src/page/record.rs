@@ -84,10 +84,8 @@ fn data(report: &Report) -> String {
             )
         })
         .collect();
-    let weights: String = [&report.pretrained, &report.retrain]
-        .into_iter()
-        .flatten()
-        .chain(&report.methods)
+    let weights: String = report
+        .measured()
         .map(|measured| {
             format!(
                 "<tr><th scope=\"row\">{}</th><td class=\"words\"><code>{}</code></td></tr>\n",

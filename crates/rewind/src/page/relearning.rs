@@ -14,9 +14,8 @@ use crate::interval::Interval;
 pub type Networks<'a> = [(&'a str, Vec<&'a Measured>)];
 
 pub fn of_job(stage: &Stage, report: &Report) -> String {
-    let references = [&report.pretrained, &report.retrain].into_iter().flatten();
-    let all = references.chain(&report.methods).map(|measured| (measured.name.as_str(), vec![measured]));
-    let networks: Vec<(&str, Vec<&Measured>)> = all.collect();
+    let networks: Vec<(&str, Vec<&Measured>)> =
+        report.measured().map(|measured| (measured.name.as_str(), vec![measured])).collect();
     relearning(stage, &networks) + &way(stage, &networks)
 }
 

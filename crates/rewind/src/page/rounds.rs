@@ -36,9 +36,7 @@ fn stops(report: &Report) -> String {
 }
 
 fn logs(report: &Report) -> String {
-    let references = [&report.pretrained, &report.retrain].into_iter().flatten();
-    let logs: String =
-        references.chain(&report.methods).filter(|measured| !measured.rounds.is_empty()).map(log).collect();
+    let logs: String = report.measured().filter(|measured| !measured.rounds.is_empty()).map(log).collect();
     if logs.is_empty() {
         return String::new();
     }

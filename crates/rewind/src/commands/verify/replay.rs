@@ -55,13 +55,8 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     let files = client.report_files(&job).await?;
     let (report, _) = read_report(&files)?;
     data_read_is_the_same(statement, &report, findings);
-    let results: BTreeMap<&str, &Measured> = report
-        .pretrained
-        .iter()
-        .chain(&report.retrain)
-        .chain(&report.methods)
-        .map(|measured| (measured.name.as_str(), measured))
-        .collect();
+    let results: BTreeMap<&str, &Measured> =
+        report.measured().map(|measured| (measured.name.as_str(), measured)).collect();
     let obstacles = obstacles(statement, &report);
     if !obstacles.is_empty() {
         findings.open("replay", format!("not bit-comparable: {}", obstacles.join("; ")));
