@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rewind_control::{Event, Now};
 use rewind_coordinator::replica::{Input, Output, Replica};
 use rewind_job::{
-    Digest, Generation, JobId, JobState, Layout, Rank, Round, RoundDone, Specification, StepIndex, Term, Timeouts,
-    WorkerCommand, WorkerEvent, WorkerId, Working,
+    DeviceKind, Digest, Generation, JobId, JobState, Layout, Rank, Round, RoundDone, Specification, StepIndex, Term,
+    Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 use rewind_state::SimulatedStore;
 
@@ -89,7 +89,8 @@ fn submit(ticket: u64) -> Input {
 
 fn joins(session: u64, working: Option<Working>) -> Input {
     let worker = WorkerId("worker-1".into());
-    let joined = WorkerEvent::Joined { worker: worker.clone(), process: 1, version: "0".into(), cores: 1, working };
+    let (version, device) = ("0".into(), DeviceKind::Cpu);
+    let joined = WorkerEvent::Joined { worker: worker.clone(), process: 1, version, cores: 1, device, working };
     Input::SessionBegan { worker, session, joined }
 }
 

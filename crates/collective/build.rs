@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 fn main() {
-    for path in ["src/gloo_shim.cc", "gloo-stubs", "build.rs"] {
+    for path in ["src/shim.h", "src/gloo_shim.cc", "src/device_shim.cc", "gloo-stubs", "build.rs"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -25,6 +25,7 @@ fn main() {
         .flag("-Wno-unused-parameter")
         .opt_level(1)
         .file("src/gloo_shim.cc")
+        .file("src/device_shim.cc")
         .compile("rewind_collective_shim");
     println!("cargo:rustc-link-search=native={}", libtorch.join("lib").display());
     println!("cargo:rustc-link-lib=dylib=torch_cpu");

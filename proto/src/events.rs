@@ -1,6 +1,8 @@
 //! Worker → coordinator.
 
-use rewind_job::{Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId};
+use rewind_job::{
+    DeviceKind, Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId,
+};
 
 use crate::{
     PROTOCOL, WireError, from_json, to_json,
@@ -11,7 +13,7 @@ use crate::{
 impl From<WorkerEvent> for v1::WorkerMessage {
     fn from(event: WorkerEvent) -> Self {
         let event = match event {
-            WorkerEvent::Joined { worker, process, version, cores, working } => {
+            WorkerEvent::Joined { worker, process, version, cores, device, working } => {
                 let working_json = working.as_ref().map(to_json);
                 Event::Joined(v1::Joined {
                     worker: worker.0,
@@ -20,6 +22,7 @@ impl From<WorkerEvent> for v1::WorkerMessage {
                     cores,
                     working_json,
                     protocol: PROTOCOL,
+                    device: device.to_string(),
                 })
             }
             WorkerEvent::Heartbeat => Event::Heartbeat(v1::Empty {}),
@@ -75,8 +78,13 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
         Ok(match message.event.ok_or(WireError::Missing("event"))? {
             Event::Joined(m) => {
                 let working = m.working_json.as_deref().map(|json| from_json("working_json", json)).transpose()?;
-                let v1::Joined { worker, process, version, cores, .. } = m;
-                Self::Joined { worker: WorkerId(worker), process, version, cores, working }
+                let v1::Joined { worker, process, version, cores, device, .. } = m;
+                let device = match device.as_str() {
+                    "" | "cpu" => DeviceKind::Cpu,
+                    "cuda" => DeviceKind::Cuda,
+                    _ => return Err(WireError::UnknownWord { field: "device", found: device }),
+                };
+                Self::Joined { worker: WorkerId(worker), process, version, cores, device, working }
             }
             Event::Heartbeat(_) => Self::Heartbeat,
             Event::Draining(_) => Self::Draining,

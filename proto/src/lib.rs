@@ -35,6 +35,8 @@ pub enum WireError {
     Missing(&'static str),
     #[error("`{field}` is not valid: {source}")]
     Json { field: &'static str, source: serde_json::Error },
+    #[error("`{field}` is {found:?}, a word that this program does not know")]
+    UnknownWord { field: &'static str, found: String },
 }
 
 impl From<WireError> for tonic::Status {

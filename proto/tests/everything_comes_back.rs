@@ -1,9 +1,9 @@
 //! Whatever workers and coordinator say comes back from the wire as it was; what says too little is refused by field.
 
 use rewind_job::{
-    Assignment, Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Progress, Rank, Round, RoundDone,
-    RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason, TaskAssignment, TaskIndex,
-    WorkerCommand, WorkerEvent, Working, WorldSize,
+    Assignment, DeviceKind, Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Progress, Rank,
+    Round, RoundDone, RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason,
+    TaskAssignment, TaskIndex, WorkerCommand, WorkerEvent, Working, WorldSize,
 };
 use rewind_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message::Command, worker_message::Event};
 use serde_json::json;
@@ -79,7 +79,8 @@ fn events() -> Vec<WorkerEvent> {
 }
 
 fn joined(working: Option<Working>) -> WorkerEvent {
-    WorkerEvent::Joined { worker: "worker-1".into(), process: 7, version: "0.1.0".into(), cores: 2, working }
+    let (worker, version, device) = ("worker-1".into(), "0.1.0".into(), DeviceKind::Cuda);
+    WorkerEvent::Joined { worker, process: 7, version, cores: 2, device, working }
 }
 
 fn commands() -> Vec<WorkerCommand> {

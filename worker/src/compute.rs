@@ -39,17 +39,24 @@ pub fn start(todo: mpsc::Receiver<Todo>, bench: Bench) -> std::io::Result<JoinHa
     std::thread::Builder::new().name("compute".into()).spawn(move || {
         ACTIVITY.is(Activity::Idle);
         for work in todo {
-            carry_out(work, &bench);
+            let broken = carry_out(work, &bench);
             ACTIVITY.is(Activity::Idle);
             if unfinished_abandoned_groups() >= ABANDONED_GROUPS {
                 tracing::warn!("{ABANDONED_GROUPS} abandoned collectives do not end: starting anew");
+                std::process::exit(RESTART);
+            }
+            if let Some(broken) = broken {
+                tracing::warn!("{broken}: starting anew");
+                // Time for the coordinator to hear why.
+                std::thread::sleep(bench.timeouts.heartbeat);
                 std::process::exit(RESTART);
             }
         }
     })
 }
 
-fn carry_out(work: Todo, bench: &Bench) {
+/// Returns what broke the device, if that happened.
+fn carry_out(work: Todo, bench: &Bench) -> Option<String> {
     match work {
         Todo::Gang(assignment, link) => {
             let (job, generation, rank) = (assignment.job.clone(), assignment.generation, assignment.rank);
@@ -63,8 +70,8 @@ fn carry_out(work: Todo, bench: &Bench) {
             let _inside = span.enter();
             tracing::info!("began");
             ACTIVITY.is(Activity::Preparing);
-            let outcome = guarded(|| run(*assignment, &link, bench));
-            settle((&job, generation, rank), &link, bench, outcome);
+            let outcome = guarded(bench, || run(*assignment, &link, bench));
+            settle((&job, generation, rank), &link, bench, outcome)
         }
         Todo::Task(assignment, link) => {
             let (job, generation) = (assignment.job.clone(), assignment.generation);
@@ -72,14 +79,16 @@ fn carry_out(work: Todo, bench: &Bench) {
             let _inside = span.enter();
             tracing::info!("began");
             ACTIVITY.is(Activity::Task);
-            let outcome = guarded(|| task::run(&assignment, &link, bench));
-            settle((&job, generation, Rank(0)), &link, bench, outcome);
+            let outcome = guarded(bench, || task::run(&assignment, &link, bench));
+            settle((&job, generation, Rank(0)), &link, bench, outcome)
         }
     }
 }
 
-fn guarded(work: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(RunError::Panicked(text_of(&*panic))))
+fn guarded(bench: &Bench, work: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let outcome = outcome.unwrap_or_else(|panic| Err(RunError::Panicked(text_of(&*panic))));
+    outcome.map_err(|error| error.told_of(&bench.device.name))
 }
 
 /// What a panic says.
@@ -89,20 +98,21 @@ pub fn text_of(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "of an unknown reason".into())
 }
 
-/// Tells the coordinator how the work ended.
+/// Tells the coordinator how the work ended. Returns what broke the device, if that happened.
 fn settle(
     (job, generation, rank): (&JobId, Generation, Rank),
     link: &Link,
     bench: &Bench,
     outcome: Result<(), RunError>,
-) {
-    let mut last = None;
+) -> Option<String> {
+    let (mut last, mut broken) = (None, None);
     match outcome {
         Ok(()) => {
             tracing::info!("finished");
             ASSIGNMENTS_ENDED.add(Outcome::Finished, 1);
         }
         Err(error) => {
+            broken = matches!(error, RunError::BrokenDevice { .. }).then(|| error.to_string());
             last = flight::last(&link.recorder);
             flight::dump(&link.recorder, bench.flight_records.as_deref(), job, generation, rank);
             match link.ended() {
@@ -122,4 +132,5 @@ fn settle(
         }
     }
     link.tell(WorkerEvent::Left { job: job.clone(), generation, last });
+    broken
 }

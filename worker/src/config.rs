@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::Parser;
 use rewind_job::Timeouts;
 use rewind_security::{ClientTls, Files, SecurityError};
 
+use crate::device::{Connection, TrajectoryPlace, Wanted, Wishes};
+
 /// Runs the assignments of a coordinator: trains forward, rewinds its own shard, reports facts.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "rewind-worker", version)]
+#[command(
+    name = "rewind-worker",
+    version,
+    after_help = "rewind-worker devices [--json] shows which devices this worker sees, and which one it would use."
+)]
 pub struct Config {
     /// Addresses of all coordinators, separated by commas: one leads, the others stand by.
     #[arg(
@@ -32,6 +39,9 @@ pub struct Config {
     /// Name of this worker, unique in its fleet.
     #[arg(long, value_name = "NAME")]
     pub name: String,
+
+    #[command(flatten)]
+    pub device: DeviceArguments,
 
     /// Address that collectives bind. Their traffic is neither encrypted nor authenticated.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
@@ -72,6 +82,51 @@ pub struct Config {
     /// End when the process that started this one ends.
     #[arg(long)]
     pub die_with_parent: bool,
+}
+
+/// What to compute on, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceArguments {
+    /// What to compute on: auto (the first GPU, or the CPU where there is none), cpu, cuda:0, cuda:1, …; one worker a
+    /// GPU.
+    #[arg(long, value_name = "DEVICE", env = "REWIND_DEVICE", default_value = "auto")]
+    pub device: Wanted,
+
+    /// Memory of the GPU that this worker may take, such as 20GiB [default: 92 % of what is free].
+    #[arg(long, value_name = "SIZE", env = "REWIND_DEVICE_MEMORY")]
+    pub device_memory: Option<ByteSize>,
+
+    /// How gangs on GPUs are connected; the same on all workers.
+    #[arg(long, value_enum, env = "REWIND_COLLECTIVE", default_value = "auto")]
+    pub collective: Connection,
+
+    /// Where the trajectories of a GPU's weights are kept.
+    #[arg(long, value_enum, env = "REWIND_TRAJECTORY", default_value = "auto")]
+    pub trajectory: TrajectoryPlace,
+}
+
+impl DeviceArguments {
+    /// What was asked of the device.
+    pub fn wishes(&self) -> Wishes {
+        Wishes {
+            device: self.device,
+            memory: self.device_memory,
+            connection: self.collective,
+            trajectory: self.trajectory,
+        }
+    }
+}
+
+/// Shows which devices this worker sees, and which one it would use with these options. Exit code 1: it would not start.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "rewind-worker devices", version)]
+pub struct Devices {
+    #[command(flatten)]
+    pub device: DeviceArguments,
+
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Config {

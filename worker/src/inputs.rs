@@ -14,6 +14,7 @@ use rewind_job::{
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::{Gang, LabelledSamples, UnlearningError};
+use tch::Device;
 
 use crate::sample_record::{self, Ids};
 
@@ -91,9 +92,13 @@ pub struct JobData {
 }
 
 impl JobData {
-    pub fn read(specification: &Specification) -> Result<Self, InputError> {
+    /// Samples are handed out on `device`.
+    pub fn read(specification: &Specification, device: Device) -> Result<Self, InputError> {
         let partition = partition_of(specification)?;
-        let tensors = |subset: Option<&Subset>| subset.map(|subset| labelled(&partition, subset));
+        let labelled = |subset: &Subset| {
+            LabelledSamples::of(subset, |id| partition.image(id), partition.shape()).handed_to(device)
+        };
+        let tensors = |subset: Option<&Subset>| subset.map(labelled);
         let forget = partition.forget();
         let truth = (forget.labels != partition.true_forget_labels())
             .then(|| Subset { ids: forget.ids.clone(), labels: partition.true_forget_labels().to_vec() });
@@ -106,7 +111,7 @@ impl JobData {
             files: file_digests(specification)?,
         };
         Ok(Self {
-            forget: labelled(&partition, partition.forget()),
+            forget: labelled(partition.forget()),
             forget_truth: tensors(truth.as_ref()),
             train: tensors(partition.train()),
             remaining: tensors(partition.remaining()),
@@ -182,10 +187,6 @@ pub fn partition_of(specification: &Specification) -> Result<Partition, InputErr
         }
     }
     Partition::new(data, specification.model.classes, pool, own).map_err(|error| InputError::of_data("data", error))
-}
-
-fn labelled(partition: &Partition, subset: &Subset) -> LabelledSamples {
-    LabelledSamples::of(subset, |id| partition.image(id), partition.shape())
 }
 
 fn file_digests(specification: &Specification) -> Result<Vec<(String, Digest)>, InputError> {
@@ -281,10 +282,11 @@ fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), Specifi
     }
 }
 
-/// The predictor of each step that uses one, by the step's name.
+/// The predictor of each step that uses one, on `device`, by the step's name.
 pub fn predictors(
     specification: &Specification,
     artifacts: &dyn ArtifactStore,
+    device: Device,
 ) -> Result<BTreeMap<String, Predictor>, InputError> {
     let mut predictors = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
@@ -296,7 +298,7 @@ pub fn predictors(
             set.for_snapshots(wanted.snapshots as usize)
                 .and_then(|networks| networks.check_horizon(wanted.direction, wanted.horizon))
                 .map_err(refuse)?;
-            predictors.insert(step.name.clone(), set);
+            predictors.insert(step.name.clone(), set.on(device));
         }
     }
     Ok(predictors)

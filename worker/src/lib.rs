@@ -4,6 +4,7 @@
 
 pub mod compute;
 pub mod config;
+pub mod device;
 pub mod session;
 
 mod commit;

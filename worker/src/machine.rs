@@ -2,13 +2,13 @@
 
 use rewind_job::Machine;
 
-/// Describes this machine; `threads` is the job's number of compute threads.
-pub fn describe(threads: u32) -> Machine {
+/// Describes this machine; `threads` is the job's number of compute threads, `device` the CPU or the GPU's name.
+pub fn describe(threads: u32, device: &str) -> Machine {
     Machine {
         threads,
         libtorch: env!("LIBTORCH_VERSION").into(),
         cpu_capability: cpu_capability(),
-        device: "cpu".into(),
+        device: device.into(),
     }
 }
 

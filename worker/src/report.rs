@@ -15,7 +15,7 @@ use crate::{
     machine,
     pictures::{activation_maps, landscape},
     probes::probe,
-    run::{Run, RunError, build},
+    run::{Run, RunError},
     sample_record::Notes,
 };
 
@@ -25,7 +25,7 @@ const ATTACK_SAYS_SOMETHING: f64 = 55.0;
 /// Measures every step's result; rank 0 stores the weights and sends the report.
 pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
     let specification = &run.assignment.specification;
-    let network = build(&run.assignment);
+    let network = run.network();
     let evaluated = evaluated_steps(specification);
     let (mut all, mut stops, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     let parts = run.data.parts();
@@ -225,7 +225,7 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         world_size: run.assignment.world_size,
         specification: specification.clone(),
         data: run.data.summary.clone(),
-        machine: machine::describe(specification.fleet.threads),
+        machine: machine::describe(specification.fleet.threads, &run.device_name),
         pretrained,
         retrain,
         methods,

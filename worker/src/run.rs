@@ -3,21 +3,23 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
-use rewind_collective::{Collective, CollectiveError, Gloo, GlooOptions, RendezvousStore, Solo};
+use rewind_collective::{Collective, CollectiveError, GroupOptions, ProcessGroup, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Group, Manifest, Optimiser, Part, Progress, RollBack, Step, StepIndex, Stop, Timeouts,
-    Unlearn, WorkerEvent,
+    Action, Assignment, Digest, Group, Layout, Manifest, Method, Optimiser, Part, Progress, RollBack, ShardPlan, Step,
+    StepIndex, Stop, Timeouts, Unlearn, WorkerEvent,
 };
 use rewind_models::Network;
-use rewind_predictor::Predictor;
+use rewind_predictor::{Predictor, SnapshotsIn};
 use rewind_telemetry::metrics::{Activity, worker::ACTIVITY};
 use rewind_unlearning::{
     Gang, LabelledSamples, Learner, Materials, RoundMethod, StepRun, Training, UnlearningError, load_weights,
     method_for, run_rounds,
 };
+use tch::Device;
 
 use crate::{
     commit::RoundCommitter,
+    device::{Need, WorkerDevice},
     inputs::{self, InputError, JobData},
     link::{Ended, Link},
     probes, report, train_predictor,
@@ -45,20 +47,43 @@ pub enum RunError {
     /// libtorch ends what it cannot do with a panic; the worker goes on.
     #[error("the computation failed: {0}")]
     Panicked(String),
+    /// The job asks too much of the device, now and again.
+    #[error("{device} ran out of memory; a smaller batch-size or `--trajectory host` takes less: {text}")]
+    OutOfMemory { device: String, text: String },
+    /// The device or its driver failed: this process can do nothing with it any more.
+    #[error("{device} failed: {text}")]
+    BrokenDevice { device: String, text: String },
 }
 
 impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Input(InputError::Bad(_)) | Self::Panicked(_) | Self::History(_) => false,
-            Self::Input(InputError::Away(_)) | Self::Ended(_) | Self::Collective(_) | Self::Artifact(_) => true,
+            Self::Input(InputError::Bad(_)) | Self::Panicked(_) | Self::OutOfMemory { .. } | Self::History(_) => false,
+            Self::BrokenDevice { .. }
+            | Self::Input(InputError::Away(_))
+            | Self::Ended(_)
+            | Self::Collective(_)
+            | Self::Artifact(_) => true,
             Self::Unlearning(error) => error.is_retryable(),
         }
     }
 }
 
 impl RunError {
+    /// The same, told apart where libtorch speaks of the device.
+    pub fn told_of(self, device: &str) -> Self {
+        let (device, text) = (device.to_owned(), self.to_string());
+        // What `c10::OutOfMemoryError` and `c10::AcceleratorError` say; after the latter every call fails.
+        if text.contains("CUDA out of memory") {
+            return Self::OutOfMemory { device, text };
+        }
+        if ["CUDA error:", "CUDNN_STATUS_", "CUBLAS_STATUS_"].iter().any(|word| text.contains(word)) {
+            return Self::BrokenDevice { device, text };
+        }
+        self
+    }
+
     /// Checkpoints that cannot be used.
     pub fn bad_checkpoints(&self) -> Vec<Digest> {
         match self {
@@ -79,6 +104,7 @@ pub struct Bench {
     pub rendezvous: Box<Meeting>,
     /// Address that collectives bind.
     pub bind_address: String,
+    pub device: WorkerDevice,
     /// Where flight recorders are dumped.
     pub flight_records: Option<PathBuf>,
     pub timeouts: Timeouts,
@@ -97,6 +123,10 @@ pub struct Run {
     /// The weights of each step that is given some.
     given_steps: BTreeMap<String, Shard>,
     predictors: BTreeMap<String, Predictor>,
+    /// What the rank computes on, as reports name it.
+    pub device_name: String,
+    device: Device,
+    snapshots_in: SnapshotsIn,
     /// `P`.
     coordinates: usize,
 }
@@ -109,13 +139,16 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     if specification.train_predictor().is_some() {
         return train_predictor::run(&assignment, link, bench);
     }
-    let data = JobData::read(specification)?;
+    let device = bench.device.device;
+    let data = JobData::read(specification, device)?;
     probes::check(specification, &data).map_err(InputError::Bad)?;
-    let network = build(&assignment);
+    let network = build(&assignment, device);
     let layout = network.layout().clone();
     let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;
     let given_steps = inputs::given_steps(specification, &network, &*bench.artifacts)?;
-    let predictors = inputs::predictors(specification, &*bench.artifacts)?;
+    let predictors = inputs::predictors(specification, &*bench.artifacts, device)?;
+    // Its memory is wanted by the networks to come.
+    drop(network);
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
         generation: assignment.generation,
@@ -124,11 +157,26 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     });
     let plan = link.wait_for_plan()?;
     let coordinates = layout.coordinates();
+    let snapshots_in = bench.device.place(need(&assignment, &layout, &plan)).map_err(InputError::Bad)?;
+    tracing::debug!(?snapshots_in, "trajectories");
     ACTIVITY.is(Activity::Rounds);
-    let mut gang = Gang::new(form(&assignment, link, bench)?, layout, plan);
+    let mut gang = Gang::new(form(&assignment, link, bench, device)?, layout, plan);
     inputs::same_on_every_rank(&data, &mut gang)??;
     let (link, artifacts) = (link.clone(), bench.artifacts.clone());
-    let run = Run { assignment, link, artifacts, data, given, given_steps, predictors, coordinates };
+    let device_name = bench.device.name.clone();
+    let run = Run {
+        assignment,
+        link,
+        artifacts,
+        data,
+        given,
+        given_steps,
+        predictors,
+        device_name,
+        device,
+        snapshots_in,
+        coordinates,
+    };
     for index in 0..run.assignment.specification.steps.len() {
         gang = run.step(StepIndex(index as u32), gang)?;
     }
@@ -141,36 +189,74 @@ pub fn load(manifest: &Manifest, artifacts: &dyn ArtifactStore, coordinates: usi
     assemble(shards.collect::<Result<Vec<_>, _>>()?)?.expect_whole(coordinates)
 }
 
-/// A network with fresh weights, the same on every rank.
-pub fn build(assignment: &Assignment) -> Network {
+/// What the job's hungriest step needs of the device.
+fn need(assignment: &Assignment, layout: &Layout, plan: &ShardPlan) -> Need {
+    let numbers = |optimiser: &Optimiser| match optimiser {
+        Optimiser::Sgd(_) => 1,
+        Optimiser::Adam(_) | Optimiser::Adamw(_) => 2,
+    };
+    let grid = layout.tiles();
+    let of = |networks, optimiser, snapshots| Need::of(&grid, plan, assignment.rank, networks, optimiser, snapshots);
+    let of_step = |step: &Step| match &step.action {
+        Action::Pretrain(training) | Action::Retrain(training) => {
+            let snapshots = training.nowcast.as_ref().map_or(0, |nowcast| u64::from(nowcast.snapshots));
+            of(1, numbers(&training.optimiser) + snapshots, 0)
+        }
+        Action::Unlearn(unlearn) => {
+            let snapshots = match &unlearn.method {
+                Method::Rewinding(rewinding) => rewinding.trajectory.snapshots,
+                Method::TaskVector(vector) => vector.trajectory.snapshots,
+                _ => 0,
+            };
+            let networks = match &unlearn.method {
+                Method::BoundaryShrink(_) | Method::Scrub(_) => 2,
+                _ => 1,
+            };
+            of(networks, numbers(&unlearn.forward.optimiser), u64::from(snapshots))
+        }
+        Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => of(1, 0, 0),
+    };
+    let needs = assignment.specification.steps.iter().map(of_step);
+    needs.max_by_key(|need| need.without_trajectory + need.trajectory).unwrap_or_default()
+}
+
+/// A network with fresh weights on a device, the same on every rank.
+pub fn build(assignment: &Assignment, device: Device) -> Network {
     let specification = &assignment.specification;
     let model = &specification.model;
-    let network = Network::build(model.architecture, model.classes, model.image, specification.seed);
+    let network = Network::build_on(device, model.architecture, model.classes, model.image, specification.seed);
     match &model.normalise {
         Some(normalise) => network.normalised(normalise),
         None => network,
     }
 }
 
-pub fn form(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<Box<dyn Collective>, CollectiveError> {
+/// The gang's collective for tensors on `device`.
+pub fn form(
+    assignment: &Assignment,
+    link: &Link,
+    bench: &Bench,
+    device: Device,
+) -> Result<Box<dyn Collective>, CollectiveError> {
     if assignment.world_size.0 == 1 {
-        return Ok(Box::new(Solo::new()));
+        return Ok(Box::new(Solo::on(device)));
     }
-    let gloo = Gloo::connect(GlooOptions {
+    let group = ProcessGroup::connect(GroupOptions {
         rank: assignment.rank,
         world_size: assignment.world_size,
         store: (bench.rendezvous)(assignment),
         prefix: format!("{}/{}", assignment.job, assignment.generation),
-        bind_address: bench.bind_address.clone(),
+        backend: bench.device.backend(device, &bench.bind_address),
+        device,
         deadline: bench.timeouts.rendezvous,
         cancel: link.cancel.clone(),
         recorder: link.recorder.clone(),
     })?;
     // Only a test interrupts calls; others need no detour.
     if std::env::var_os(rewind_telemetry::FAIL_POINTS).is_some() {
-        return Ok(Box::new(Watched(Box::new(gloo))));
+        return Ok(Box::new(Watched(Box::new(group))));
     }
-    Ok(Box::new(gloo))
+    Ok(Box::new(group))
 }
 
 /// What a step trains, from where, and until when.
@@ -202,8 +288,9 @@ impl Run {
             Action::Unlearn(unlearn) => unlearn.forward.augment,
             _ => None,
         };
-        let mut learner = Learner::new(build(&self.assignment), gang, work.optimiser.clone(), seed, purpose, cancel)
-            .with_augmentation(augment);
+        let mut learner = Learner::new(self.network(), gang, work.optimiser.clone(), seed, purpose, cancel)
+            .with_augmentation(augment)
+            .with_snapshots_in(self.snapshots_in);
         let done = last.map_or(0, |manifest| manifest.round.0);
         tracing::info!(step = %step.name, "goes on after round {done}");
         match (last, &work.start) {
@@ -262,7 +349,7 @@ impl Run {
         let data = &self.data;
         let start = self.start_of(unlearn)?;
         let original = || {
-            let network = build(&self.assignment);
+            let network = self.network();
             load_weights(&network, &start);
             network
         };
@@ -283,6 +370,11 @@ impl Run {
             method,
             start: Some(start),
         })
+    }
+
+    /// A network with fresh weights, where this rank computes.
+    pub fn network(&self) -> Network {
+        build(&self.assignment, self.device)
     }
 
     fn classes(&self) -> u32 {

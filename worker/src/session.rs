@@ -9,7 +9,7 @@ use std::{
 use rewind_artifacts::{ArtifactError, ArtifactStore};
 use rewind_collective::RendezvousStore;
 use rewind_job::{
-    Assignment, Digest, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
+    Assignment, DeviceKind, Digest, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 use rewind_proto::{MESSAGE_LIMIT, SHARED_ARTIFACT, v1::fleet_client::FleetClient};
 use rewind_telemetry::metrics::worker as metrics;
@@ -24,6 +24,7 @@ use crate::{
     compute::{self, Todo},
     config::Config,
     coordinators::{AddressError, Coordinators},
+    device::WorkerDevice,
     link::{EndedBy, Link},
     outbox::Outbox,
     rendezvous::CoordinatorStore,
@@ -59,7 +60,8 @@ pub enum WorkerError {
 
 /// Serves the coordinators until one says `Shutdown`, or until Ctrl-C. On SIGTERM the worker asks to be let go, which
 /// is after the round under way, and ends after `drain` at the latest.
-pub async fn serve(config: Config) -> Result<(), WorkerError> {
+pub async fn serve(config: Config, device: WorkerDevice) -> Result<(), WorkerError> {
+    tracing::info!("computes on {device}");
     if let Some(address) = config.metrics {
         metrics::serve(address).map_err(|error| WorkerError::Metrics(format!("--metrics {address}: {error}")))?;
     }
@@ -79,6 +81,7 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
             }
         }),
         bind_address: config.bind.clone(),
+        device: device.clone(),
         flight_records: config.flight_records.clone(),
         timeouts,
         data_roots: config.resolved_data_roots().map_err(WorkerError::DataRoot)?,
@@ -90,6 +93,7 @@ pub async fn serve(config: Config) -> Result<(), WorkerError> {
     let outbox = Outbox::default();
     let mut worker = Worker {
         config,
+        device: device.kind(),
         timeouts,
         todo,
         outbox: outbox.clone(),
@@ -140,6 +144,7 @@ enum End {
 
 struct Worker {
     config: Config,
+    device: DeviceKind,
     artifacts: Arc<dyn ArtifactStore>,
     /// Tells this process from others of its name.
     process: u32,
@@ -200,6 +205,7 @@ impl Worker {
             process: self.process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            device: self.device,
             working,
         };
         let mut first = vec![joined];

@@ -12,6 +12,7 @@ use rewind_predictor::{
     readings, validate,
 };
 use rewind_unlearning::{Course, PredictorLearner, UnlearningError, add_windows, load_trainee, train_predictor};
+use tch::Device;
 
 use crate::{
     commit::RoundCommitter,
@@ -46,7 +47,8 @@ pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), Ru
     });
     let plan = link.wait_for_plan()?;
     let coordinates = trainee.layout().coordinates();
-    let gang = rewind_unlearning::Gang::new(form(assignment, link, bench)?, trainee.layout().clone(), plan);
+    let gang =
+        rewind_unlearning::Gang::new(form(assignment, link, bench, Device::Cpu)?, trainee.layout().clone(), plan);
     let course = Course {
         epochs: wanted.epochs,
         patience: wanted.patience,
@@ -244,7 +246,7 @@ fn measure(
         world_size: assignment.world_size,
         specification: specification.clone(),
         data: DataSummary { forget: 0, remaining: None, test: None, validation: None, attack: None, files: Vec::new() },
-        machine: machine::describe(specification.fleet.threads),
+        machine: machine::describe(specification.fleet.threads, "cpu"),
         pretrained: None,
         retrain: None,
         methods: Vec::new(),

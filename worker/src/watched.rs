@@ -3,7 +3,7 @@
 use rewind_collective::{Collective, CollectiveError, OperationRecord};
 use rewind_job::{Rank, WorldSize};
 use rewind_telemetry::fail_point;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// Passes every call on, past its fail point.
 pub struct Watched(pub Box<dyn Collective>);
@@ -15,6 +15,10 @@ impl Collective for Watched {
 
     fn world_size(&self) -> WorldSize {
         self.0.world_size()
+    }
+
+    fn device(&self) -> Device {
+        self.0.device()
     }
 
     fn all_reduce(&mut self, tensor: &Tensor) -> Result<(), CollectiveError> {

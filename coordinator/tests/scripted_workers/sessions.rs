@@ -34,8 +34,10 @@ async fn a_new_session_of_the_same_name_ends_the_old_one() {
 async fn a_name_belongs_to_one_process_at_a_time() {
     let coordinator = Coordinator::start().await;
     let first = ScriptedWorker::join(&coordinator, "worker-1").await;
-    let WorkerEvent::Joined { worker, version, cores, working, .. } = joined("worker-1", None) else { panic!() };
-    let other = WorkerEvent::Joined { worker, process: 2, version, cores, working };
+    let WorkerEvent::Joined { worker, version, cores, device, working, .. } = joined("worker-1", None) else {
+        panic!()
+    };
+    let other = WorkerEvent::Joined { worker, process: 2, version, cores, device, working };
     let refused = ScriptedWorker::begin(&coordinator, other.clone()).await.err().expect("refused");
     assert_eq!(refused.code(), Code::AlreadyExists);
     assert!(refused.message().starts_with("another worker is called worker-1"), "{refused}");

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rewind_artifacts::ArtifactStore;
 use rewind_job::{
-    Assignment, Digest, Layout, Manifest, Measured, Rank, Report, Round, RoundDone, SampleRecord, ShardPlan, StepIndex,
-    StepOutcome, StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
+    Assignment, DeviceKind, Digest, Layout, Manifest, Measured, Rank, Report, Round, RoundDone, SampleRecord,
+    ShardPlan, StepIndex, StepOutcome, StepWeights, StopReason, Timeouts, WorkerCommand, WorkerEvent, WorkerId,
+    Working,
 };
 use rewind_proto::v1::{CoordinatorMessage, WorkerMessage, fleet_client::FleetClient};
 use serde_json::json;
@@ -179,7 +180,8 @@ impl ScriptedWorker {
 }
 
 pub fn joined(name: &str, working: Option<Working>) -> WorkerEvent {
-    WorkerEvent::Joined { worker: WorkerId(name.into()), process: 1, version: "0.1.0".into(), cores: 1, working }
+    let (worker, version, device) = (WorkerId(name.into()), "0.1.0".into(), DeviceKind::Cpu);
+    WorkerEvent::Joined { worker, process: 1, version, cores: 1, device, working }
 }
 
 /// All are assigned, prepared, and begin.

@@ -9,11 +9,12 @@
 use std::time::Duration;
 
 use rewind_job::{Rank, WorldSize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 mod abandon;
 mod cancel;
-mod gloo;
+pub mod cuda;
+mod process_group;
 mod recorder;
 mod shim;
 mod solo;
@@ -22,7 +23,7 @@ mod tensors;
 
 pub use abandon::{abandoned_groups, unfinished_abandoned_groups};
 pub use cancel::CancelSignal;
-pub use gloo::{Gloo, GlooOptions};
+pub use process_group::{Backend, GroupOptions, ProcessGroup};
 pub use recorder::{FlightRecorder, OperationRecord, Outcome};
 pub use solo::Solo;
 pub use store::{InMemoryStore, RendezvousStore, StoreError};
@@ -30,12 +31,15 @@ pub use store::{InMemoryStore, RendezvousStore, StoreError};
 /// A rank's place in a group of ranks that act together.
 ///
 /// All ranks make the same calls in the same order with the same shapes and kinds. This is not checked across ranks:
-/// Gloo ends a process that is sent more bytes than it expects. Tensors are contiguous, on the CPU, and of kind
+/// Gloo ends a process that is sent more bytes than it expects. Tensors are contiguous, on the rank's device, and of kind
 /// float32, float64 or int64. Gradients do not flow through a collective.
 pub trait Collective: Send {
     fn rank(&self) -> Rank;
 
     fn world_size(&self) -> WorldSize;
+
+    /// Where this rank's tensors are.
+    fn device(&self) -> Device;
 
     /// Replaces `tensor` by its sum over the ranks, the same bits on every rank.
     ///
@@ -62,8 +66,8 @@ pub trait Collective: Send {
 
     /// Bytes this rank has sent in operations that ended well, by the formula of a ring.
     ///
-    /// With `w` ranks and a tensor of `B` bytes: all-reduce `2 (w - 1) B / w`; reduce-scatter the same, for it is an
-    /// all-reduce of which the rank keeps a slice; all-gather of a shard of `B` bytes `(w - 1) B`; broadcast `B` on
+    /// With `w` ranks and a tensor of `B` bytes: all-reduce `2 (w - 1) B / w`; reduce-scatter half of that, and over Gloo
+    /// the same, for there it is an all-reduce of which the rank keeps a slice; all-gather of a shard of `B` bytes `(w - 1) B`; broadcast `B` on
     /// every rank but the last of the ring, the one before the root; barrier nothing.
     fn bytes_moved(&self) -> u64;
 
@@ -126,6 +130,8 @@ pub enum CollectiveError {
     WrongShape { operation: Operation, expected: String, found: Vec<i64> },
     #[error("{operation} needs a tensor that is {expected}, found {found}")]
     WrongTensor { operation: Operation, expected: &'static str, found: String },
+    #[error("{operation} needs a tensor on {expected:?}, found one on {found:?}")]
+    WrongDevice { operation: Operation, expected: Device, found: Device },
     #[error("rank {rank} is not in a world of {world_size}")]
     NoSuchRank { rank: Rank, world_size: WorldSize },
 }
@@ -135,6 +141,9 @@ impl CollectiveError {
     ///
     /// The others are mistakes of the caller, found before anything was sent.
     pub fn ends_the_group(&self) -> bool {
-        !matches!(self, Self::WrongShape { .. } | Self::WrongTensor { .. } | Self::NoSuchRank { .. })
+        !matches!(
+            self,
+            Self::WrongShape { .. } | Self::WrongTensor { .. } | Self::WrongDevice { .. } | Self::NoSuchRank { .. }
+        )
     }
 }

@@ -1,14 +1,16 @@
-//! The C interface of `gloo_shim.cc`: the only unsafe code.
+//! The C interface of the shims over libtorch, and of our shared object for CUDA: the only unsafe code.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use rewind_job::{Rank, WorldSize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::store::{RendezvousStore, StoreError};
 
@@ -54,6 +56,30 @@ impl Group {
             rewind_gloo_connect(&store, rank, world_size, bind_address.as_ptr(), milliseconds(timeout), &mut error)
         };
         NonNull::new(group).map(Self).ok_or_else(|| error.read())
+    }
+
+    /// Forms an NCCL group on a device, waiting for all ranks.
+    pub(crate) fn nccl(
+        store: Arc<dyn RendezvousStore>,
+        rank: Rank,
+        world_size: WorldSize,
+        device: Device,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let failure = |message: String| Failure { is_connection: false, message };
+        let Device::Cuda(index) = device else {
+            return Err(failure(format!("NCCL connects GPUs, and this rank computes on {device:?}")));
+        };
+        let index = i32::try_from(index).map_err(|_| failure("the device's number is too large".to_owned()))?;
+        let rank = i32::try_from(rank.0).map_err(|_| failure("the rank is too large".to_owned()))?;
+        let world_size = i32::try_from(world_size.0).map_err(|_| failure("the world is too large".to_owned()))?;
+        let extension = crate::cuda::extension().map_err(|error| failure(error.to_string()))?;
+        extension.connect(store, rank, world_size, index, timeout)
+    }
+
+    pub(crate) fn reduce_scatter(&self, output: &Tensor, input: &Tensor) -> Result<Work, Failure> {
+        // SAFETY: as in `all_reduce`.
+        start(|error| unsafe { rewind_reduce_scatter(self.0.as_ptr(), pointer(output), pointer(input), error) })
     }
 
     pub(crate) fn all_reduce(&self, tensor: &Tensor) -> Result<Work, Failure> {
@@ -111,6 +137,119 @@ impl Drop for Work {
     fn drop(&mut self) {
         // SAFETY: the pointer came from an operation and is dropped once.
         unsafe { rewind_work_drop(self.0.as_ptr()) }
+    }
+}
+
+/// Opens a shared object whose names are then everybody's, for the life of the process.
+pub(crate) fn open_for_all(library: &Path) -> Result<(), String> {
+    // SAFETY: its initialisers are libtorch's, which register CUDA's kernels and nothing else.
+    let opened = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) };
+    opened.map(std::mem::forget).map_err(|error| reason(&error))
+}
+
+/// What the dynamic linker said, which stands below libloading's own words.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+type Connect = unsafe extern "C" fn(*const RawStore, i32, i32, i32, i64, *mut RawError) -> *mut RawGroup;
+type LimitMemory = unsafe extern "C" fn(i32, u64, *mut RawError) -> i32;
+type DeviceName = unsafe extern "C" fn(i32, *mut RawError) -> i32;
+type Settings = unsafe extern "C" fn();
+
+/// The functions of `librewind_cuda.so`, which stays open.
+pub(crate) struct Extension {
+    connect: Connect,
+    limit_memory: LimitMemory,
+    device_name: DeviceName,
+    settings: Settings,
+}
+
+impl Extension {
+    /// libtorch's CUDA half is open already.
+    pub(crate) fn open(library: &Path) -> Result<Self, String> {
+        let failed = |error: libloading::Error| reason(&error);
+        // SAFETY: our own shared object has no initialisers of its own.
+        let opened = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(failed)?;
+        // SAFETY: these are the signatures of `cuda_shim.cc`, and the library is never closed.
+        let extension = unsafe {
+            Self {
+                connect: *opened.get::<Connect>(b"rewind_nccl_connect\0").map_err(failed)?,
+                limit_memory: *opened.get::<LimitMemory>(b"rewind_cuda_limit_memory\0").map_err(failed)?,
+                device_name: *opened.get::<DeviceName>(b"rewind_cuda_name\0").map_err(failed)?,
+                settings: *opened.get::<Settings>(b"rewind_cuda_settings\0").map_err(failed)?,
+            }
+        };
+        std::mem::forget(opened);
+        Ok(extension)
+    }
+
+    /// Sets the variables by which CUDA's libraries are told how to behave.
+    pub(crate) fn settle(&self) {
+        // SAFETY: no other thread runs yet, as `cuda::open` asks.
+        unsafe { (self.settings)() }
+    }
+
+    fn connect(
+        &self,
+        store: Arc<dyn RendezvousStore>,
+        rank: i32,
+        world_size: i32,
+        device: i32,
+        timeout: Duration,
+    ) -> Result<Group, Failure> {
+        let store = callbacks(store);
+        let mut error = RawError::empty();
+        // SAFETY: the pointers live through the call, and C++ takes the store's context over.
+        let group = unsafe { (self.connect)(&store, rank, world_size, device, milliseconds(timeout), &mut error) };
+        NonNull::new(group).map(Group).ok_or_else(|| error.read())
+    }
+
+    pub(crate) fn limit_memory(&self, device: usize, bytes: u64) -> Result<(), Failure> {
+        // SAFETY: takes numbers alone, and fills the error.
+        done(|error| unsafe { (self.limit_memory)(device as i32, bytes, error) })
+    }
+
+    pub(crate) fn device_name(&self, device: usize) -> Result<String, Failure> {
+        let mut answer = RawError::empty();
+        // SAFETY: as in `limit_memory`; the name comes in the error's place.
+        match unsafe { (self.device_name)(device as i32, &mut answer) } {
+            0 => Ok(answer.read().message),
+            _ => Err(answer.read()),
+        }
+    }
+}
+
+pub(crate) fn cuda_be_deterministic() -> Result<(), Failure> {
+    // SAFETY: takes nothing, and fills the error.
+    done(|error| unsafe { rewind_cuda_be_deterministic(error) })
+}
+
+/// Bytes of a device: free, and all.
+pub(crate) fn cuda_memory(device: usize) -> Result<(u64, u64), Failure> {
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: the pointers live through the call.
+    done(|error| unsafe { rewind_cuda_memory(device as i32, &mut free, &mut total, error) })?;
+    Ok((free, total))
+}
+
+pub(crate) fn cuda_peak(device: usize) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    // SAFETY: the pointer lives through the call.
+    done(|error| unsafe { rewind_cuda_peak(device as i32, &mut bytes, error) })?;
+    Ok(bytes)
+}
+
+pub(crate) fn cuda_forget_peak(device: usize) -> Result<(), Failure> {
+    // SAFETY: takes a number alone, and fills the error.
+    done(|error| unsafe { rewind_cuda_forget_peak(device as i32, error) })
+}
+
+fn done(call: impl FnOnce(&mut RawError) -> i32) -> Result<(), Failure> {
+    let mut error = RawError::empty();
+    match call(&mut error) {
+        0 => Ok(()),
+        _ => Err(error.read()),
     }
 }
 
@@ -204,6 +343,12 @@ unsafe extern "C" {
         error: *mut RawError,
     ) -> *mut RawGroup;
     fn rewind_all_reduce(group: *mut RawGroup, tensor: *const c_void, error: *mut RawError) -> *mut RawWork;
+    fn rewind_reduce_scatter(
+        group: *mut RawGroup,
+        output: *const c_void,
+        input: *const c_void,
+        error: *mut RawError,
+    ) -> *mut RawWork;
     fn rewind_all_gather(
         group: *mut RawGroup,
         output: *const c_void,
@@ -216,6 +361,10 @@ unsafe extern "C" {
     fn rewind_work_drop(work: *mut RawWork);
     fn rewind_group_abort(group: *mut RawGroup, error: *mut RawError) -> i32;
     fn rewind_group_drop(group: *mut RawGroup);
+    fn rewind_cuda_be_deterministic(error: *mut RawError) -> i32;
+    fn rewind_cuda_memory(device: i32, free: *mut u64, total: *mut u64, error: *mut RawError) -> i32;
+    fn rewind_cuda_peak(device: i32, bytes: *mut u64, error: *mut RawError) -> i32;
+    fn rewind_cuda_forget_peak(device: i32, error: *mut RawError) -> i32;
 }
 
 /// The store as C++ calls it; whoever takes this over calls `release` once.

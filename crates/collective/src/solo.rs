@@ -1,19 +1,31 @@
 use rewind_job::{Rank, WorldSize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::recorder::FlightRecorder;
 use crate::tensors::{check, check_flat};
 use crate::{Collective, CollectiveError, Operation, OperationRecord};
 
 /// A world of one rank, which asks of its tensors what a larger world asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Solo {
+    device: Device,
     recorder: FlightRecorder,
+}
+
+impl Default for Solo {
+    fn default() -> Self {
+        Self::on(Device::Cpu)
+    }
 }
 
 impl Solo {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With its tensors on `device`.
+    pub fn on(device: Device) -> Self {
+        Self { device, recorder: FlightRecorder::default() }
     }
 
     fn record(&mut self, operation: Operation, bytes: u64) {
@@ -31,26 +43,30 @@ impl Collective for Solo {
         WorldSize(1)
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
     fn all_reduce(&mut self, tensor: &Tensor) -> Result<(), CollectiveError> {
-        let bytes = check(Operation::AllReduce, tensor)?;
+        let bytes = check(Operation::AllReduce, tensor, self.device)?;
         self.record(Operation::AllReduce, bytes);
         Ok(())
     }
 
     fn reduce_scatter(&mut self, input: &Tensor) -> Result<Tensor, CollectiveError> {
-        let bytes = check_flat(Operation::ReduceScatter, input)?;
+        let bytes = check_flat(Operation::ReduceScatter, input, self.device)?;
         self.record(Operation::ReduceScatter, bytes);
         Ok(input.detach().copy())
     }
 
     fn all_gather(&mut self, shard: &Tensor) -> Result<Tensor, CollectiveError> {
-        let bytes = check_flat(Operation::AllGather, shard)?;
+        let bytes = check_flat(Operation::AllGather, shard, self.device)?;
         self.record(Operation::AllGather, bytes);
         Ok(shard.detach().copy())
     }
 
     fn broadcast(&mut self, tensor: &Tensor, root: Rank) -> Result<(), CollectiveError> {
-        let bytes = check(Operation::Broadcast, tensor)?;
+        let bytes = check(Operation::Broadcast, tensor, self.device)?;
         if root != Rank(0) {
             return Err(CollectiveError::NoSuchRank { rank: root, world_size: WorldSize(1) });
         }

@@ -6,13 +6,14 @@ use tch::{Device, Kind, Tensor};
 use crate::{CollectiveError, Operation};
 
 /// Checks that `tensor` may take part in a collective and returns its size in bytes.
-pub(crate) fn check(operation: Operation, tensor: &Tensor) -> Result<u64, CollectiveError> {
+pub(crate) fn check(operation: Operation, tensor: &Tensor, device: Device) -> Result<u64, CollectiveError> {
     let wrong = |expected, found| CollectiveError::WrongTensor { operation, expected, found };
     if !tensor.defined() {
         return Err(wrong("defined", "an undefined tensor".to_owned()));
     }
-    if tensor.device() != Device::Cpu {
-        return Err(wrong("on the CPU", format!("{:?}", tensor.device())));
+    if tensor.device() != device {
+        let found = tensor.device();
+        return Err(CollectiveError::WrongDevice { operation, expected: device, found });
     }
     let width = match tensor.kind() {
         Kind::Float => 4,
@@ -28,8 +29,8 @@ pub(crate) fn check(operation: Operation, tensor: &Tensor) -> Result<u64, Collec
 }
 
 /// Checks a tensor of one dimension.
-pub(crate) fn check_flat(operation: Operation, tensor: &Tensor) -> Result<u64, CollectiveError> {
-    let bytes = check(operation, tensor)?;
+pub(crate) fn check_flat(operation: Operation, tensor: &Tensor, device: Device) -> Result<u64, CollectiveError> {
+    let bytes = check(operation, tensor, device)?;
     if tensor.dim() != 1 {
         return Err(CollectiveError::WrongShape { operation, expected: "[n]".to_owned(), found: tensor.size() });
     }
@@ -40,9 +41,10 @@ pub(crate) fn check_flat(operation: Operation, tensor: &Tensor) -> Result<u64, C
 pub(crate) fn check_slices(
     operation: Operation,
     tensor: &Tensor,
+    device: Device,
     world_size: WorldSize,
 ) -> Result<(u64, i64), CollectiveError> {
-    let bytes = check(operation, tensor)?;
+    let bytes = check(operation, tensor, device)?;
     let world = i64::from(world_size.0);
     if tensor.dim() != 1 || tensor.size()[0] % world != 0 {
         return Err(CollectiveError::WrongShape {

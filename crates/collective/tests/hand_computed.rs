@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 fn in_every_world(act: impl Fn(&mut dyn Collective) + Sync) {
     act(&mut Solo::new());
     for world_size in 1..=3 {
-        on_threads(world_size, |gloo| act(gloo));
+        on_threads(world_size, |group| act(group));
     }
 }
 
@@ -88,10 +88,10 @@ fn broadcast_spreads_the_tensor_of_any_root() {
 fn a_barrier_holds_until_the_last_rank_comes() {
     use std::sync::atomic::{AtomicU32, Ordering};
     let arrived = AtomicU32::new(0);
-    on_threads(3, |gloo| {
-        std::thread::sleep(std::time::Duration::from_millis(20 * u64::from(gloo.rank().0)));
+    on_threads(3, |group| {
+        std::thread::sleep(std::time::Duration::from_millis(20 * u64::from(group.rank().0)));
         arrived.fetch_add(1, Ordering::SeqCst);
-        gloo.barrier().unwrap();
+        group.barrier().unwrap();
         assert_eq!(arrived.load(Ordering::SeqCst), 3);
     });
 }
@@ -118,12 +118,12 @@ fn tensors_without_elements_and_large_ones_pass() {
 #[test]
 fn the_same_sum_has_the_same_bits_on_every_rank_and_every_time() {
     let sum = || {
-        on_threads(3, |gloo| {
+        on_threads(3, |group| {
             // Numbers whose sum depends on the order of addition.
-            let rank = f64::from(gloo.rank().0);
+            let rank = f64::from(group.rank().0);
             let tensor =
                 ((Tensor::arange(50_001, (Kind::Float, Device::Cpu)) + rank) * 0.37).sin() * 10f64.powf(4. * rank);
-            gloo.all_reduce(&tensor).unwrap();
+            group.all_reduce(&tensor).unwrap();
             Vec::<f32>::try_from(&tensor).unwrap().into_iter().map(f32::to_bits).collect::<Vec<u32>>()
         })
     };
@@ -138,20 +138,20 @@ fn the_same_sum_has_the_same_bits_on_every_rank_and_every_time() {
 #[test]
 fn bytes_are_counted_by_the_formula_of_a_ring() {
     // Of 3 ranks, rank 0 is the one before root 1 and passes nothing on.
-    let moved = on_threads(3, |gloo| {
-        let before = gloo.bytes_moved();
+    let moved = on_threads(3, |group| {
+        let before = group.bytes_moved();
         let tensor = Tensor::zeros([6], (Kind::Float, Device::Cpu));
         let mut steps = Vec::new();
-        gloo.all_reduce(&tensor).unwrap();
-        steps.push(gloo.bytes_moved());
-        let _ = gloo.reduce_scatter(&tensor).unwrap();
-        steps.push(gloo.bytes_moved());
-        let _ = gloo.all_gather(&tensor).unwrap();
-        steps.push(gloo.bytes_moved());
-        gloo.broadcast(&tensor, Rank(1)).unwrap();
-        steps.push(gloo.bytes_moved());
-        gloo.barrier().unwrap();
-        steps.push(gloo.bytes_moved());
+        group.all_reduce(&tensor).unwrap();
+        steps.push(group.bytes_moved());
+        let _ = group.reduce_scatter(&tensor).unwrap();
+        steps.push(group.bytes_moved());
+        let _ = group.all_gather(&tensor).unwrap();
+        steps.push(group.bytes_moved());
+        group.broadcast(&tensor, Rank(1)).unwrap();
+        steps.push(group.bytes_moved());
+        group.barrier().unwrap();
+        steps.push(group.bytes_moved());
         assert_eq!(before, 0);
         steps
     });
@@ -162,10 +162,10 @@ fn bytes_are_counted_by_the_formula_of_a_ring() {
 
 #[test]
 fn the_flight_recorder_shows_what_was_done() {
-    on_threads(2, |gloo| {
+    on_threads(2, |group| {
         let tensor = Tensor::zeros([5], (Kind::Double, Device::Cpu));
-        gloo.all_reduce(&tensor).unwrap();
-        let records = gloo.recent();
+        group.all_reduce(&tensor).unwrap();
+        let records = group.recent();
         let operations: Vec<Operation> = records.iter().map(|record| record.operation).collect();
         assert_eq!(operations, [Operation::Form, Operation::Barrier, Operation::AllReduce]);
         assert_eq!(records[2].sequence, 2);
@@ -200,10 +200,10 @@ fn unfit_tensors_are_refused_and_the_group_goes_on() {
 #[test]
 fn a_rank_that_leaves_early_does_not_disturb_the_others() {
     for round in 0..40 {
-        on_threads(3, |gloo| {
+        on_threads(3, |group| {
             let tensor = Tensor::ones([1 + 1000 * round], (Kind::Float, Device::Cpu));
-            gloo.all_reduce(&tensor).unwrap();
-            let all = gloo.all_gather(&tensor).unwrap();
+            group.all_reduce(&tensor).unwrap();
+            let all = group.all_gather(&tensor).unwrap();
             assert_eq!(all.max().double_value(&[]), 3.);
             // The group is dropped here, on some ranks earlier than on others.
         });
@@ -214,10 +214,10 @@ fn a_rank_that_leaves_early_does_not_disturb_the_others() {
 fn worlds_of_one_are_alike() {
     let solo: &mut dyn Collective = &mut Solo::new();
     assert_eq!((solo.rank(), solo.world_size()), (Rank(0), WorldSize(1)));
-    on_threads(1, |gloo| {
-        assert_eq!((gloo.rank(), gloo.world_size()), (Rank(0), WorldSize(1)));
+    on_threads(1, |group| {
+        assert_eq!((group.rank(), group.world_size()), (Rank(0), WorldSize(1)));
         let tensor = Tensor::ones([4], (Kind::Float, Device::Cpu));
-        let _ = gloo.all_gather(&tensor).unwrap();
-        assert_eq!(gloo.bytes_moved(), 0);
+        let _ = group.all_gather(&tensor).unwrap();
+        assert_eq!(group.bytes_moved(), 0);
     });
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rewind_collective::{
-    CancelSignal, Collective, CollectiveError, Gloo, Outcome, abandoned_groups, unfinished_abandoned_groups,
+    CancelSignal, Collective, CollectiveError, Outcome, ProcessGroup, abandoned_groups, unfinished_abandoned_groups,
 };
 use rustix::process::Signal;
 use support::{AMPLE, PeerProcess, Place, StoreServer, eventually};
@@ -19,13 +19,13 @@ fn ones() -> Tensor {
 }
 
 /// All-reduces until it fails, counting what went well.
-fn reduce_until_error(gloo: &mut Gloo, done: &AtomicU64) -> CollectiveError {
+fn reduce_until_error(group: &mut ProcessGroup, done: &AtomicU64) -> CollectiveError {
     loop {
         let tensor = ones();
-        if let Err(error) = gloo.all_reduce(&tensor) {
+        if let Err(error) = group.all_reduce(&tensor) {
             return error;
         }
-        let world = f64::from(gloo.world_size().0);
+        let world = f64::from(group.world_size().0);
         assert_eq!(tensor.max().double_value(&[]), world);
         done.fetch_add(1, Ordering::SeqCst);
     }
@@ -41,17 +41,17 @@ fn peer() {
     tch::set_num_threads(1);
     let (last, earlier) = places.split_last().unwrap();
     for place in earlier {
-        let mut gloo = place.join(store.clone(), AMPLE).unwrap();
-        let error = reduce_until_error(&mut gloo, &AtomicU64::new(0));
+        let mut group = place.join(store.clone(), AMPLE).unwrap();
+        let error = reduce_until_error(&mut group, &AtomicU64::new(0));
         assert!(matches!(error, CollectiveError::PeerLost { .. }), "{error:?}");
     }
-    let mut gloo = last.join(store, AMPLE).unwrap();
+    let mut group = last.join(store, AMPLE).unwrap();
     if last.prefix.ends_with("/last") {
         let tensor = ones();
-        gloo.all_reduce(&tensor).unwrap();
+        group.all_reduce(&tensor).unwrap();
         assert_eq!(tensor.sum(Kind::Double).double_value(&[]), 200_000.);
     } else {
-        reduce_until_error(&mut gloo, &AtomicU64::new(0));
+        reduce_until_error(&mut group, &AtomicU64::new(0));
     }
 }
 
@@ -63,14 +63,14 @@ fn signal_in_the_middle(done: &AtomicU64, peer: &PeerProcess, signal: Signal) ->
     sent
 }
 
-fn the_ended_group_refuses_every_call(gloo: &mut Gloo) {
+fn the_ended_group_refuses_every_call(group: &mut ProcessGroup) {
     let started = Instant::now();
     let is_refused = |result: Result<(), CollectiveError>| {
         assert!(matches!(result, Err(CollectiveError::GroupEnded { .. })), "{result:?}");
     };
-    is_refused(gloo.barrier());
-    is_refused(gloo.all_reduce(&ones()));
-    is_refused(gloo.all_gather(&ones()).map(drop));
+    is_refused(group.barrier());
+    is_refused(group.all_reduce(&ones()));
+    is_refused(group.all_gather(&ones()).map(drop));
     assert!(started.elapsed() < Duration::from_secs(1));
 }
 
@@ -79,26 +79,26 @@ fn survivors_of_a_killed_peer_get_an_error_at_once_and_form_a_new_group() {
     let store = StoreServer::start();
     let survivor = PeerProcess::start(&store, &[Place::new(1, 3, "killed/1"), Place::new(1, 2, "killed/2/last")]);
     let victim = PeerProcess::start(&store, &[Place::new(2, 3, "killed/1")]);
-    let mut gloo = Place::new(0, 3, "killed/1").join(store.store.clone(), AMPLE).unwrap();
+    let mut group = Place::new(0, 3, "killed/1").join(store.store.clone(), AMPLE).unwrap();
 
     let done = AtomicU64::new(0);
     let (error, found_out, sent) = thread::scope(|scope| {
         let killer = scope.spawn(|| signal_in_the_middle(&done, &victim, Signal::KILL));
-        let error = reduce_until_error(&mut gloo, &done);
+        let error = reduce_until_error(&mut group, &done);
         let found_out = Instant::now();
         (error, found_out, killer.join().unwrap())
     });
     println!("killed peer: error after {:?}: {error}", found_out.duration_since(sent));
     assert!(matches!(error, CollectiveError::PeerLost { .. }), "{error:?}");
     assert!(found_out.duration_since(sent) < Duration::from_secs(5));
-    assert_eq!(gloo.recent().last().unwrap().outcome, Outcome::Failed(error));
-    the_ended_group_refuses_every_call(&mut gloo);
+    assert_eq!(group.recent().last().unwrap().outcome, Outcome::Failed(error));
+    the_ended_group_refuses_every_call(&mut group);
 
     let started = Instant::now();
-    let mut gloo = Place::new(0, 2, "killed/2/last").join(store.store.clone(), AMPLE).unwrap();
+    let mut group = Place::new(0, 2, "killed/2/last").join(store.store.clone(), AMPLE).unwrap();
     println!("new group of two in {:?}", started.elapsed());
     let tensor = ones();
-    gloo.all_reduce(&tensor).unwrap();
+    group.all_reduce(&tensor).unwrap();
     assert_eq!(tensor.sum(Kind::Double).double_value(&[]), 200_000.);
     survivor.wait_for_success();
 }
@@ -108,26 +108,26 @@ fn a_stopped_peer_is_an_error_at_the_deadline() {
     let store = StoreServer::start();
     let deadline = Duration::from_secs(3);
     let peer = PeerProcess::start(&store, &[Place::new(1, 2, "stopped/1")]);
-    let mut gloo = Place::new(0, 2, "stopped/1").join(store.store.clone(), deadline).unwrap();
+    let mut group = Place::new(0, 2, "stopped/1").join(store.store.clone(), deadline).unwrap();
 
     let done = AtomicU64::new(0);
     let before = abandoned_groups();
     let (error, took) = thread::scope(|scope| {
         let stopper = scope.spawn(|| signal_in_the_middle(&done, &peer, Signal::STOP));
-        let error = reduce_until_error(&mut gloo, &done);
+        let error = reduce_until_error(&mut group, &done);
         (error, stopper.join().unwrap().elapsed())
     });
     assert!(matches!(error, CollectiveError::DeadlineExceeded { .. }), "{error:?}");
     assert!(took < deadline + Duration::from_secs(1), "{took:?}");
-    let record = gloo.recent().pop().unwrap();
+    let record = group.recent().pop().unwrap();
     assert!(record.took.unwrap() >= deadline);
     assert!(abandoned_groups() > before);
-    the_ended_group_refuses_every_call(&mut gloo);
+    the_ended_group_refuses_every_call(&mut group);
 
     // The stopped peer is still there when the next generation forms.
     let successor = PeerProcess::start(&store, &[Place::new(1, 2, "stopped/2/last")]);
-    let mut gloo = Place::new(0, 2, "stopped/2/last").join(store.store.clone(), AMPLE).unwrap();
-    gloo.all_reduce(&ones()).unwrap();
+    let mut group = Place::new(0, 2, "stopped/2/last").join(store.store.clone(), AMPLE).unwrap();
+    group.all_reduce(&ones()).unwrap();
     successor.wait_for_success();
     eventually("the abandoned group ended", || unfinished_abandoned_groups() == 0);
 }
@@ -139,7 +139,7 @@ fn a_cancelled_rank_leaves_a_stopped_peer_at_once() {
     let peer = PeerProcess::start(&store, &[Place::new(1, 2, "cancelled/1")]);
     let mut options = Place::new(0, 2, "cancelled/1").options(store.store.clone(), AMPLE);
     options.cancel = cancel.clone();
-    let mut gloo = Gloo::connect(options).unwrap();
+    let mut group = ProcessGroup::connect(options).unwrap();
 
     let done = AtomicU64::new(0);
     let (error, took) = thread::scope(|scope| {
@@ -150,14 +150,14 @@ fn a_cancelled_rank_leaves_a_stopped_peer_at_once() {
             cancel.cancel();
             cancelled
         });
-        let error = reduce_until_error(&mut gloo, &done);
+        let error = reduce_until_error(&mut group, &done);
         let found_out = Instant::now();
         (error, found_out.duration_since(coordinator.join().unwrap()))
     });
     println!("cancelled: error after {took:?}");
     assert!(matches!(error, CollectiveError::Cancelled { .. }), "{error:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
-    the_ended_group_refuses_every_call(&mut gloo);
+    the_ended_group_refuses_every_call(&mut group);
 
     // Long before Gloo's own timeout of a minute: the abort ends what is in flight.
     let started = Instant::now();
@@ -166,8 +166,8 @@ fn a_cancelled_rank_leaves_a_stopped_peer_at_once() {
     assert!(started.elapsed() < Duration::from_secs(20));
 
     let successor = PeerProcess::start(&store, &[Place::new(1, 2, "cancelled/2/last")]);
-    let mut gloo = Place::new(0, 2, "cancelled/2/last").join(store.store.clone(), AMPLE).unwrap();
-    gloo.all_reduce(&ones()).unwrap();
+    let mut group = Place::new(0, 2, "cancelled/2/last").join(store.store.clone(), AMPLE).unwrap();
+    group.all_reduce(&ones()).unwrap();
     successor.wait_for_success();
 }
 
@@ -179,19 +179,19 @@ fn the_peers_of_a_cancelled_rank_find_out_at_once() {
     let peer = PeerProcess::start(&store, &[Place::new(1, 2, "left/1"), Place::new(1, 2, "left/2/last")]);
     let mut options = Place::new(0, 2, "left/1").options(store.store.clone(), AMPLE);
     options.cancel = cancel.clone();
-    let mut gloo = Gloo::connect(options).unwrap();
+    let mut group = ProcessGroup::connect(options).unwrap();
     for _ in 0..5 {
-        gloo.all_reduce(&ones()).unwrap();
+        group.all_reduce(&ones()).unwrap();
     }
     cancel.cancel();
-    let error = gloo.all_reduce(&ones()).unwrap_err();
+    let error = group.all_reduce(&ones()).unwrap_err();
     assert!(matches!(error, CollectiveError::Cancelled { .. }), "{error:?}");
 
     let started = Instant::now();
-    let mut gloo = Place::new(0, 2, "left/2/last").join(store.store.clone(), AMPLE).unwrap();
+    let mut group = Place::new(0, 2, "left/2/last").join(store.store.clone(), AMPLE).unwrap();
     println!("both ranks met again after {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(20));
-    gloo.all_reduce(&ones()).unwrap();
+    group.all_reduce(&ones()).unwrap();
     peer.wait_for_success();
 }
 
@@ -202,12 +202,12 @@ fn latency_of_two_processes() {
     tch::set_num_threads(1);
     let store = StoreServer::start();
     let _peer = PeerProcess::start(&store, &[Place::new(1, 2, "latency/1")]);
-    let mut gloo = Place::new(0, 2, "latency/1").join(store.store.clone(), AMPLE).unwrap();
+    let mut group = Place::new(0, 2, "latency/1").join(store.store.clone(), AMPLE).unwrap();
     let mut times: Vec<Duration> = (0..500)
         .map(|_| {
             let tensor = ones();
             let started = Instant::now();
-            gloo.all_reduce(&tensor).unwrap();
+            group.all_reduce(&tensor).unwrap();
             started.elapsed()
         })
         .collect();

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rewind_collective::{
-    CancelSignal, Collective, CollectiveError, Gloo, GlooOptions, InMemoryStore, Operation, RendezvousStore,
-    StoreError, abandoned_groups, unfinished_abandoned_groups,
+    Backend, CancelSignal, Collective, CollectiveError, GroupOptions, InMemoryStore, Operation, ProcessGroup,
+    RendezvousStore, StoreError, abandoned_groups, unfinished_abandoned_groups,
 };
 use rewind_job::{Rank, WorldSize};
 use support::{AMPLE, Place, eventually};
 
-fn error_of(result: Result<Gloo, CollectiveError>) -> CollectiveError {
+fn error_of(result: Result<ProcessGroup, CollectiveError>) -> CollectiveError {
     match result {
         Ok(_) => panic!("the group formed"),
         Err(error) => error,
@@ -53,8 +53,8 @@ fn forming_ends_at_the_deadline_when_a_rank_does_not_come() {
         for rank in 0..2 {
             let store = Arc::clone(&store);
             scope.spawn(move || {
-                let mut gloo = Place::new(rank, 2, "job-1/2").join(store, AMPLE).unwrap();
-                gloo.barrier().unwrap();
+                let mut group = Place::new(rank, 2, "job-1/2").join(store, AMPLE).unwrap();
+                group.barrier().unwrap();
             });
         }
     });
@@ -65,7 +65,7 @@ fn forming_ends_at_once_when_it_is_cancelled() {
     let cancel = CancelSignal::new();
     let mut options = Place::new(0, 2, "cancelled/1").options(Arc::new(InMemoryStore::new()), AMPLE);
     options.cancel = cancel.clone();
-    let waiting = thread::spawn(move || error_of(Gloo::connect(options)));
+    let waiting = thread::spawn(move || error_of(ProcessGroup::connect(options)));
     thread::sleep(Duration::from_millis(100));
     let cancelled = Instant::now();
     cancel.cancel();
@@ -77,17 +77,17 @@ fn forming_ends_at_once_when_it_is_cancelled() {
 #[test]
 fn an_address_of_another_machine_is_refused_by_name() {
     let mut options = Place::new(0, 1, "elsewhere/1").options(Arc::new(InMemoryStore::new()), AMPLE);
-    options.bind_address = "192.0.2.1".to_owned();
-    let error = error_of(Gloo::connect(options));
+    options.backend = Backend::Gloo { bind_address: "192.0.2.1".to_owned() };
+    let error = error_of(ProcessGroup::connect(options));
     assert!(matches!(error, CollectiveError::Rendezvous { .. }), "{error:?}");
     assert!(error.to_string().contains("192.0.2.1"), "{error}");
 }
 
 #[test]
 fn a_rank_outside_its_world_is_refused() {
-    let options = GlooOptions::loopback(Rank(2), WorldSize(2), Arc::new(InMemoryStore::new()), "outside/1", AMPLE);
+    let options = GroupOptions::loopback(Rank(2), WorldSize(2), Arc::new(InMemoryStore::new()), "outside/1", AMPLE);
     assert_eq!(
-        error_of(Gloo::connect(options)),
+        error_of(ProcessGroup::connect(options)),
         CollectiveError::NoSuchRank { rank: Rank(2), world_size: WorldSize(2) }
     );
 }

@@ -1,12 +1,16 @@
 //! Who gets workers: gangs whole or not at all, by priority and age; then tasks, on what is idle.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use rewind_job::{Generation, JobId, JobState, WorkerId};
+use rewind_job::{DeviceKind, Generation, JobId, JobState, WorkerId};
 
 use crate::{
     Command, Now,
     control::{Control, number_of},
+    fleet::Fleet,
     gang,
     job::{Job, Wait},
     tasks,
@@ -19,9 +23,7 @@ impl Control {
     pub(crate) fn admit(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
         let reserved = self.admit_gangs(now, &mut commands);
-        if !reserved {
-            self.admit_tasks(now, &mut commands);
-        }
+        self.admit_tasks(&reserved, now, &mut commands);
         commands.extend(self.say_what_jobs_wait_for(now));
         commands
     }
@@ -38,8 +40,9 @@ impl Control {
     }
 
     /// A job that wants more workers than there are does not hold up the others; one that could have its workers if
-    /// others ended does, and idle workers are kept for it. Returns whether they are.
-    fn admit_gangs(&mut self, now: Now, commands: &mut Vec<Command>) -> bool {
+    /// others ended does, and idle workers are kept for it. Returns of which kinds they are.
+    fn admit_gangs(&mut self, now: Now, commands: &mut Vec<Command>) -> BTreeSet<DeviceKind> {
+        let mut reserved = BTreeSet::new();
         for number in self.queue(now, false) {
             let Some(job) = self.jobs.get_mut(&number) else { continue };
             if now < job.not_before {
@@ -47,10 +50,14 @@ impl Control {
             }
             let fleet = &mut self.fleet;
             let (wanted, fewest) = sizes(job);
-            let idle = fleet.idle();
-            let on_tasks = fleet.on_tasks();
-            let soon = idle.len() + fleet.leaving() + on_tasks.len();
-            let is_short = fleet.len() < wanted;
+            let kind = kind_for(job, fleet);
+            if reserved.contains(&kind) {
+                continue;
+            }
+            let idle = fleet.idle(kind);
+            let on_tasks = fleet.on_tasks(kind);
+            let soon = idle.len() + fleet.leaving(kind) + on_tasks.len();
+            let is_short = fleet.len(kind) < wanted;
             let may_be_fewer = is_short && now.since(job.waiting_since) > job.specification.fleet.grace;
             let world = if soon >= wanted {
                 wanted
@@ -59,18 +66,19 @@ impl Control {
             } else if is_short {
                 continue;
             } else {
-                return true;
+                reserved.insert(kind);
+                continue;
             };
             if idle.len() >= world {
                 commands.extend(gang::assign(job, fleet, idle, world, now));
                 continue;
             }
-            let lacking = world - idle.len() - fleet.leaving().min(world - idle.len());
+            let lacking = world - idle.len() - fleet.leaving(kind).min(world - idle.len());
             let id = job.id.clone();
             self.preempt(&id, on_tasks, lacking, now, commands);
-            return true;
+            reserved.insert(kind);
         }
-        false
+        reserved
     }
 
     /// The youngest tasks give way: of the youngest job the one that was begun last.
@@ -91,35 +99,40 @@ impl Control {
         }
     }
 
-    fn admit_tasks(&mut self, now: Now, commands: &mut Vec<Command>) {
-        let mut idle = self.fleet.idle();
+    fn admit_tasks(&mut self, reserved: &BTreeSet<DeviceKind>, now: Now, commands: &mut Vec<Command>) {
         for number in self.queue(now, true) {
             let Some(job) = self.jobs.get_mut(&number) else { continue };
-            while let Some(worker) = idle.first().cloned() {
-                match tasks::assign(job, &mut self.fleet, &worker, now) {
-                    Some(more) => commands.extend(more),
-                    None => break,
+            // Histories are made on CPUs, which workers with GPUs have, too.
+            let kinds =
+                job.specification.fleet.device.map_or(vec![DeviceKind::Cpu, DeviceKind::Cuda], |kind| vec![kind]);
+            for kind in kinds.into_iter().filter(|kind| !reserved.contains(kind)) {
+                for worker in self.fleet.idle(kind) {
+                    match tasks::assign(job, &mut self.fleet, &worker, now) {
+                        Some(more) => commands.extend(more),
+                        None => break,
+                    }
                 }
-                idle.remove(0);
             }
         }
     }
 
     fn say_what_jobs_wait_for(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
-        let mut ahead: Option<JobId> = None;
-        let idle = self.fleet.idle().len();
+        let mut ahead: BTreeMap<DeviceKind, JobId> = BTreeMap::new();
         let queue: Vec<u64> = [self.queue(now, false), self.queue(now, true)].concat();
         for number in queue {
             let Some(job) = self.jobs.get_mut(&number).filter(|job| job.head.state == JobState::Waiting) else {
                 continue;
             };
             let (wanted, fewest) = sizes(job);
-            let is_short = self.fleet.len() < wanted;
-            let needs = format!("needs {wanted} {}, {} idle", workers(wanted), idle.min(wanted));
+            let kind = kind_for(job, &self.fleet);
+            let is_short = self.fleet.len(kind) < wanted;
+            let idle = self.fleet.idle(kind).len().min(wanted);
+            let on = job.specification.fleet.device.map_or(String::new(), |device| format!(" on {device}"));
+            let needs = format!("needs {wanted} {}{on}, {idle} idle", workers(wanted));
             let (wait, mut waiting) = if now < job.not_before {
                 (Wait::Pause, format!("tries again in {} s", job.not_before.since(now).as_secs() + 1))
-            } else if let Some(other) = &ahead {
+            } else if let Some(other) = ahead.get(&kind) {
                 (Wait::Queue, format!("waiting behind {other}"))
             } else if is_short && fewest < wanted {
                 let grace = job.specification.fleet.grace;
@@ -138,8 +151,8 @@ impl Control {
                 }
                 commands.push(Command::Publish(job.id.clone()));
             }
-            if ahead.is_none() && !is_short {
-                ahead = Some(job.id.clone());
+            if !is_short {
+                ahead.entry(kind).or_insert_with(|| job.id.clone());
             }
         }
         commands
@@ -157,7 +170,12 @@ fn sizes(job: &Job) -> (usize, usize) {
     (fleet.world_size.0 as usize, fleet.fewest().0 as usize)
 }
 
-fn find<'a>(jobs: &'a mut std::collections::BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {
+/// The kind of workers that the job's gangs are made of.
+fn kind_for(job: &Job, fleet: &Fleet) -> DeviceKind {
+    job.specification.fleet.device.unwrap_or_else(|| fleet.prevailing())
+}
+
+fn find<'a>(jobs: &'a mut BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {
     crate::control::find(jobs, id)
 }
 

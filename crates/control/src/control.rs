@@ -108,7 +108,11 @@ impl Control {
             Event::CancelWanted(job) => self.cancel(&job, now),
             Event::PauseWanted(job) => self.pause(&job, now),
             Event::ResumeWanted(job) => self.resume(&job, now),
-            Event::Said(worker, WorkerEvent::Joined { working, .. }) => self.joined(worker, working, now),
+            Event::Said(worker, WorkerEvent::Joined { device, working, .. }) => {
+                let commands = self.joined(worker.clone(), working, now);
+                self.fleet.computes_on(&worker, device);
+                commands
+            }
             Event::Said(worker, event) => {
                 self.fleet.hear(&worker, now);
                 self.said(&worker, event, now)

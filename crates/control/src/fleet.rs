@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rewind_job::{Generation, JobId, TaskIndex, Timeouts, WorkerId};
+use rewind_job::{DeviceKind, Generation, JobId, TaskIndex, Timeouts, WorkerId};
 
 use crate::Now;
 
@@ -10,6 +10,8 @@ use crate::Now;
 pub struct Worker {
     heard: Now,
     duty: Duty,
+    /// Not known of a worker that is expected and has not come yet.
+    device: Option<DeviceKind>,
     /// It is to end, and gets no more work.
     draining: bool,
     /// How often a gang broke because of it: others are taken first.
@@ -44,7 +46,33 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn join(&mut self, worker: WorkerId, duty: Duty, now: Now) {
-        self.workers.insert(worker, Worker { heard: now, duty, draining: false, suspicions: 0 });
+        self.workers.insert(worker, Worker { heard: now, duty, device: None, draining: false, suspicions: 0 });
+    }
+
+    pub fn computes_on(&mut self, worker: &WorkerId, device: DeviceKind) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.device = Some(device);
+        }
+    }
+
+    /// The kind that a job computes on which asks for none: the one of most workers, of as many the GPUs.
+    pub fn prevailing(&self) -> DeviceKind {
+        let count = |kind| self.working().filter(|(_, worker)| worker.device == Some(kind)).count();
+        if count(DeviceKind::Cuda) > 0 && count(DeviceKind::Cuda) >= count(DeviceKind::Cpu) {
+            DeviceKind::Cuda
+        } else {
+            DeviceKind::Cpu
+        }
+    }
+
+    /// Workers that may get work, now or later.
+    fn working(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.workers.iter().filter(|(_, worker)| !worker.draining)
+    }
+
+    /// Those of them that are, or may be, of a kind.
+    fn of(&self, kind: DeviceKind) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.working().filter(move |(_, worker)| worker.device.is_none_or(|device| device == kind))
     }
 
     /// Returns what the worker was doing.
@@ -81,9 +109,9 @@ impl Fleet {
         }
     }
 
-    /// Workers that may get work, now or later.
-    pub fn len(&self) -> usize {
-        self.workers.values().filter(|worker| !worker.draining).count()
+    /// Workers of a kind that may get work, now or later.
+    pub fn len(&self, kind: DeviceKind) -> usize {
+        self.of(kind).count()
     }
 
     pub fn names(&self) -> Vec<WorkerId> {
@@ -98,23 +126,23 @@ impl Fleet {
         self.workers.iter().map(|(name, worker)| (name, &worker.duty))
     }
 
-    /// Least suspected first, then in the order of their names, so that the same fleet makes the same gangs.
-    pub fn idle(&self) -> Vec<WorkerId> {
-        let idle = self.workers.iter().filter(|(_, worker)| worker.duty == Duty::Idle && !worker.draining);
+    /// Idle workers of a kind: least suspected first, then in the order of their names, so that the same fleet makes the
+    /// same gangs.
+    pub fn idle(&self, kind: DeviceKind) -> Vec<WorkerId> {
+        let idle = self.of(kind).filter(|(_, worker)| worker.duty == Duty::Idle);
         let mut idle: Vec<_> = idle.map(|(name, worker)| (worker.suspicions, name.clone())).collect();
         idle.sort();
         idle.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Workers that will be idle as soon as they have left.
-    pub fn leaving(&self) -> usize {
-        self.workers.values().filter(|worker| matches!(worker.duty, Duty::Leaving(..)) && !worker.draining).count()
+    /// Workers of a kind that will be idle as soon as they have left.
+    pub fn leaving(&self, kind: DeviceKind) -> usize {
+        self.of(kind).filter(|(_, worker)| matches!(worker.duty, Duty::Leaving(..))).count()
     }
 
-    /// Workers that make histories, and may be asked to give way, with their job and attempt.
-    pub fn on_tasks(&self) -> Vec<(WorkerId, JobId, Generation)> {
-        let tasks = self.workers.iter().filter(|(_, worker)| !worker.draining);
-        let tasks = tasks.filter_map(|(name, worker)| match &worker.duty {
+    /// Workers of a kind that make histories, and may be asked to give way, with their job and attempt.
+    pub fn on_tasks(&self, kind: DeviceKind) -> Vec<(WorkerId, JobId, Generation)> {
+        let tasks = self.of(kind).filter_map(|(name, worker)| match &worker.duty {
             Duty::Task(job, generation, _) => Some((name.clone(), job.clone(), *generation)),
             _ => None,
         });

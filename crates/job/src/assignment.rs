@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Generation, JobId, Layout, Priority, Rank, Round, RoundRecord, ShardPlan, Specification, StepIndex,
-    StopReason, TaskIndex, WorkerId, WorldSize,
+    DeviceKind, Digest, Generation, JobId, Layout, Priority, Rank, Round, RoundRecord, ShardPlan, Specification,
+    StepIndex, StopReason, TaskIndex, WorkerId, WorldSize,
 };
 
 /// Coordinator → worker. Safe to repeat.
@@ -68,6 +68,7 @@ pub enum WorkerEvent {
         process: u32,
         version: String,
         cores: u32,
+        device: DeviceKind,
         working: Option<Working>,
     },
     Heartbeat,

@@ -32,7 +32,7 @@ pub use unlearning::{
     OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
 };
 
-use crate::{Digest, WorldSize};
+use crate::{DeviceKind, Digest, WorldSize};
 
 /// One job: a model, its data, and the steps to run on a gang of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,10 @@ pub struct Fleet {
     pub grace: Duration,
     /// Compute threads a worker. Part of what fixes the bits of training.
     pub threads: u32,
+    /// Workers of this kind alone: `cpu` or `cuda`. Left out, those of which the fleet has most, and of as many of both
+    /// those with GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceKind>,
 }
 
 impl Fleet {
@@ -101,7 +105,7 @@ impl Fleet {
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1 }
+        Self { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1, device: None }
     }
 }
 

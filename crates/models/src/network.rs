@@ -1,7 +1,7 @@
 //! A network as the rest of the system sees it.
 
 use rewind_job::{Architecture, Initialisation, Layout, Normalise};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::{
     convnext_tiny::ConvnextTiny,
@@ -43,7 +43,7 @@ pub(crate) trait Body: Send {
     fn answer(&self, p: &Parameters, features: &Tensor) -> Tensor;
 }
 
-/// An architecture with its weights in flat coordinates; float32, on the CPU.
+/// An architecture with its weights in flat coordinates; float32, all on one device.
 pub struct Network {
     parameters: Parameters,
     body: Box<dyn Body>,
@@ -61,7 +61,12 @@ impl Network {
     /// `image` is channels, height, width. A network that gives images has as many outputs as an image has pixels,
     /// whatever `classes` is.
     pub fn build(architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
-        Self::initialised(architecture, classes, image, Initialisation::Torch, seed)
+        Self::build_on(Device::Cpu, architecture, classes, image, seed)
+    }
+
+    /// As [`Self::build`], on a device: the weights are drawn on the CPU, and are the same bits everywhere.
+    pub fn build_on(device: Device, architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
+        Self::made(device, architecture, classes, image, Initialisation::Torch, seed)
     }
 
     /// As [`Self::build`], with fresh weights of another kind.
@@ -72,7 +77,18 @@ impl Network {
         initialisation: Initialisation,
         seed: u64,
     ) -> Self {
-        let mut build = Builder::new(seed, initialisation);
+        Self::made(Device::Cpu, architecture, classes, image, initialisation, seed)
+    }
+
+    fn made(
+        device: Device,
+        architecture: Architecture,
+        classes: u32,
+        image: [u32; 3],
+        initialisation: Initialisation,
+        seed: u64,
+    ) -> Self {
+        let mut build = Builder::new(seed, initialisation, device);
         let classes = i64::from(classes);
         let image = image.map(i64::from);
         let body: Box<dyn Body> = match architecture {
@@ -93,7 +109,9 @@ impl Network {
 
     /// The same, which normalises its images first; attacks on pixels then stay between 0 and 1.
     pub fn normalised(self, normalise: &Normalise) -> Self {
-        let channels = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).view([-1, 1, 1]);
+        let device = self.device();
+        let channels =
+            |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).view([-1, 1, 1]).to_device(device);
         let normalisation = Normalisation { mean: channels(&normalise.mean), std: channels(&normalise.std) };
         Self { normalisation: Some(normalisation), ..self }
     }
@@ -134,6 +152,11 @@ impl Network {
 
     pub fn layout(&self) -> &Layout {
         &self.parameters.layout
+    }
+
+    /// Where its weights are, and where its images must be.
+    pub fn device(&self) -> Device {
+        self.flat().device()
     }
 
     /// The storage of all parameters, `[P]`: changing it in place under `no_grad` moves the network.

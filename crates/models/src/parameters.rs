@@ -9,6 +9,7 @@ use crate::initial::Initial;
 pub struct Builder {
     seed: u64,
     initialisation: Initialisation,
+    device: Device,
     tensors: Vec<(String, Vec<i64>, Initial)>,
     buffers: Vec<(String, Tensor)>,
 }
@@ -18,8 +19,8 @@ pub struct Builder {
 pub struct Parameter(usize);
 
 impl Builder {
-    pub fn new(seed: u64, initialisation: Initialisation) -> Self {
-        Self { seed, initialisation, tensors: Vec::new(), buffers: Vec::new() }
+    pub fn new(seed: u64, initialisation: Initialisation, device: Device) -> Self {
+        Self { seed, initialisation, device, tensors: Vec::new(), buffers: Vec::new() }
     }
 
     pub fn parameter(&mut self, name: &str, shape: &[i64], initial: Initial) -> Parameter {
@@ -42,7 +43,7 @@ impl Builder {
 
     /// A tensor that training does not change by gradients.
     pub fn buffer(&mut self, name: &str, len: i64, value: f64) -> Tensor {
-        let buffer = Tensor::full([len], value, (Kind::Float, Device::Cpu));
+        let buffer = Tensor::full([len], value, (Kind::Float, self.device));
         self.buffers.push((name.to_owned(), buffer.shallow_clone()));
         buffer
     }
@@ -54,7 +55,7 @@ impl Builder {
         for (name, shape, initial) in &self.tensors {
             values.extend(initial.draw(self.initialisation, shape, self.seed, name));
         }
-        let flat = Tensor::from_slice(&values);
+        let flat = Tensor::from_slice(&values).to_device(self.device);
         let views = layout
             .segments
             .iter()

@@ -35,5 +35,5 @@ pub use rewind_job::{Direction, PredictorArchitecture as Architecture, Predictor
 pub use statistics::{SUMS, Statistics, partial_sums, place, statistics, third};
 pub use trainee::{Share, Trainee, join};
 pub use training::{Penalties, Recipe, TrainedPredictor, train};
-pub use trajectory::{Trajectory, TrajectoryTile};
+pub use trajectory::{SnapshotsIn, Trajectory, TrajectoryTile};
 pub use validation::{Fit, FittedLayers, FittedTaskVector, Validation, ValidationRow, fit_lambda, fits, validate};

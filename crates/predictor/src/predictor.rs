@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rewind_job::{Digest, OperationType};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::tensors_at_rest;
 use crate::{Architecture, Direction, Network, PredictorError, Recipe, Validation};
@@ -151,6 +151,17 @@ impl Predictor {
             }
         }
         Ok(self)
+    }
+
+    /// The same with its tensors on a device.
+    pub fn on(self, device: Device) -> Self {
+        let moved = |networks: Networks| {
+            let by_operation = networks.by_operation.iter();
+            let by_operation = by_operation.map(|(&of, network)| (of, network.map(|tensor| tensor.to_device(device))));
+            Networks { by_operation: by_operation.collect(), ..networks }
+        };
+        let by_snapshots = self.by_snapshots.into_iter().map(|(k, networks)| (k, moved(networks)));
+        Self { architecture: self.architecture, by_snapshots: by_snapshots.collect() }
     }
 
     pub fn architecture(&self) -> Architecture {

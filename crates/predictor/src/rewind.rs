@@ -1,7 +1,7 @@
 //! Rewinding a shard, and the simpler rules it is measured against. All are forget-only and work tile by tile.
 
 use rewind_job::{Lambda, OperationType};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::{Direction, Predictor, PredictorError, Statistics, Trajectory, TrajectoryTile, third};
 
@@ -86,7 +86,7 @@ pub fn linear_extrapolation(trajectory: &Trajectory, horizon: u32) -> Result<Ten
 /// # Errors
 /// Nothing was recorded.
 pub fn persistence(trajectory: &Trajectory) -> Result<Tensor, PredictorError> {
-    Ok(trajectory.base()?.copy())
+    Ok(trajectory.base()?.copy().to_device(trajectory.device()))
 }
 
 fn lambda_of(lambda: &Lambda, tile: &TrajectoryTile) -> f64 {
@@ -106,7 +106,7 @@ fn move_from(
     residual: impl Fn(&TrajectoryTile) -> Result<Tensor, PredictorError>,
 ) -> Result<Tensor, PredictorError> {
     let _no_grad = tch::no_grad_guard();
-    let rewound = trajectory.base()?.empty_like(); // [coordinates]
+    let rewound = Tensor::empty(trajectory.base()?.size(), (Kind::Float, trajectory.device())); // [coordinates]
     for tile in trajectory.tiles() {
         let (start, len) = tile.range();
         rewound.narrow(0, start, len).copy_(&(tile.snapshot(from) + residual(&tile)?));

@@ -53,19 +53,27 @@ pub fn third(place: f64) -> usize {
 /// Fewer than two snapshots.
 pub fn partial_sums(trajectory: &Trajectory) -> Result<Vec<f64>, PredictorError> {
     trajectory.require(2)?;
-    let of_tile = |tile: crate::TrajectoryTile| {
-        let mut squares = 0.0;
-        for j in 1..trajectory.len() {
-            squares += sum_of_squares(&(tile.snapshot(j) - tile.snapshot(j - 1)));
-        }
-        [squares, sum_of_squares(&tile.snapshot(0))]
-    };
-    Ok(trajectory.tiles().flat_map(of_tile).collect())
+    let _no_grad = tch::no_grad_guard();
+    let mut sums = Vec::new();
+    for tile in trajectory.tiles() {
+        let steps = (1..trajectory.len()).map(|j| squared(&(tile.snapshot(j) - tile.snapshot(j - 1))));
+        let all: Vec<Tensor> = steps.chain([squared(&tile.snapshot(0))]).collect();
+        // Read at once: a GPU is waited for one time a tile.
+        let mut all: Vec<f64> = Vec::try_from(Tensor::stack(&all, 0)).expect("float64 of one dimension");
+        let weights = all.pop().expect("it was put there");
+        sums.extend([all.iter().sum(), weights]);
+    }
+    Ok(sums)
 }
 
 fn sum_of_squares(values: &Tensor) -> f64 {
     let _no_grad = tch::no_grad_guard();
-    values.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[])
+    squared(values).double_value(&[])
+}
+
+/// The sum of squares as a scalar, float64.
+fn squared(values: &Tensor) -> Tensor {
+    values.to_kind(Kind::Double).square().sum(Kind::Double)
 }
 
 /// The statistics of each segment of `layout`, from the partial sums of the whole grid in tile order.

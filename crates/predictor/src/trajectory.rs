@@ -1,11 +1,11 @@
 use rewind_job::{Layout, OperationType, Tile};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::{PredictorError, place};
 
 /// `K` snapshots `Φ_0 … Φ_{K-1}` of one rank's shard, one epoch on the forget data apart (paper, algorithm 1).
 ///
-/// Memory: `4 K` bytes a coordinate, on the device of the recorded tensors.
+/// Memory: `4 K` bytes a coordinate, on the device of the recorded tensors or beside it; see [`SnapshotsIn`].
 #[derive(Debug)]
 pub struct Trajectory {
     tiles: Vec<Tile>,
@@ -16,6 +16,19 @@ pub struct Trajectory {
     coordinates: usize,
     /// Oldest first, each `[coordinates]`.
     snapshots: Vec<Tensor>,
+    kept_in: SnapshotsIn,
+    /// Of the recorded tensors: where everything is computed.
+    device: Device,
+}
+
+/// Where snapshots wait until they are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotsIn {
+    /// Where the weights are.
+    #[default]
+    Device,
+    /// In the host's memory, pinned so that a GPU reads it at full speed; the device holds one tile at a time.
+    Host,
 }
 
 impl Trajectory {
@@ -33,7 +46,14 @@ impl Trajectory {
             tensors: layout.segments.len(),
             coordinates: tiles.iter().map(|tile| tile.len).sum(),
             snapshots: Vec::new(),
+            kept_in: SnapshotsIn::Device,
+            device: Device::Cpu,
         }
+    }
+
+    /// The same, keeping its snapshots there.
+    pub fn kept_in(self, kept_in: SnapshotsIn) -> Self {
+        Self { kept_in, ..self }
     }
 
     /// Appends a copy of the shard's weights, `[coordinates]` float32.
@@ -42,7 +62,15 @@ impl Trajectory {
     /// Another shape, or another element type: steps of the forward training may be 1e-6, and bf16 would lose them.
     pub fn record(&mut self, shard: &Tensor) -> Result<(), PredictorError> {
         self.check(shard)?;
-        self.snapshots.push(shard.detach().copy());
+        self.device = shard.device();
+        self.snapshots.push(match (self.kept_in, self.device) {
+            (SnapshotsIn::Device, _) | (_, Device::Cpu) => shard.detach().copy(),
+            (SnapshotsIn::Host, device) => {
+                let mut pinned = Tensor::empty(shard.size(), (Kind::Float, Device::Cpu)).pin_memory(device);
+                no_grad(|| pinned.copy_(shard));
+                pinned
+            }
+        });
         Ok(())
     }
 
@@ -72,6 +100,11 @@ impl Trajectory {
         self.coordinates
     }
 
+    /// Where the recorded weights were.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// `Φ_0`, the first snapshot, `[coordinates]`: what the predicted residual is added to.
     ///
     /// # Errors
@@ -83,7 +116,7 @@ impl Trajectory {
     /// All snapshots, oldest first, `[snapshots, coordinates]`.
     pub fn snapshots(&self) -> Tensor {
         if self.snapshots.is_empty() {
-            return Tensor::empty([0, self.coordinates as i64], (Kind::Float, tch::Device::Cpu));
+            return Tensor::empty([0, self.coordinates as i64], (Kind::Float, self.device));
         }
         Tensor::stack(&self.snapshots, 0)
     }
@@ -97,6 +130,7 @@ impl Trajectory {
             place: place(tile.segment, self.tensors),
             start: (tile.start - first) as i64,
             snapshots: &self.snapshots,
+            device: self.device,
         })
     }
 
@@ -118,22 +152,27 @@ pub struct TrajectoryTile<'a> {
     /// First coordinate, counted from the start of the shard.
     start: i64,
     snapshots: &'a [Tensor],
+    device: Device,
 }
 
 impl TrajectoryTile<'_> {
-    /// `Φ_j` of this tile, `[tile]`, a view.
+    /// `Φ_j` of this tile, `[tile]`, where it is computed with.
     ///
     /// # Panics
     /// When snapshot `j` was not recorded.
     pub fn snapshot(&self, j: usize) -> Tensor {
+        self.at_rest(j).to_device(self.device)
+    }
+
+    fn at_rest(&self, j: usize) -> Tensor {
         self.snapshots[j].narrow(0, self.start, self.tile.len as i64)
     }
 
     /// All snapshots of this tile, oldest first, `[tile, snapshots]`, in fresh memory: neither its shape nor its
     /// alignment tells where in a shard the tile lies. Each snapshot is contiguous, which is the fast way to read them.
     pub fn window(&self) -> Tensor {
-        let snapshots: Vec<_> = (0..self.snapshots.len()).map(|j| self.snapshot(j)).collect();
-        Tensor::stack(&snapshots, 0).tr()
+        let snapshots: Vec<_> = (0..self.snapshots.len()).map(|j| self.at_rest(j)).collect();
+        Tensor::stack(&snapshots, 0).to_device(self.device).tr()
     }
 
     pub(crate) fn range(&self) -> (i64, i64) {

@@ -14,6 +14,8 @@ pub use histories::{ArtifactsAt, Histories};
 pub use predictor::{Convert, EvaluatePredictor, Predictor, ShowPredictor};
 pub use verify::Verify;
 
+use crate::devices::LocalDevice;
+
 /// Removes what a trained model learned from some of its data, with that data alone.
 #[derive(Debug, Parser)]
 #[command(
@@ -134,6 +136,9 @@ pub struct Up {
     /// How many workers to start.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: u32,
+    /// What the workers compute on; one worker takes one GPU.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub device: LocalDevice,
     /// Folder for state, artifacts and logs; jobs in it go on where they were.
     #[arg(long, value_name = "DIR", default_value = LOCAL_FLEET)]
     pub dir: PathBuf,

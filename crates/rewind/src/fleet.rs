@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::{
     client::{Client, address_in},
+    devices::{self, LocalDevice},
     error::Error,
     processes::{Kept, Seen, find, tail},
     screen::Screen,
@@ -35,7 +36,13 @@ impl Fleet {
     ///
     /// # Errors
     /// A program is missing, dies before it is ready, or is not ready in time; all of them are gone then.
-    pub async fn start(dir: &Path, workers: u32, listen: SocketAddr, insecure: bool) -> Result<Self, Error> {
+    pub async fn start(
+        dir: &Path,
+        workers: u32,
+        device: LocalDevice,
+        listen: SocketAddr,
+        insecure: bool,
+    ) -> Result<Self, Error> {
         if !listen.ip().is_loopback() && !insecure {
             return Err(Error::Usage(format!(
                 "--listen {listen}: other machines reach this address and a local fleet authenticates nobody; give \
@@ -44,6 +51,7 @@ impl Fleet {
         }
         let dir = std::path::absolute(dir).map_err(Error::file("resolve", dir))?;
         let (coordinator, worker) = (find("rewind-coordinator")?, find("rewind-worker")?);
+        let devices = devices::of_workers(&worker, device, workers)?;
         for folder in [dir.join("logs"), dir.join("artifacts")] {
             std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
         }
@@ -58,9 +66,9 @@ impl Fleet {
             coordinator.set_arguments(coordinator_arguments(&dir, same.trim_end_matches('/'), insecure));
         }
 
-        let workers = (1..=workers).map(|number| {
-            let name = format!("worker-{number}");
-            let arguments = worker_arguments(&address, &dir, &name);
+        let workers = devices.iter().enumerate().map(|(index, device)| {
+            let name = format!("worker-{}", index + 1);
+            let arguments = worker_arguments(&address, &dir, &name, device);
             let log = dir.join(format!("logs/{name}.log"));
             Kept::start(name, worker.clone(), arguments, log)
         });
@@ -137,11 +145,12 @@ fn coordinator_arguments(dir: &Path, listen: &str, insecure: bool) -> Vec<String
     arguments.into_iter().map(str::to_owned).collect()
 }
 
-fn worker_arguments(address: &str, dir: &Path, name: &str) -> Vec<String> {
+fn worker_arguments(address: &str, dir: &Path, name: &str, device: &str) -> Vec<String> {
     let artifacts = dir.join("artifacts").display().to_string();
     let logs = dir.join("logs").display().to_string();
     let arguments = ["--coordinator", address, "--artifacts", &artifacts, "--flight-records", &logs, "--name", name];
-    arguments.into_iter().chain(["--bind", "127.0.0.1", "--die-with-parent"]).map(str::to_owned).collect()
+    let others = ["--device", device, "--bind", "127.0.0.1", "--die-with-parent"];
+    arguments.into_iter().chain(others).map(str::to_owned).collect()
 }
 
 /// Removes what an earlier fleet left in its folder: its jobs would go on before new ones.

@@ -3,6 +3,7 @@
 mod arguments;
 mod client;
 mod commands;
+mod devices;
 mod error;
 mod fleet;
 mod interval;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use rewind_job::{
-    Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Round, RoundDone, StepIndex, StepOutcome,
-    StopReason, Term, WorkerCommand, WorkerEvent, WorkerId, Working,
+    DeviceKind, Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Round, RoundDone, StepIndex,
+    StepOutcome, StopReason, Term, WorkerCommand, WorkerEvent, WorkerId, Working,
 };
 
 use crate::{
@@ -186,6 +186,7 @@ impl World {
             process: life as u32,
             version: "0".into(),
             cores: 1,
+            device: DeviceKind::Cpu,
             working,
         };
         let mut first = vec![(0, joined)];

@@ -38,7 +38,8 @@ pub fn augment(images: &Tensor, augment: Augment, seed: u64, step: &str, epoch: 
             places.extend((0..width).map(|x| start + if mirrored { width - 1 - x } else { x }));
         }
     }
-    let places = Tensor::from_slice(&places).view([n, 1, height * width]).expand([n, channels, height * width], false);
+    let places = Tensor::from_slice(&places).to_device(images.device());
+    let places = places.view([n, 1, height * width]).expand([n, channels, height * width], false);
     let padded = images.constant_pad_nd([crop; 4]).view([n, channels, padded_height * padded_width]);
     padded.gather(2, &places, false).view([n, channels, height, width]).to_kind(Kind::Float)
 }

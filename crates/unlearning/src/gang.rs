@@ -5,7 +5,7 @@ use std::ops::Range;
 use rewind_collective::Collective;
 use rewind_job::{Layout, Rank, ShardPlan, Tile, WorldSize};
 use rewind_predictor::{SUMS, Statistics, Trajectory, partial_sums, statistics};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::UnlearningError;
 
@@ -34,6 +34,11 @@ impl Gang {
 
     pub fn world_size(&self) -> WorldSize {
         self.collective.world_size()
+    }
+
+    /// Where this rank's tensors are.
+    pub fn device(&self) -> Device {
+        self.collective.device()
     }
 
     pub fn layout(&self) -> &Layout {
@@ -103,7 +108,8 @@ impl Gang {
     pub fn gather_rows(&mut self, mine: &[f64], len: usize) -> Result<Vec<Vec<f64>>, UnlearningError> {
         let mut row = mine.to_vec();
         row.resize(len, 0.0);
-        let all: Vec<f64> = Vec::try_from(self.collective.all_gather(&Tensor::from_slice(&row))?)?;
+        let row = Tensor::from_slice(&row).to_device(self.device());
+        let all: Vec<f64> = Vec::try_from(self.collective.all_gather(&row)?)?;
         Ok(if len == 0 { vec![Vec::new(); self.ranges.len()] } else { all.chunks(len).map(<[f64]>::to_vec).collect() })
     }
 

@@ -6,7 +6,8 @@ use rewind_artifacts::{Buffers, Shard};
 use rewind_collective::CancelSignal;
 use rewind_job::{Augment, BatchNormPolicy, Objective, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
-use tch::{Tensor, no_grad};
+use rewind_predictor::SnapshotsIn;
+use tch::{Device, Tensor, no_grad};
 
 use crate::{
     Gang, LabelledSamples, ShardOptimiser, UnlearningError,
@@ -99,6 +100,8 @@ pub struct Learner {
     pub kept: Vec<Tensor>,
     /// What a method keeps beside the network, the same on every rank.
     pub aside: BTreeMap<String, Tensor>,
+    /// Where a round's trajectory is kept.
+    snapshots_in: SnapshotsIn,
     /// Set: only the coordinates of the own shard move that are true here, `[n]`.
     pub movable: Option<Tensor>,
     /// `[P]`: gradients of this rank's part of a batch.
@@ -116,7 +119,7 @@ impl Learner {
         cancel: CancelSignal,
     ) -> Self {
         let gradient = network.flat().zeros_like();
-        let optimiser = ShardOptimiser::new(optimiser, gang.range().len());
+        let optimiser = ShardOptimiser::on(network.device(), optimiser, gang.range().len());
         let objective = Objective::default();
         Self {
             network,
@@ -129,6 +132,7 @@ impl Learner {
             epochs: 0,
             kept: Vec::new(),
             aside: BTreeMap::new(),
+            snapshots_in: SnapshotsIn::Device,
             movable: None,
             gradient,
             cancel,
@@ -137,7 +141,7 @@ impl Learner {
 
     /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
     pub fn begin_anew(&mut self, optimiser: Optimiser) {
-        self.optimiser = ShardOptimiser::new(optimiser, self.gang.range().len());
+        self.optimiser = ShardOptimiser::on(self.network.device(), optimiser, self.gang.range().len());
         self.epochs = 0;
     }
 
@@ -159,6 +163,15 @@ impl Learner {
     /// Changes training images as they are met; what is measured stays as it is.
     pub fn with_augmentation(self, augment: Option<Augment>) -> Self {
         Self { augment, ..self }
+    }
+
+    /// Keeps trajectories there.
+    pub fn with_snapshots_in(self, snapshots_in: SnapshotsIn) -> Self {
+        Self { snapshots_in, ..self }
+    }
+
+    pub fn snapshots_in(&self) -> SnapshotsIn {
+        self.snapshots_in
     }
 
     /// Gives the gang back, for the next step.
@@ -282,7 +295,7 @@ impl Learner {
         let tiles = self.gang.tiles().iter();
         let noise =
             tiles.flat_map(|tile| rewind_datasets::noise(self.seed, purpose, self.epochs, tile.index as u32, tile.len));
-        Tensor::from_slice(&noise.collect::<Vec<f32>>())
+        Tensor::from_slice(&noise.collect::<Vec<f32>>()).to_device(self.network.device())
     }
 
     /// Mean loss over `data` in inference mode; noise is the same each time.
@@ -341,8 +354,8 @@ impl Learner {
         let counter = |name: &str| whole.counters.get(name).copied().unwrap_or(0);
         self.epochs = counter("epochs") as u32;
         self.optimiser.restore(counter("optimiser-steps"), &mine.optimiser);
-        self.kept = kept_of(&mine);
-        self.aside = out_of_rest(&whole.aside);
+        self.kept = kept_of(&mine, self.network.device());
+        self.aside = out_of_rest(&whole.aside, self.network.device());
     }
 
     /// Takes up weights and buffers alone.
@@ -355,14 +368,15 @@ impl Learner {
         self.replace_weights(&Tensor::from_slice(&own.weights))?;
         batch_norm::load_buffers(&self.network, &own.buffers);
         self.optimiser.restore(own.counters.get("optimiser-steps").copied().unwrap_or(0), &own.optimiser);
-        self.kept = kept_of(own);
-        self.aside = out_of_rest(&own.aside);
+        self.kept = kept_of(own, self.network.device());
+        self.aside = out_of_rest(&own.aside, self.network.device());
         Ok(())
     }
 
     /// Root mean square of the weights' change since this rank's shard was `before`.
     pub fn change_since(&mut self, before: &Shard) -> Result<f64, UnlearningError> {
-        let change = self.gang.shard(self.network.flat()) - Tensor::from_slice(&before.weights);
+        let before = Tensor::from_slice(&before.weights).to_device(self.network.device());
+        let change = self.gang.shard(self.network.flat()) - before;
         self.gang.root_mean_square(&change)
     }
 }
@@ -372,8 +386,9 @@ fn kept_name(index: usize) -> String {
     format!("snapshot.{index}")
 }
 
-fn kept_of(own: &Shard) -> Vec<Tensor> {
-    (0..).map_while(|index| own.optimiser.get(&kept_name(index))).map(|values| Tensor::from_slice(values)).collect()
+fn kept_of(own: &Shard, device: Device) -> Vec<Tensor> {
+    let kept = (0..).map_while(|index| own.optimiser.get(&kept_name(index)));
+    kept.map(|values| Tensor::from_slice(values).to_device(device)).collect()
 }
 
 fn at_rest(tensors: &BTreeMap<String, Tensor>) -> Result<Buffers, UnlearningError> {
@@ -383,8 +398,9 @@ fn at_rest(tensors: &BTreeMap<String, Tensor>) -> Result<Buffers, UnlearningErro
         .collect()
 }
 
-fn out_of_rest(buffers: &Buffers) -> BTreeMap<String, Tensor> {
-    let tensor = |(shape, values): &(Vec<i64>, Vec<f32>)| Tensor::from_slice(values).view(shape.as_slice());
+fn out_of_rest(buffers: &Buffers, device: Device) -> BTreeMap<String, Tensor> {
+    let tensor =
+        |(shape, values): &(Vec<i64>, Vec<f32>)| Tensor::from_slice(values).view(shape.as_slice()).to_device(device);
     buffers.iter().map(|(name, kept)| (name.clone(), tensor(kept))).collect()
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use rewind_collective::cuda;
 use rewind_job::RoundRecord;
 use rustix::time::{ClockId, clock_gettime};
+use tch::Device;
 
 use crate::{Gang, UnlearningError};
 
@@ -11,6 +13,7 @@ use crate::{Gang, UnlearningError};
 pub struct Meter {
     begun: Instant,
     processor_before: f64,
+    device: Device,
     bytes_before: u64,
     so_far: Cost,
 }
@@ -22,34 +25,40 @@ pub struct Cost {
     pub seconds: f64,
     /// Bytes rank 0 sent.
     pub bytes_moved: u64,
-    /// Processor time of all ranks.
+    /// Processor time of all ranks; of ranks on GPUs the time for which they held them.
     pub device_seconds: f64,
-    /// Of the rank that held most.
+    /// Of the rank that held most: resident memory; on a GPU what its tensors held there.
     pub peak_memory: u64,
 }
 
 impl Meter {
     /// `last` is the record of the last round that was done before an interruption.
     pub fn new(gang: &Gang, last: Option<&RoundRecord>) -> Self {
-        forget_peak_memory();
+        let device = gang.device();
+        match device {
+            Device::Cuda(index) => cuda::forget_peak(index),
+            _ => forget_peak_memory(),
+        }
         let so_far = last.map_or(Cost::default(), |record| Cost {
             seconds: record.seconds,
             bytes_moved: record.bytes_moved,
             device_seconds: record.device_seconds,
             peak_memory: record.peak_memory,
         });
-        Self { begun: Instant::now(), processor_before: processor_seconds(), bytes_before: gang.bytes_moved(), so_far }
+        let bytes_before = gang.bytes_moved();
+        Self { begun: Instant::now(), processor_before: processor_seconds(), device, bytes_before, so_far }
     }
 
     /// # Errors
     /// A lost peer.
     pub fn read(&mut self, gang: &mut Gang) -> Result<Cost, UnlearningError> {
-        let own = [
-            self.begun.elapsed().as_secs_f64(),
-            (gang.bytes_moved() - self.bytes_before) as f64,
-            processor_seconds() - self.processor_before,
-            peak_memory() as f64,
-        ];
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let (device_seconds, peak_memory) = match self.device {
+            Device::Cuda(index) => (seconds, cuda::peak(index)),
+            _ => (processor_seconds() - self.processor_before, peak_memory()),
+        };
+        let bytes = gang.bytes_moved() - self.bytes_before;
+        let own = [seconds, bytes as f64, device_seconds, peak_memory as f64];
         let rows = gang.gather_rows(&own, own.len())?;
         Ok(Cost {
             seconds: self.so_far.seconds + rows[0][0],

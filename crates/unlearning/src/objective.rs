@@ -23,7 +23,8 @@ pub(crate) fn summed_loss(objective: Objective, batch: &Batch, draw: NoiseDraw) 
     match objective {
         Objective::Classification => cross_entropy(batch),
         Objective::Denoising { noise } => {
-            let noisy = images + noise_on(batch.positions, &images.size(), draw) * noise;
+            let drawn = noise_on(batch.positions, &images.size(), draw).to_device(images.device());
+            let noisy = images + drawn * noise;
             let clean = batch.network.forward(&noisy, batch.mode).f_view_as(images)?;
             let pixels = images.size()[1..].iter().product::<i64>();
             Ok(clean.f_mse_loss(images, Reduction::Sum)? / pixels as f64)
@@ -39,13 +40,14 @@ pub(crate) fn cross_entropy(batch: &Batch) -> Result<Tensor, UnlearningError> {
     to_labels(batch, &batch.labels)
 }
 
-/// The same with other labels than the samples'. `labels` is `[n]`, int64.
+/// The same with other labels than the samples', wherever these are. `labels` is `[n]`, int64.
 ///
 /// # Errors
 /// The network's answers are no logits.
 pub(crate) fn to_labels(batch: &Batch, labels: &Tensor) -> Result<Tensor, UnlearningError> {
     let logits = batch.network.forward(&batch.images, batch.mode);
-    Ok(logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?)
+    let labels = labels.to_device(logits.device());
+    Ok(logits.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Sum, -100, 0.0)?)
 }
 
 /// N(0, 1) for each pixel of these samples; `shape` is `[samples, channels, height, width]`.

@@ -12,12 +12,18 @@ pub struct ShardOptimiser {
     /// `[n]` each: `momentum`, or `first` and `second` (the moments of Adam).
     state: BTreeMap<&'static str, Tensor>,
     len: usize,
+    device: Device,
 }
 
 impl ShardOptimiser {
-    /// State for `len` coordinates, all zero.
+    /// State for `len` coordinates on the CPU, all zero.
     pub fn new(rule: Optimiser, len: usize) -> Self {
-        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), len };
+        Self::on(Device::Cpu, rule, len)
+    }
+
+    /// The same on a device.
+    pub fn on(device: Device, rule: Optimiser, len: usize) -> Self {
+        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), len, device };
         optimiser.reset();
         optimiser
     }
@@ -29,7 +35,7 @@ impl ShardOptimiser {
             Optimiser::Sgd(_) => &["momentum"],
             Optimiser::Adam(_) | Optimiser::Adamw(_) => &["first", "second"],
         };
-        let zeros = || Tensor::zeros([self.len as i64], (Kind::Float, Device::Cpu));
+        let zeros = || Tensor::zeros([self.len as i64], (Kind::Float, self.device));
         self.state = names.iter().map(|&name| (name, zeros())).collect();
         self.steps = 0;
     }

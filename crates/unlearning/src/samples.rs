@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::Range};
 
 use rewind_datasets::{Samples, Subset};
 use rewind_models::{Mode, Network};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Batch, ledger::Positions};
 
@@ -14,6 +14,8 @@ pub struct LabelledSamples {
     images: Tensor,
     /// `[samples]`, int64.
     labels: Tensor,
+    /// Where they are handed out; at rest they are where they were made.
+    device: Device,
     read: RefCell<Positions>,
 }
 
@@ -21,7 +23,13 @@ impl LabelledSamples {
     /// `images` are `[samples, channels, height, width]`, float32; `labels` are `[samples]`, int64.
     pub fn new(images: Tensor, labels: Tensor) -> Self {
         let read = RefCell::new(Positions::none(labels.size()[0] as usize));
-        Self { images, labels, read }
+        let device = images.device();
+        Self { images, labels, device, read }
+    }
+
+    /// The same samples, handed out on a device.
+    pub fn handed_to(self, device: Device) -> Self {
+        Self { device, ..self }
     }
 
     /// A subset's samples; `image` gives the pixels of an id, `shape` is channels, height, width.
@@ -44,13 +52,13 @@ impl LabelledSamples {
     /// These samples and then the others; reads all of both.
     pub fn with(&self, others: &Self) -> Self {
         let join = |one: &Tensor, other: &Tensor| Tensor::cat(&[one, other], 0);
-        Self::new(join(self.images(), others.images()), join(self.labels(), others.labels()))
+        Self::new(join(self.images(), others.images()), join(self.labels(), others.labels())).handed_to(self.device)
     }
 
     /// The samples at these positions, in this order.
     pub fn at(&self, positions: &[i64]) -> Self {
-        let (images, labels) = self.select(positions);
-        Self::new(images, labels)
+        let (images, labels) = self.select_at_rest(positions);
+        Self::new(images, labels).handed_to(self.device)
     }
 
     pub fn len(&self) -> usize {
@@ -67,13 +75,13 @@ impl LabelledSamples {
         [size[1], size[2], size[3]].map(|side| side as u32)
     }
 
-    /// All images, `[samples, channels, height, width]`.
+    /// All images at rest, `[samples, channels, height, width]`.
     pub fn images(&self) -> &Tensor {
         self.read.borrow_mut().insert_range(0..self.len());
         &self.images
     }
 
-    /// All labels, `[samples]`.
+    /// All labels at rest, `[samples]`.
     pub fn labels(&self) -> &Tensor {
         self.read.borrow_mut().insert_range(0..self.len());
         &self.labels
@@ -87,15 +95,20 @@ impl LabelledSamples {
 
     /// The images and labels at these positions.
     pub fn select(&self, positions: &[i64]) -> (Tensor, Tensor) {
+        let (images, labels) = self.select_at_rest(positions);
+        (images.to_device(self.device), labels.to_device(self.device))
+    }
+
+    fn select_at_rest(&self, positions: &[i64]) -> (Tensor, Tensor) {
         self.read.borrow_mut().insert(positions);
-        let positions = Tensor::from_slice(positions);
+        let positions = Tensor::from_slice(positions).to_device(self.images.device());
         (self.images.index_select(0, &positions), self.labels.index_select(0, &positions))
     }
 
-    /// The images and labels from one position up to another, as views.
+    /// The images and labels from one position up to another.
     pub fn range(&self, range: Range<usize>) -> (Tensor, Tensor) {
         self.read.borrow_mut().insert_range(range.clone());
-        let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64);
+        let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64).to_device(self.device);
         (cut(&self.images), cut(&self.labels))
     }
 

@@ -4,7 +4,7 @@ use rewind_job::{BatchNormPolicy, Relearned, Relearning, Schedule};
 use rewind_unlearning::{Descent, Gang, LabelledSamples, Learner, Pass, PassMode, Sparing, relearn};
 
 use super::Probed;
-use crate::run::{RunError, build};
+use crate::run::RunError;
 
 /// Trains a copy of the step's weights on `D_r` alone, and another on `D_r` with a few samples of `D_f`.
 pub fn measure(probed: &Probed, wanted: &Relearning, gang: Gang) -> Result<(Gang, Relearned), RunError> {
@@ -21,7 +21,7 @@ pub fn measure(probed: &Probed, wanted: &Relearning, gang: Gang) -> Result<(Gang
     let sparing = Sparing::draw(&run.data.forget, wanted.forget_samples as usize, seed);
     let train = |gang: Gang, data: &LabelledSamples| {
         let (optimiser, cancel) = (wanted.optimiser.clone(), run.link.cancel.clone());
-        let mut learner = Learner::new(build(&run.assignment), gang, optimiser, seed, "relearning", cancel);
+        let mut learner = Learner::new(run.network(), gang, optimiser, seed, "relearning", cancel);
         learner.load_weights(probed.result);
         let accuracies = relearn(&mut learner, data, &pass, &sparing.unread)?;
         Ok::<_, RunError>((learner.into_gang(), accuracies))

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rewind_collective::{CollectiveError, Gloo, GlooOptions, InMemoryStore, RendezvousStore, StoreError};
+use rewind_collective::{CollectiveError, GroupOptions, InMemoryStore, ProcessGroup, RendezvousStore, StoreError};
 use rewind_job::{Rank, WorldSize};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 pub const AMPLE: Duration = Duration::from_secs(60);
 
 /// Runs `act` on every rank of a new world of threads; results in rank order.
-pub fn on_threads<T: Send>(world_size: u32, act: impl Fn(&mut Gloo) -> T + Sync) -> Vec<T> {
+pub fn on_threads<T: Send>(world_size: u32, act: impl Fn(&mut ProcessGroup) -> T + Sync) -> Vec<T> {
     let store: Arc<dyn RendezvousStore> = Arc::new(InMemoryStore::new());
     thread::scope(|scope| {
         let ranks: Vec<_> = WorldSize(world_size)
             .ranks()
             .map(|rank| {
-                let options = GlooOptions::loopback(rank, WorldSize(world_size), Arc::clone(&store), "job-1/1", AMPLE);
+                let options = GroupOptions::loopback(rank, WorldSize(world_size), Arc::clone(&store), "job-1/1", AMPLE);
                 let act = &act;
-                scope.spawn(move || act(&mut Gloo::connect(options).unwrap()))
+                scope.spawn(move || act(&mut ProcessGroup::connect(options).unwrap()))
             })
             .collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
@@ -51,12 +51,12 @@ impl Place {
         Self { rank, world_size, prefix: prefix.to_owned() }
     }
 
-    pub fn options(&self, store: Arc<dyn RendezvousStore>, deadline: Duration) -> GlooOptions {
-        GlooOptions::loopback(Rank(self.rank), WorldSize(self.world_size), store, self.prefix.clone(), deadline)
+    pub fn options(&self, store: Arc<dyn RendezvousStore>, deadline: Duration) -> GroupOptions {
+        GroupOptions::loopback(Rank(self.rank), WorldSize(self.world_size), store, self.prefix.clone(), deadline)
     }
 
-    pub fn join(&self, store: Arc<dyn RendezvousStore>, deadline: Duration) -> Result<Gloo, CollectiveError> {
-        Gloo::connect(self.options(store, deadline))
+    pub fn join(&self, store: Arc<dyn RendezvousStore>, deadline: Duration) -> Result<ProcessGroup, CollectiveError> {
+        ProcessGroup::connect(self.options(store, deadline))
     }
 }
 

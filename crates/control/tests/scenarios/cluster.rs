@@ -10,9 +10,9 @@ use std::{
 
 use rewind_control::{Command, Control, Event, Now, TaskRecord};
 use rewind_job::{
-    Assignment, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Round, RoundDone,
-    RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts, WorkerCommand,
-    WorkerEvent, WorkerId, Working, WorldSize,
+    Assignment, DeviceKind, Digest, Failure, Generation, JobId, JobState, JobStatus, Layout, Manifest, Rank, Round,
+    RoundDone, RoundRecord, Specification, StepIndex, StepOutcome, StopReason, TaskAssignment, TaskIndex, Timeouts,
+    WorkerCommand, WorkerEvent, WorkerId, Working, WorldSize,
 };
 use serde_json::json;
 
@@ -49,6 +49,7 @@ pub struct Worker {
     begun: bool,
     committed: Option<(StepIndex, Round)>,
     sent: Option<(StepIndex, Round)>,
+    device: DeviceKind,
 }
 
 pub fn worker(number: u32) -> WorkerId {
@@ -261,6 +262,12 @@ impl Cluster {
         self.begin_session(number, Worker::default());
     }
 
+    /// The same of another kind.
+    pub fn join_with(&mut self, number: u32, device: DeviceKind) {
+        self.forget(&worker(number));
+        self.begin_session(number, Worker { device, ..Worker::default() });
+    }
+
     /// A worker comes to the new coordinator with what the old one gave it.
     pub fn come_back(&mut self, number: u32) {
         let name = worker(number);
@@ -300,13 +307,13 @@ impl Cluster {
         let on_task =
             |task: &TaskAssignment| Working { job: task.job.clone(), generation: task.generation, committed: None };
         let working = working.or_else(|| me.task.as_ref().map(on_task));
-        let draining = me.draining;
+        let (draining, device) = (me.draining, me.device);
         // What it had sent and is not committed it says again.
         let again = me.sent.filter(|_| me.sent != me.committed).zip(me.assignment.clone());
         self.workers.insert(worker(number), me);
-        let joined =
-            WorkerEvent::Joined { worker: worker(number), process: number, version: "0".into(), cores: 1, working };
-        self.handle(Event::Said(worker(number), joined));
+        let (name, version) = (worker(number), "0".into());
+        let joined = WorkerEvent::Joined { worker: name.clone(), process: number, version, cores: 1, device, working };
+        self.handle(Event::Said(name, joined));
         if draining {
             self.says(number, WorkerEvent::Draining);
         }

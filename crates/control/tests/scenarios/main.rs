@@ -4,6 +4,7 @@ mod altered;
 mod cancelling;
 mod cluster;
 mod commits;
+mod devices;
 mod draining;
 mod gangs;
 mod losses;

@@ -16,6 +16,7 @@ use crate::{
         report::fetch,
         search::search,
     },
+    devices::LocalDevice,
     error::Error,
     fleet::{Fleet, clear},
     output, page,
@@ -35,7 +36,7 @@ pub async fn run(demo: Demo) -> Result<(), Error> {
     screen.say(&format!("starting a coordinator and {} workers in {}", demo.workers, dir.display()));
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut fleet = tokio::select! {
-        fleet = Fleet::start(&dir, demo.workers, any_port, false) => fleet?,
+        fleet = Fleet::start(&dir, demo.workers, LocalDevice::Cpu, any_port, false) => fleet?,
         () = signals.next() => return Err(Error::Interrupted),
     };
     let address = fleet.address.clone();

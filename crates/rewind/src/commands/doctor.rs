@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use rewind_job::Timeouts;
 use serde::Serialize;
 
-use crate::{arguments::Doctor, error::Error, output, processes::find};
+use crate::{arguments::Doctor, devices::Inspection, error::Error, output, processes::find};
 
 #[derive(Serialize)]
 struct Finding {
@@ -26,6 +26,7 @@ pub fn run(doctor: &Doctor) -> Result<(), Error> {
     }
     let predictor = doctor.predictors.join("equivariant.safetensors");
     findings.push(present("predictor", &predictor, "run it from the checkout, or name the folder with --predictors"));
+    findings.extend(devices());
     findings.push(timeouts(&Timeouts::default()));
 
     if doctor.json {
@@ -66,6 +67,23 @@ fn program(name: &str) -> Finding {
             Finding::new(name, false, format!("{} does not run: {}", path.display(), error.trim()))
         }
         Err(error) => Finding::new(name, false, format!("{} does not run: {error}", path.display())),
+    }
+}
+
+/// What a worker sees and would use, by the same variables that it reads.
+fn devices() -> Vec<Finding> {
+    let Ok(worker) = find("rewind-worker") else { return Vec::new() };
+    match Inspection::of(&worker) {
+        Ok(seen) => {
+            let verdict = match seen.verdict() {
+                Ok(device) => Finding::new("a worker would use", true, device),
+                Err(reason) => Finding::new("a worker would use", false, reason),
+            };
+            // No GPU is no fault.
+            let sights = seen.sights().into_iter().map(|line| Finding::new("GPUs", true, line));
+            sights.chain([verdict]).collect()
+        }
+        Err(reason) => vec![Finding::new("GPUs", false, reason)],
     }
 }
 

@@ -9,7 +9,7 @@ pub async fn run(up: Up) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     screen.say(&format!("starting a coordinator and {} workers in {}", up.workers, up.dir.display()));
     let mut fleet = tokio::select! {
-        fleet = Fleet::start(&up.dir, up.workers, up.listen, up.insecure) => fleet?,
+        fleet = Fleet::start(&up.dir, up.workers, up.device, up.listen, up.insecure) => fleet?,
         () = signals.next() => return Ok(()),
     };
     output::line(usage(&fleet.address, &up.dir, up.workers));

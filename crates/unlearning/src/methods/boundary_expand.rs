@@ -52,9 +52,9 @@ impl ExtraClass {
     fn of(learner: &Learner, rule: &Optimiser, forget: &LabelledSamples, label: i64) -> Result<Self, UnlearningError> {
         let row = match learner.aside.get(EXTRA) {
             Some(row) => row.copy(),
-            None => fresh_row(learner.seed(), features_of(learner, forget)),
+            None => fresh_row(learner.seed(), features_of(learner, forget)).to_device(learner.network.device()),
         };
-        let mut optimiser = ShardOptimiser::new(rule.clone(), row.size()[0] as usize);
+        let mut optimiser = ShardOptimiser::on(row.device(), rule.clone(), row.size()[0] as usize);
         let state = learner.aside.iter().filter_map(|(name, values)| {
             let name = name.strip_prefix(EXTRA)?.strip_prefix('.')?;
             Some(Vec::try_from(values).map(|values| (name.to_owned(), values)))
@@ -90,7 +90,7 @@ impl Criterion for ExtraClass {
         } else {
             vec![0.0; self.row.size()[0] as usize]
         };
-        let summed = Tensor::from_slice(&gang.sum(&mine)?).to_kind(Kind::Float);
+        let summed = Tensor::from_slice(&gang.sum(&mine)?).to_kind(Kind::Float).to_device(self.row.device());
         self.optimiser.step(&self.row.detach(), &summed, rate_factor);
         if gradient.defined() {
             let _ = gradient.zero_();

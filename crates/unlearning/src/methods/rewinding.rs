@@ -61,7 +61,7 @@ pub fn record_trajectory(
     for _ in 0..settings.warm_up_epochs {
         losses.push(learner.epoch(forget, pass)?);
     }
-    let mut trajectory = Trajectory::new(learner.gang.layout(), learner.gang.tiles());
+    let mut trajectory = Trajectory::new(learner.gang.layout(), learner.gang.tiles()).kept_in(learner.snapshots_in());
     for k in 0..settings.snapshots {
         trajectory.record(&learner.gang.shard(learner.network.flat()))?;
         let last = k + 1 == settings.snapshots;

@@ -3,7 +3,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rewind_job::{Rank, WorldSize};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::abandon::abandon;
 use crate::recorder::FlightRecorder;
@@ -12,8 +12,8 @@ use crate::store::{RendezvousStore, StoreError};
 use crate::tensors::{check, check_flat, check_slices};
 use crate::{CancelSignal, Collective, CollectiveError, Operation, OperationRecord};
 
-/// Gloo's own timeout lies this much behind the deadline, so that the deadline is the one that is seen.
-const GLOO_TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+/// The backend's own timeout lies this much behind the deadline, so that the deadline is the one that is seen.
+const BACKEND_TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 /// A wait in the rendezvous store is cut into slices, after which it may find itself abandoned.
 const STORE_SLICE: Duration = Duration::from_millis(100);
 /// How often a forming group looks at the cancel signal.
@@ -23,16 +23,29 @@ const SPIN: Duration = Duration::from_micros(20);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 const LONGEST_SLEEP: Duration = Duration::from_micros(200);
 
+/// By what the ranks of a group are connected; the same on all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// TCP. Tensors on a GPU take the way through the host's memory.
+    Gloo {
+        /// Address or host name on which this rank listens for its peers, and under which they reach it.
+        bind_address: String,
+    },
+    /// NVIDIA's NCCL, for tensors on GPUs: a device a rank. See [`crate::cuda`].
+    Nccl,
+}
+
 /// What a rank needs to join a group.
 #[derive(Clone)]
-pub struct GlooOptions {
+pub struct GroupOptions {
     pub rank: Rank,
     pub world_size: WorldSize,
+    pub backend: Backend,
+    /// Where the tensors are that this rank brings.
+    pub device: Device,
     pub store: Arc<dyn RendezvousStore>,
     /// Goes before every key; never used twice in one store: job and generation.
     pub prefix: String,
-    /// Address or host name on which this rank listens for its peers, and under which they reach it.
-    pub bind_address: String,
     /// Bounds forming the group, and then every call.
     pub deadline: Duration,
     pub cancel: CancelSignal,
@@ -40,8 +53,8 @@ pub struct GlooOptions {
     pub recorder: FlightRecorder,
 }
 
-impl GlooOptions {
-    /// Options of a rank that listens on the loopback address only.
+impl GroupOptions {
+    /// Options of a rank on the CPU that listens on the loopback address only.
     pub fn loopback(
         rank: Rank,
         world_size: WorldSize,
@@ -52,9 +65,10 @@ impl GlooOptions {
         Self {
             rank,
             world_size,
+            backend: Backend::Gloo { bind_address: "127.0.0.1".to_owned() },
+            device: Device::Cpu,
             store,
             prefix: prefix.into(),
-            bind_address: "127.0.0.1".to_owned(),
             deadline,
             cancel: CancelSignal::new(),
             recorder: FlightRecorder::default(),
@@ -62,10 +76,12 @@ impl GlooOptions {
     }
 }
 
-/// Ranks connected over TCP, on CPUs.
-pub struct Gloo {
+/// Ranks of several processes, connected by Gloo or NCCL.
+pub struct ProcessGroup {
     rank: Rank,
     world_size: WorldSize,
+    device: Device,
+    is_nccl: bool,
     deadline: Duration,
     cancel: CancelSignal,
     membership: Membership,
@@ -78,14 +94,15 @@ enum Membership {
     Ended(String),
 }
 
-impl Gloo {
+impl ProcessGroup {
     /// Waits for all ranks of the world and connects to them.
     ///
     /// # Errors
-    /// `Rendezvous` when the store fails or a peer cannot be reached, `DeadlineExceeded` when one does not come,
-    /// `Cancelled`, `NoSuchRank`; `PeerLost` when one is lost at once.
-    pub fn connect(options: GlooOptions) -> Result<Self, CollectiveError> {
-        let GlooOptions { rank, world_size, deadline, cancel, .. } = options.clone();
+    /// `Rendezvous` when the store fails, a peer cannot be reached or NCCL cannot run here, `DeadlineExceeded` when a peer
+    /// does not come, `Cancelled`, `NoSuchRank`; `PeerLost` when one is lost at once.
+    pub fn connect(options: GroupOptions) -> Result<Self, CollectiveError> {
+        let GroupOptions { rank, world_size, deadline, cancel, device, .. } = options.clone();
+        let is_nccl = options.backend == Backend::Nccl;
         if rank.0 >= world_size.0 {
             return Err(CollectiveError::NoSuchRank { rank, world_size });
         }
@@ -95,10 +112,11 @@ impl Gloo {
         let formed = form(options, started);
         recorder.end(&formed.as_ref().map(drop).map_err(Clone::clone), 0);
         let group = formed?;
-        let mut gloo = Self { rank, world_size, deadline, cancel, membership: Membership::Joined(group), recorder };
+        let membership = Membership::Joined(group);
+        let mut formed = Self { rank, world_size, device, is_nccl, deadline, cancel, membership, recorder };
         // A group has formed when every rank says so; this also warms the connections up.
-        gloo.run(Operation::Barrier, 0, 0, started, Group::barrier)?;
-        Ok(gloo)
+        formed.barrier_since(started)?;
+        Ok(formed)
     }
 
     /// Starts an operation and waits until it ends, its deadline passes or it is cancelled.
@@ -141,11 +159,33 @@ impl Gloo {
         let membership = std::mem::replace(&mut self.membership, Membership::Ended(cause));
         if let Membership::Joined(group) = membership {
             abandon(move || {
-                // Where the abort fails, the drop waits for Gloo's timeout.
+                // Where the abort fails, the drop waits for the backend's timeout.
                 let _ = group.abort();
                 drop(group);
                 drop(work);
             });
+        }
+    }
+
+    fn barrier_since(&mut self, started: Instant) -> Result<(), CollectiveError> {
+        if !self.is_nccl {
+            return self.run(Operation::Barrier, 0, 0, started, Group::barrier);
+        }
+        // NCCL's own barrier waits without a deadline.
+        let one = Tensor::ones([1], (Kind::Float, self.device));
+        self.run(Operation::Barrier, 0, 0, started, |group| group.all_reduce(&one))
+    }
+
+    /// The tensor as the backend takes it: Gloo's lie in the host's memory.
+    fn staged(&self, tensor: &Tensor) -> Tensor {
+        let tensor = tensor.detach();
+        if self.is_nccl { tensor } else { tensor.to_device(Device::Cpu) }
+    }
+
+    /// Copies back what the backend has changed, where it worked on a copy.
+    fn unstage(&self, staged: &Tensor, tensor: &Tensor) {
+        if staged.device() != tensor.device() {
+            no_grad(|| tensor.shallow_clone().copy_(staged));
         }
     }
 
@@ -156,7 +196,7 @@ impl Gloo {
     }
 }
 
-impl Collective for Gloo {
+impl Collective for ProcessGroup {
     fn rank(&self) -> Rank {
         self.rank
     }
@@ -165,44 +205,63 @@ impl Collective for Gloo {
         self.world_size
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
     fn all_reduce(&mut self, tensor: &Tensor) -> Result<(), CollectiveError> {
-        let bytes = check(Operation::AllReduce, tensor)?;
+        let bytes = check(Operation::AllReduce, tensor, self.device)?;
         let sent = self.ring_share(2 * bytes);
-        self.run(Operation::AllReduce, bytes, sent, Instant::now(), |group| group.all_reduce(tensor))
+        let staged = self.staged(tensor);
+        self.run(Operation::AllReduce, bytes, sent, Instant::now(), |group| group.all_reduce(&staged))?;
+        self.unstage(&staged, tensor);
+        Ok(())
     }
 
     fn reduce_scatter(&mut self, input: &Tensor) -> Result<Tensor, CollectiveError> {
-        let (bytes, length) = check_slices(Operation::ReduceScatter, input, self.world_size)?;
-        let sum = input.detach().copy();
+        let (bytes, length) = check_slices(Operation::ReduceScatter, input, self.device, self.world_size)?;
+        if self.is_nccl {
+            let slice = Tensor::empty([length], (input.kind(), self.device));
+            let (sent, input) = (self.ring_share(bytes), input.detach());
+            self.run(Operation::ReduceScatter, bytes, sent, Instant::now(), |group| {
+                group.reduce_scatter(&slice, &input)
+            })?;
+            return Ok(slice);
+        }
+        let sum = input.detach().to_device(Device::Cpu);
+        let sum = if input.device() == Device::Cpu { sum.copy() } else { sum };
         let sent = self.ring_share(2 * bytes);
         // Gloo's own reduce-scatter costs more than an all-reduce.
         self.run(Operation::ReduceScatter, bytes, sent, Instant::now(), |group| group.all_reduce(&sum))?;
-        Ok(sum.narrow(0, i64::from(self.rank.0) * length, length).copy())
+        Ok(sum.narrow(0, i64::from(self.rank.0) * length, length).copy().to_device(self.device))
     }
 
     fn all_gather(&mut self, shard: &Tensor) -> Result<Tensor, CollectiveError> {
-        let bytes = check_flat(Operation::AllGather, shard)?;
+        let bytes = check_flat(Operation::AllGather, shard, self.device)?;
         let world = self.world_size.0;
+        let shard = self.staged(shard);
         let output = Tensor::empty([i64::from(world) * shard.size()[0]], (shard.kind(), shard.device()));
         let sent = u64::from(world - 1) * bytes;
-        let shard = shard.detach();
         self.run(Operation::AllGather, bytes, sent, Instant::now(), |group| group.all_gather(&output, &shard))?;
-        Ok(output)
+        Ok(output.to_device(self.device))
     }
 
     fn broadcast(&mut self, tensor: &Tensor, root: Rank) -> Result<(), CollectiveError> {
-        let bytes = check(Operation::Broadcast, tensor)?;
+        let bytes = check(Operation::Broadcast, tensor, self.device)?;
         let world_size = self.world_size;
         if root.0 >= world_size.0 {
             return Err(CollectiveError::NoSuchRank { rank: root, world_size });
         }
         let is_last = (self.rank.0 + 1) % world_size.0 == root.0;
         let sent = if is_last { 0 } else { bytes };
-        self.run(Operation::Broadcast, bytes, sent, Instant::now(), |group| group.broadcast(tensor, root))
+        let staged = self.staged(tensor);
+        self.run(Operation::Broadcast, bytes, sent, Instant::now(), |group| group.broadcast(&staged, root))?;
+        self.unstage(&staged, tensor);
+        Ok(())
     }
 
     fn barrier(&mut self) -> Result<(), CollectiveError> {
-        self.run(Operation::Barrier, 0, 0, Instant::now(), Group::barrier)
+        self.barrier_since(Instant::now())
     }
 
     fn bytes_moved(&self) -> u64 {
@@ -260,8 +319,8 @@ fn wait(work: &Work, started: Instant, deadline: Duration, cancel: &CancelSignal
 }
 
 /// Forms a group on a thread of its own, which is left behind when the deadline passes first.
-fn form(options: GlooOptions, started: Instant) -> Result<Group, CollectiveError> {
-    let GlooOptions { rank, world_size, store, prefix, bind_address, deadline, cancel, .. } = options;
+fn form(options: GroupOptions, started: Instant) -> Result<Group, CollectiveError> {
+    let GroupOptions { rank, world_size, backend, device, store, prefix, deadline, cancel, .. } = options;
     let rendezvous_error =
         |detail: String| CollectiveError::Rendezvous { rank, world_size, prefix: prefix.clone(), detail };
     let rendezvous = Arc::new(Rendezvous::new(store, &prefix));
@@ -270,13 +329,13 @@ fn form(options: GlooOptions, started: Instant) -> Result<Group, CollectiveError
     thread::Builder::new()
         .name("forming-group".to_owned())
         .spawn(move || {
-            let _ = report.send(Group::gloo(
-                seen_by_the_group,
-                rank,
-                world_size,
-                &bind_address,
-                deadline + GLOO_TIMEOUT_MARGIN,
-            ));
+            let timeout = deadline + BACKEND_TIMEOUT_MARGIN;
+            let _ = report.send(match backend {
+                Backend::Gloo { bind_address } => {
+                    Group::gloo(seen_by_the_group, rank, world_size, &bind_address, timeout)
+                }
+                Backend::Nccl => Group::nccl(seen_by_the_group, rank, world_size, device, timeout),
+            });
         })
         .map_err(|error| rendezvous_error(format!("failed to start a thread: {error}")))?;
 

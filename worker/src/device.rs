@@ -1,0 +1,454 @@
+//! What this worker computes on: the CPU or one GPU, how much of its memory it may take, and how its gangs are connected.
+
+use std::{fmt, path::Path, str::FromStr};
+
+use bytesize::ByteSize;
+use rewind_collective::{
+    Backend,
+    cuda::{self, CudaError, Memory},
+};
+use rewind_job::{DeviceKind, ShardPlan, SpecificationError, Tile};
+use rewind_predictor::SnapshotsIn;
+use serde::Serialize;
+use tch::Device;
+
+/// Of a GPU's free memory what a worker takes where it is not told: the rest is CUDA's and NCCL's own.
+const SHARE_OF_FREE: f64 = 0.92;
+/// A trajectory is kept on the GPU while everything that is counted takes no more than this share of the budget: what
+/// is not counted, activations above all, needs room.
+const SHARE_WITH_TRAJECTORY: f64 = 0.6;
+/// Of the host's available memory what pinned snapshots may take.
+const SHARE_OF_HOST: f64 = 0.8;
+
+/// `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The first GPU, or the CPU where there is none.
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse::<u8>().map(usize::from).ok();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(number)
+                .map(Self::Cuda)
+                .ok_or_else(|| "is none of auto, cpu, cuda, cuda:0, cuda:1, …".to_owned()),
+        }
+    }
+}
+
+/// `--collective`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Connection {
+    /// NCCL between GPUs, Gloo between CPUs.
+    Auto,
+    /// TCP; a GPU's tensors take the way through the host's memory.
+    Gloo,
+    Nccl,
+}
+
+/// `--trajectory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TrajectoryPlace {
+    /// On the device where it fits, else in the host's memory.
+    Auto,
+    Device,
+    /// In the host's memory, pinned.
+    Host,
+}
+
+/// Why a worker does not get the device that it was told to use.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("--device {wanted}: {source}")]
+    Unavailable { wanted: String, source: CudaError },
+    #[error("--device-memory {asked}: cuda:{device} has {free} free, of {total}")]
+    TooMuch { asked: ByteSize, device: usize, free: ByteSize, total: ByteSize },
+    #[error("--device-memory bounds the memory of a GPU, and this worker computes on the CPU")]
+    NoBudgetOfCpu,
+    #[error("--collective nccl connects GPUs, and this worker computes on the CPU")]
+    NoNcclOnCpu,
+    #[error("--collective {}: {source}; `--collective gloo` does without, more slowly", if *.asked { "nccl" } else { "auto" })]
+    NoNccl { asked: bool, source: CudaError },
+}
+
+/// What a worker computes on, decided at its start.
+#[derive(Clone, Debug)]
+pub struct WorkerDevice {
+    pub device: Device,
+    /// As reports name it: `cpu`, or the GPU's model.
+    pub name: String,
+    /// Bytes that the worker may take of its GPU; none on a CPU.
+    budget: Option<u64>,
+    /// Whether libtorch itself keeps to the budget.
+    pub is_bounded: bool,
+    is_nccl: bool,
+    trajectory: TrajectoryPlace,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    pub device: Wanted,
+    pub memory: Option<ByteSize>,
+    pub connection: Connection,
+    pub trajectory: TrajectoryPlace,
+}
+
+impl WorkerDevice {
+    /// To be called before other threads run and before the first tensor is made.
+    ///
+    /// # Errors
+    /// Names the option that cannot be had, and why.
+    pub fn choose(wishes: Wishes) -> Result<Self, DeviceError> {
+        let on_cpu = || Self::on_cpu(wishes);
+        let index = match wishes.device {
+            Wanted::Cpu => return on_cpu(),
+            Wanted::Auto if cuda::open().is_err() => return on_cpu(),
+            Wanted::Auto => 0,
+            Wanted::Cuda(index) => index,
+        };
+        let unavailable = |source| DeviceError::Unavailable { wanted: format!("cuda:{index}"), source };
+        let gpus = cuda::open().map_err(unavailable)?;
+        let Memory { free, total } = gpus.memory(index).map_err(unavailable)?;
+        if let Some(asked) = wishes.memory.filter(|asked| asked.0 > free) {
+            let [free, total] = [free, total].map(ByteSize);
+            return Err(DeviceError::TooMuch { asked, device: index, free, total });
+        }
+        let budget = wishes.memory.map_or((free as f64 * SHARE_OF_FREE) as u64, |asked| asked.0);
+        let is_nccl = wishes.connection != Connection::Gloo;
+        if is_nccl {
+            let asked = wishes.connection == Connection::Nccl;
+            cuda::has_nccl().map_err(|source| DeviceError::NoNccl { asked, source })?;
+        }
+        Ok(Self {
+            device: Device::Cuda(index),
+            name: gpus.name(index).unwrap_or_else(|| "cuda".to_owned()),
+            budget: Some(budget),
+            is_bounded: gpus.limit_memory(index, budget).is_ok(),
+            is_nccl,
+            trajectory: wishes.trajectory,
+        })
+    }
+
+    fn on_cpu(wishes: Wishes) -> Result<Self, DeviceError> {
+        if wishes.memory.is_some() {
+            return Err(DeviceError::NoBudgetOfCpu);
+        }
+        if wishes.connection == Connection::Nccl {
+            return Err(DeviceError::NoNcclOnCpu);
+        }
+        Ok(Self {
+            device: Device::Cpu,
+            name: "cpu".to_owned(),
+            budget: None,
+            is_bounded: false,
+            is_nccl: false,
+            trajectory: wishes.trajectory,
+        })
+    }
+
+    pub fn kind(&self) -> DeviceKind {
+        if self.device == Device::Cpu { DeviceKind::Cpu } else { DeviceKind::Cuda }
+    }
+
+    /// How gangs whose tensors are on `device` are connected. What is computed on the CPU goes over Gloo.
+    pub fn backend(&self, device: Device, bind_address: &str) -> Backend {
+        match device {
+            Device::Cuda(_) if self.is_nccl => Backend::Nccl,
+            _ => Backend::Gloo { bind_address: bind_address.to_owned() },
+        }
+    }
+
+    /// Where the trajectories of a job are kept, which this rank needs so much memory for.
+    ///
+    /// # Errors
+    /// Names what the job needs and what there is, before anything is trained.
+    pub fn place(&self, need: Need) -> Result<SnapshotsIn, SpecificationError> {
+        let Some(budget) = self.budget else { return Ok(SnapshotsIn::Device) };
+        self.place_within(need, budget, available_on_host())
+    }
+
+    fn place_within(&self, need: Need, budget: u64, host: u64) -> Result<SnapshotsIn, SpecificationError> {
+        let refuse = |bytes: u64, what: &str, remedy: &str| {
+            let (bytes, budget, device) = (ByteSize(bytes), ByteSize(budget), self.shown());
+            Err(SpecificationError::new(
+                "fleet",
+                format!(
+                    "{what} take {bytes} on {device}, whose budget is {budget} (activations not counted); {remedy}"
+                ),
+            ))
+        };
+        let weights = "weights, gradients and optimiser";
+        if need.without_trajectory > budget {
+            return refuse(need.without_trajectory, weights, "a larger world-size shards the optimiser further");
+        }
+        let together = need.without_trajectory + need.trajectory;
+        let fits = together as f64 <= SHARE_WITH_TRAJECTORY * budget as f64;
+        let fits_on_host = need.trajectory as f64 <= SHARE_OF_HOST * host as f64;
+        match self.trajectory {
+            TrajectoryPlace::Device if together > budget => refuse(
+                together,
+                &format!("{weights} and the trajectory"),
+                "`--trajectory host` keeps it in the host's memory",
+            ),
+            TrajectoryPlace::Device => Ok(SnapshotsIn::Device),
+            TrajectoryPlace::Auto if fits => Ok(SnapshotsIn::Device),
+            _ if fits_on_host => Ok(SnapshotsIn::Host),
+            TrajectoryPlace::Auto if together <= budget => Ok(SnapshotsIn::Device),
+            _ => refuse(
+                together,
+                &format!("{weights} and the trajectory"),
+                &format!(
+                    "and {} of the host's memory are available; a larger world-size shards both further",
+                    ByteSize(host)
+                ),
+            ),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self.device {
+            Device::Cuda(index) => format!("cuda:{index} ({})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for WorkerDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())?;
+        if let Some(budget) = self.budget {
+            let bounded = if self.is_bounded { "" } else { ", which is not enforced: librewind_cuda.so is missing" };
+            let connection = if self.is_nccl { "NCCL" } else { "Gloo" };
+            write!(f, ", up to {} of its memory{bounded}; gangs over {connection}", ByteSize(budget))?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that a rank's tensors take of its device, without activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    pub without_trajectory: u64,
+    pub trajectory: u64,
+}
+
+impl Need {
+    /// Of a model with `coordinates` weights, of which the rank owns some; `optimiser` and `snapshots` count the numbers
+    /// that it keeps for each of its own, `networks` the whole networks that are held at once.
+    pub fn of(
+        grid: &[Tile],
+        plan: &ShardPlan,
+        rank: rewind_job::Rank,
+        networks: u64,
+        optimiser: u64,
+        snapshots: u64,
+    ) -> Self {
+        let coordinates: u64 = grid.iter().map(|tile| tile.len as u64).sum();
+        let own = plan.range_of(rank, grid).len() as u64;
+        let padded = plan.padded_len(grid) as u64 * u64::from(plan.world_size().0);
+        Self {
+            // Weights, the gradients, and what a reduction or a gather holds: its input and what comes of it.
+            without_trajectory: 4 * ((networks + 1) * coordinates + 2 * padded + (optimiser + 1) * own),
+            trajectory: 4 * snapshots * own,
+        }
+    }
+}
+
+/// `MemAvailable`; 0 where the kernel does not tell.
+fn available_on_host() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kibibytes.map_or(0, |kibibytes| kibibytes * 1024)
+}
+
+/// What this worker sees and would use: `rewind-worker devices`, and `rewind doctor`.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    libtorch: &'static str,
+    cores: usize,
+    host_memory_available: u64,
+    cpu_capability: String,
+    driver: Option<String>,
+    gpus: Vec<Gpu>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_gpus: Option<String>,
+    /// Why gangs of GPUs cannot be connected by NCCL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_nccl: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_use: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_not_start: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Gpu {
+    device: String,
+    name: Option<String>,
+    memory_free: u64,
+    memory_total: u64,
+}
+
+impl Inspection {
+    pub fn make(wishes: Wishes) -> Self {
+        // Even where the CPU is wanted: who asks wants to know.
+        let opened = cuda::open();
+        let gpus = opened.as_ref().map_or(Vec::new(), |gpus| {
+            let gpu = |index: usize| {
+                let Memory { free, total } = gpus.memory(index).unwrap_or(Memory { free: 0, total: 0 });
+                let (device, name) = (format!("cuda:{index}"), gpus.name(index));
+                Gpu { device, name, memory_free: free, memory_total: total }
+            };
+            (0..gpus.devices()).map(gpu).collect()
+        });
+        let machine = crate::machine::describe(1, "cpu");
+        let chosen = WorkerDevice::choose(wishes);
+        Self {
+            libtorch: env!("LIBTORCH_VERSION"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            host_memory_available: available_on_host(),
+            cpu_capability: machine.cpu_capability,
+            driver: driver(Path::new("/proc/driver/nvidia/version")),
+            no_gpus: opened.as_ref().err().map(ToString::to_string),
+            no_nccl: if opened.is_ok() { cuda::has_nccl().err().map(|error| error.to_string()) } else { None },
+            gpus,
+            would_use: chosen.as_ref().ok().map(ToString::to_string),
+            would_not_start: chosen.as_ref().err().map(ToString::to_string),
+        }
+    }
+
+    /// Whether the worker would start.
+    pub fn is_fit(&self) -> bool {
+        self.would_use.is_some()
+    }
+}
+
+/// The first line of the driver's file.
+fn driver(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file).ok().and_then(|text| text.lines().next().map(str::to_owned))
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { libtorch, cores, cpu_capability, .. } = self;
+        writeln!(
+            f,
+            "libtorch {libtorch}, {cores} cores ({cpu_capability}), {} of memory available",
+            ByteSize(self.host_memory_available)
+        )?;
+        if let Some(driver) = &self.driver {
+            writeln!(f, "driver: {driver}")?;
+        }
+        for Gpu { device, name, memory_free, memory_total } in &self.gpus {
+            let name = name.as_deref().unwrap_or("GPU");
+            writeln!(f, "{device}: {name}, {} free of {}", ByteSize(*memory_free), ByteSize(*memory_total))?;
+        }
+        if let Some(reason) = &self.no_gpus {
+            writeln!(f, "no GPU: {reason}")?;
+        }
+        if let Some(reason) = &self.no_nccl {
+            writeln!(f, "no NCCL: {reason}")?;
+        }
+        match (&self.would_use, &self.would_not_start) {
+            (Some(device), _) => write!(f, "would use {device}"),
+            (None, reason) => write!(f, "would not start: {}", reason.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rewind_job::{Layout, Rank, WorldSize};
+
+    const GIB: u64 = 1 << 30;
+
+    fn gpu(trajectory: TrajectoryPlace) -> WorkerDevice {
+        WorkerDevice {
+            device: Device::Cuda(0),
+            name: "H200".to_owned(),
+            budget: Some(10 * GIB),
+            is_bounded: true,
+            is_nccl: true,
+            trajectory,
+        }
+    }
+
+    fn placed(trajectory: TrajectoryPlace, without: u64, with: u64, host: u64) -> Result<SnapshotsIn, String> {
+        let need = Need { without_trajectory: without * GIB, trajectory: with * GIB };
+        gpu(trajectory).place_within(need, 10 * GIB, host * GIB).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn devices_are_written_as_torch_writes_them() {
+        let of = |text: &str| text.parse::<Wanted>();
+        assert_eq!(of("auto"), Ok(Wanted::Auto));
+        assert_eq!((of("cuda"), of("cuda:3")), (Ok(Wanted::Cuda(0)), Ok(Wanted::Cuda(3))));
+        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
+            assert!(of(wrong).unwrap_err().contains("cuda:0"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_trajectory_lies_on_the_device_while_there_is_room_for_activations() {
+        use TrajectoryPlace::{Auto, Device, Host};
+        assert_eq!(placed(Auto, 2, 3, 100), Ok(SnapshotsIn::Device));
+        assert_eq!(placed(Auto, 2, 5, 100), Ok(SnapshotsIn::Host));
+        // The host has no room either: it is tried.
+        assert_eq!(placed(Auto, 2, 5, 1), Ok(SnapshotsIn::Device));
+        assert_eq!(placed(Device, 2, 7, 100), Ok(SnapshotsIn::Device));
+        assert_eq!(placed(Host, 1, 1, 100), Ok(SnapshotsIn::Host));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_size_the_budget_and_a_remedy() {
+        use TrajectoryPlace::{Auto, Device, Host};
+        let error = placed(Auto, 11, 0, 100).unwrap_err();
+        for word in ["fleet: ", "11.0 GiB on cuda:0 (H200)", "budget is 10.0 GiB", "world-size"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+        assert!(placed(Device, 2, 9, 100).unwrap_err().contains("--trajectory host"));
+        assert!(placed(Host, 2, 9, 4).unwrap_err().contains("4.0 GiB of the host's memory"));
+        assert!(placed(Auto, 2, 9, 4).is_err());
+    }
+
+    #[test]
+    fn a_need_counts_the_networks_the_state_and_the_snapshots_of_the_own_shard() {
+        let layout = Layout::new([("w".to_owned(), vec![64, 128])]);
+        let grid = layout.tiles();
+        let of = |world| Need::of(&grid, &ShardPlan::balanced(&layout, WorldSize(world)), Rank(0), 2, 2, 15);
+        assert_eq!(of(1), Need { without_trajectory: 4 * 8192 * (3 + 2 + 3), trajectory: 4 * 15 * 8192 });
+        assert_eq!(of(2), Need { without_trajectory: 4 * (8192 * 5 + 4096 * 3), trajectory: 4 * 15 * 4096 });
+    }
+
+    #[test]
+    fn a_cpu_has_no_budget_and_no_nccl() {
+        let wishes = Wishes {
+            device: Wanted::Cpu,
+            memory: None,
+            connection: Connection::Auto,
+            trajectory: TrajectoryPlace::Auto,
+        };
+        let device = WorkerDevice::choose(wishes).expect("there is a CPU");
+        assert_eq!((device.device, device.to_string().as_str()), (Device::Cpu, "cpu"));
+        assert_eq!(device.place(Need { without_trajectory: u64::MAX, trajectory: 0 }), Ok(SnapshotsIn::Device));
+        let with_budget = Wishes { memory: Some(ByteSize::gib(1)), ..wishes };
+        assert!(WorkerDevice::choose(with_budget).unwrap_err().to_string().starts_with("--device-memory"));
+        let with_nccl = Wishes { connection: Connection::Nccl, ..wishes };
+        assert!(WorkerDevice::choose(with_nccl).unwrap_err().to_string().starts_with("--collective nccl"));
+    }
+}
