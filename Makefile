@@ -1,8 +1,10 @@
 # Everything is built with the one profile, dev, into target/debug.
 SHELL := /bin/bash
+# The same libtorch as the programs are linked with, and all of CUDA beside it.
+GPU_LIBRARY := $(CURDIR)/.libtorch-gpu/torch/lib/libtorch_cuda.so
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
+.PHONY: help cuda check-cuda test-gpu programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -51,6 +53,17 @@ test-slow: ## Run the slow tests only
 	scripts/setup --for test
 	$(MAKE) programs
 	cargo test --locked --workspace --no-fail-fast -- --ignored
+
+cuda: ## Build librewind_cuda.so beside the programs: NCCL, for workers on GPUs (installs 4.5 GB)
+	scripts/setup --for gpu
+	cargo build --locked --workspace --lib --bins --features rewind-cuda/cuda
+
+check-cuda: cuda ## The same, and what it says on a machine without a GPU
+	REWIND_CUDA_LIBRARY=$(GPU_LIBRARY) cargo test --locked --workspace --features rewind-cuda/cuda \
+		--test nccl_without_a_gpu -- --nocapture
+
+test-gpu: cuda ## Run the suites that touch a device on this machine's GPUs
+	scripts/test-gpu
 
 bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json (installs 5 GB)
 	scripts/setup --for bench

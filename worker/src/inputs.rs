@@ -92,12 +92,9 @@ pub struct JobData {
 }
 
 impl JobData {
-    /// Samples are handed out on `device`.
-    pub fn read(specification: &Specification, device: Device) -> Result<Self, InputError> {
+    pub fn read(specification: &Specification) -> Result<Self, InputError> {
         let partition = partition_of(specification)?;
-        let labelled = |subset: &Subset| {
-            LabelledSamples::of(subset, |id| partition.image(id), partition.shape()).handed_to(device)
-        };
+        let labelled = |subset: &Subset| LabelledSamples::of(subset, |id| partition.image(id), partition.shape());
         let tensors = |subset: Option<&Subset>| subset.map(labelled);
         let forget = partition.forget();
         let truth = (forget.labels != partition.true_forget_labels())

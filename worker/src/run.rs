@@ -140,7 +140,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         return train_predictor::run(&assignment, link, bench);
     }
     let device = bench.device.device;
-    let data = JobData::read(specification, device)?;
+    let data = JobData::read(specification)?;
     probes::check(specification, &data).map_err(InputError::Bad)?;
     let network = build(&assignment, device);
     let layout = network.layout().clone();

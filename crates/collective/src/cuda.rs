@@ -155,6 +155,25 @@ impl Cuda {
     }
 }
 
+/// Variable by which tests are told to compute on GPUs: `cuda`.
+const DEVICE_OF_TESTS: &str = "REWIND_TEST_DEVICE";
+
+/// What rank `rank` of a test computes on: the CPU, or a GPU of its own where `REWIND_TEST_DEVICE` is `cuda`. With
+/// `REWIND_COLLECTIVE=gloo` ranks may share one.
+///
+/// # Panics
+/// `REWIND_TEST_DEVICE` is something else, or there is no GPU.
+pub fn device_of_test(rank: rewind_job::Rank) -> tch::Device {
+    match std::env::var(DEVICE_OF_TESTS).as_deref() {
+        Err(_) | Ok("") | Ok("cpu") => tch::Device::Cpu,
+        Ok("cuda") => {
+            let cuda = open().unwrap_or_else(|error| panic!("{DEVICE_OF_TESTS} is cuda: {error}"));
+            tch::Device::Cuda(rank.0 as usize % cuda.devices())
+        }
+        Ok(other) => panic!("{DEVICE_OF_TESTS} is {other:?}, neither cpu nor cuda"),
+    }
+}
+
 /// The most bytes that tensors on a device of [`open`] held at once since [`forget_peak`]; 0 where nobody tells.
 pub fn peak(device: usize) -> u64 {
     if is_open() { shim::cuda_peak(device).unwrap_or(0) } else { 0 }

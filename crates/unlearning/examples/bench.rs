@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rewind_collective::{CancelSignal, Collective, CollectiveError, Gloo, GlooOptions, InMemoryStore, Solo};
+use rewind_collective::{CancelSignal, Collective, CollectiveError, GroupOptions, InMemoryStore, ProcessGroup, Solo};
 use rewind_job::{Adam, Architecture, Optimiser, Rank, Schedule, ShardPlan, WorldSize};
 use rewind_models::Network;
 use rewind_predictor::{
@@ -173,15 +173,15 @@ fn empty_trajectory(network: &Network) -> Trajectory {
 /// Seconds of each operation as rank 0 sees it; two ranks as threads, over TCP. Zeros stay zeros under any sum.
 fn on_two_ranks(
     zeros: &Tensor,
-    operation: fn(&mut Gloo, &Tensor) -> Result<(), CollectiveError>,
+    operation: fn(&mut ProcessGroup, &Tensor) -> Result<(), CollectiveError>,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
     let store = Arc::new(InMemoryStore::new());
     let world = WorldSize(2);
     let rank = |rank: Rank, tensor: Tensor| {
-        let options = GlooOptions::loopback(rank, world, store.clone(), "bench", Duration::from_secs(60));
+        let options = GroupOptions::loopback(rank, world, store.clone(), "bench", Duration::from_secs(60));
         move || -> Result<Vec<f64>, CollectiveError> {
             tch::set_num_threads(1);
-            let mut gloo = Gloo::connect(options)?;
+            let mut gloo = ProcessGroup::connect(options)?;
             let mut seconds = Vec::with_capacity(OPERATIONS);
             for _ in 0..OPERATIONS {
                 let begun = Instant::now();

@@ -64,7 +64,7 @@ pub fn recompute(
             continue;
         }
         let positions: Vec<i64> = order[start..start + len].iter().map(|&position| i64::from(position)).collect();
-        let (images, _) = data.select(&positions);
+        let images = data.select(&positions).0.to_device(network.device());
         start += len;
         let momentum = 1.0 / (index + 1) as f64;
         let _ = no_grad(|| network.forward(&images, Mode::Train { momentum }));

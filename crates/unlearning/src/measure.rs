@@ -69,6 +69,7 @@ fn for_each_sample(
     let mut answers = Vec::with_capacity(numbers * mine.len());
     for start in mine.clone().step_by(BATCH) {
         let (images, labels) = data.range(start..mine.end.min(start + BATCH));
+        let (images, labels) = (images.to_device(network.device()), labels.to_device(network.device()));
         let found = no_grad(|| of(&network.forward(&images, Mode::Inference), &labels));
         answers.extend(Vec::<f64>::try_from(found.view([-1]))?);
     }

@@ -4,18 +4,16 @@ use std::{cell::RefCell, ops::Range};
 
 use rewind_datasets::{Samples, Subset};
 use rewind_models::{Mode, Network};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::{Batch, ledger::Positions};
 
-/// Images scaled to 0…1 and the labels to train with; remembers which of them were read.
+/// Images scaled to 0…1 and the labels to train with, on the CPU; remembers which of them were read.
 pub struct LabelledSamples {
     /// `[samples, channels, height, width]`, float32.
     images: Tensor,
     /// `[samples]`, int64.
     labels: Tensor,
-    /// Where they are handed out; at rest they are where they were made.
-    device: Device,
     read: RefCell<Positions>,
 }
 
@@ -23,13 +21,7 @@ impl LabelledSamples {
     /// `images` are `[samples, channels, height, width]`, float32; `labels` are `[samples]`, int64.
     pub fn new(images: Tensor, labels: Tensor) -> Self {
         let read = RefCell::new(Positions::none(labels.size()[0] as usize));
-        let device = images.device();
-        Self { images, labels, device, read }
-    }
-
-    /// The same samples, handed out on a device.
-    pub fn handed_to(self, device: Device) -> Self {
-        Self { device, ..self }
+        Self { images, labels, read }
     }
 
     /// A subset's samples; `image` gives the pixels of an id, `shape` is channels, height, width.
@@ -52,13 +44,13 @@ impl LabelledSamples {
     /// These samples and then the others; reads all of both.
     pub fn with(&self, others: &Self) -> Self {
         let join = |one: &Tensor, other: &Tensor| Tensor::cat(&[one, other], 0);
-        Self::new(join(self.images(), others.images()), join(self.labels(), others.labels())).handed_to(self.device)
+        Self::new(join(self.images(), others.images()), join(self.labels(), others.labels()))
     }
 
     /// The samples at these positions, in this order.
     pub fn at(&self, positions: &[i64]) -> Self {
-        let (images, labels) = self.select_at_rest(positions);
-        Self::new(images, labels).handed_to(self.device)
+        let (images, labels) = self.select(positions);
+        Self::new(images, labels)
     }
 
     pub fn len(&self) -> usize {
@@ -75,40 +67,36 @@ impl LabelledSamples {
         [size[1], size[2], size[3]].map(|side| side as u32)
     }
 
-    /// All images at rest, `[samples, channels, height, width]`.
+    /// All images, `[samples, channels, height, width]`.
     pub fn images(&self) -> &Tensor {
         self.read.borrow_mut().insert_range(0..self.len());
         &self.images
     }
 
-    /// All labels at rest, `[samples]`.
+    /// All labels, `[samples]`.
     pub fn labels(&self) -> &Tensor {
         self.read.borrow_mut().insert_range(0..self.len());
         &self.labels
     }
 
-    /// The samples at these positions, for a network to learn from.
+    /// The samples at these positions, where the network that is to learn from them computes.
     pub fn batch<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a> {
         let (images, labels) = self.select(positions);
+        let (images, labels) = (images.to_device(network.device()), labels.to_device(network.device()));
         Batch { network, mode, images, labels, positions }
     }
 
     /// The images and labels at these positions.
     pub fn select(&self, positions: &[i64]) -> (Tensor, Tensor) {
-        let (images, labels) = self.select_at_rest(positions);
-        (images.to_device(self.device), labels.to_device(self.device))
-    }
-
-    fn select_at_rest(&self, positions: &[i64]) -> (Tensor, Tensor) {
         self.read.borrow_mut().insert(positions);
-        let positions = Tensor::from_slice(positions).to_device(self.images.device());
+        let positions = Tensor::from_slice(positions);
         (self.images.index_select(0, &positions), self.labels.index_select(0, &positions))
     }
 
-    /// The images and labels from one position up to another.
+    /// The images and labels from one position up to another, as views.
     pub fn range(&self, range: Range<usize>) -> (Tensor, Tensor) {
         self.read.borrow_mut().insert_range(range.clone());
-        let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64).to_device(self.device);
+        let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64);
         (cut(&self.images), cut(&self.labels))
     }
 

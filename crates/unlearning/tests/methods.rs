@@ -18,7 +18,11 @@ const CLASSES: u32 = 4;
 
 /// With BatchNorm, so that every method meets its buffers.
 fn network() -> Network {
-    Network::build(Architecture::DepthwiseSmall, CLASSES, [1, 8, 8], 3)
+    network_on(Device::Cpu)
+}
+
+fn network_on(device: Device) -> Network {
+    Network::build_on(device, Architecture::DepthwiseSmall, CLASSES, [1, 8, 8], 3)
 }
 
 /// Four blurred classes that a network can learn; `phase` makes other samples of them.
@@ -69,7 +73,7 @@ fn adam() -> Optimiser {
 }
 
 fn learner(gang: Gang, optimiser: Optimiser) -> Learner {
-    Learner::new(network(), gang, optimiser, 5, "unlearning", CancelSignal::new())
+    Learner::new(network_on(gang.device()), gang, optimiser, 5, "unlearning", CancelSignal::new())
 }
 
 /// Runs rounds of a method, starting from a whole state where there is one; `see` looks at each round's end.
@@ -84,11 +88,18 @@ fn run(
     let forward = Forward { optimiser, batch_size: 8, batch_norm: BatchNormPolicy::Frozen, augment: None };
     let remaining = (method.group() == Group::RetainUsing).then_some(&remaining);
     let materials = Materials { forget: &forget, remaining, predictor: None, classes: CLASSES };
-    let mut method = method_for(method, &forward, &materials, &network).expect("needs no predictor");
+    let device = learner.gang.device();
+    let original = || network_on(device);
+    let mut method = method_for(method, &forward, &materials, &original).expect("needs no predictor");
     for _ in 0..rounds {
         let loss = method.round(learner).expect("runs");
         see(learner, loss);
     }
+}
+
+/// The tensor where the learner computes.
+fn on(learner: &Learner, tensor: &Tensor) -> Tensor {
+    tensor.to_device(learner.gang.device())
 }
 
 fn weights(learner: &Learner) -> Vec<f32> {
@@ -107,7 +118,7 @@ fn whole_state(learner: &mut Learner) -> Shard {
     let mut spread = |values: &[f32]| -> Vec<f32> {
         let mut padded = vec![0.0; total];
         padded[own.start..own.start + values.len()].copy_from_slice(values);
-        let flat = Tensor::from_slice(&padded);
+        let flat = Tensor::from_slice(&padded).to_device(learner.gang.device());
         learner.gang.gather_from_owners(&flat).expect("gathers");
         Vec::try_from(flat).expect("float32")
     };
@@ -226,7 +237,7 @@ fn expanded(gang: Gang) -> (Vec<i64>, f64, f64, usize) {
         first = if first.is_nan() { loss } else { first };
         last = loss;
     });
-    let answers = no_grad(|| learner.network.forward(forget().images(), Mode::Inference));
+    let answers = no_grad(|| learner.network.forward(&on(&learner, forget().images()), Mode::Inference));
     let row = learner.aside["extra-class"].size()[0] as usize;
     assert_eq!(learner.network.layout(), network().layout());
     (answers.size(), first, last, row)
@@ -249,7 +260,7 @@ fn first_step_of_the_extra_row(gang: Gang) -> (Vec<f32>, Vec<f32>) {
     let mut learner =
         learner(gang, Optimiser::Sgd(Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false }));
     let data = samples(8, 0.0);
-    let features = no_grad(|| learner.network.features(data.images(), Mode::Inference));
+    let features = no_grad(|| learner.network.features(&on(&learner, data.images()), Mode::Inference));
     let logits = no_grad(|| learner.network.answer(&features));
     let method = Method::BoundaryExpand {};
     let forward = Forward {
@@ -259,13 +270,15 @@ fn first_step_of_the_extra_row(gang: Gang) -> (Vec<f32>, Vec<f32>) {
         augment: None,
     };
     let materials = Materials { forget: &data, remaining: None, predictor: None, classes: CLASSES };
-    let mut method = method_for(&method, &forward, &materials, &network).expect("needs no predictor");
+    let device = learner.gang.device();
+    let original = || network_on(device);
+    let mut method = method_for(&method, &forward, &materials, &original).expect("needs no predictor");
     // A learning rate of 0 in all but name: the row as drawn is what the first step leaves plus the gradient's part.
     method.round(&mut learner).expect("runs");
     let after = learner.aside["extra-class"].copy();
     // Softmax over five logits; the gradient of the row is the mean of (p − 1) · [features, 1]. The row before the step
     // solves before − 0.1 · gradient(before) = after: a contraction.
-    let ones = Tensor::ones([8, 1], (Kind::Float, Device::Cpu));
+    let ones = Tensor::ones([8, 1], (Kind::Float, features.device()));
     let inputs = Tensor::cat(&[&features, &ones], 1);
     let mut before = after.copy();
     for _ in 0..200 {
@@ -324,7 +337,7 @@ fn scrub_without_labels(gang: Gang) -> (f64, f64, f64) {
     let mut learner = learner(gang, plain.clone());
     let start = weights(&learner);
     let distance = |learner: &Learner| {
-        let now = learner.network.flat().detach() - Tensor::from_slice(&start);
+        let now = learner.network.flat().detach() - on(learner, &Tensor::from_slice(&start));
         now.square().sum(Kind::Double).double_value(&[]).sqrt()
     };
     let mut losses = Vec::new();
@@ -351,12 +364,13 @@ fn fisher_of_a_linear_layer(gang: Gang) -> (Vec<f64>, Vec<f64>) {
     let data = samples(6, 0.3);
     let positions: Vec<i64> = (0..6).collect();
     let own = learner.fisher_diagonal(&data, &positions).expect("computes");
-    let flat = Tensor::zeros([learner.gang.layout().coordinates() as i64], (Kind::Float, Device::Cpu));
+    let flat = Tensor::zeros([learner.gang.layout().coordinates() as i64], (Kind::Float, learner.gang.device()));
     learner.gang.shard(&flat).copy_(&own);
     learner.gang.gather_from_owners(&flat).expect("gathers");
     // The last layer's bias: the gradient of a sample's cross-entropy is softmax − one-hot.
-    let logits = no_grad(|| learner.network.forward(data.images(), Mode::Inference));
-    let gradients = logits.softmax(1, Kind::Double) - data.labels().onehot(i64::from(CLASSES)).to_kind(Kind::Double);
+    let logits = no_grad(|| learner.network.forward(&on(&learner, data.images()), Mode::Inference));
+    let gradients =
+        logits.softmax(1, Kind::Double) - on(&learner, data.labels()).onehot(i64::from(CLASSES)).to_kind(Kind::Double);
     let by_hand = gradients.square().mean_dim([0].as_slice(), false, Kind::Double);
     let bias = learner.gang.layout().segments.iter().find(|s| s.name == "classifier.bias").expect("has one").clone();
     let found = flat.narrow(0, bias.offset as i64, bias.len() as i64).to_kind(Kind::Double);
@@ -409,8 +423,9 @@ fn unlearned_accuracies(gang: Gang) -> Vec<(&'static str, f64, f64)> {
             let before = accuracy(&learner.network, &mut learner.gang, &forget).expect("measures");
             let forward =
                 Forward { optimiser: small.clone(), batch_size: 8, batch_norm: BatchNormPolicy::Frozen, augment: None };
+            let device = learner.gang.device();
             let original = || {
-                let network = network();
+                let network = network_on(device);
                 load_weights(&network, &known);
                 network
             };

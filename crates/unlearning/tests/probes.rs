@@ -3,8 +3,8 @@
 mod gang;
 
 use rewind_artifacts::Shard;
-use rewind_collective::{CancelSignal, Solo};
-use rewind_job::{Architecture, LinePoint, Optimiser, Schedule, Sgd, ShardPlan, WorldSize};
+use rewind_collective::{CancelSignal, Solo, cuda};
+use rewind_job::{Architecture, LinePoint, Optimiser, Rank, Schedule, Sgd, ShardPlan, WorldSize};
 use rewind_models::Network;
 use rewind_unlearning::{
     Descent, Gang, LabelledSamples, Learner, Pass, PassMode, Sparing, accuracy, confidences, on_the_line, predictions,
@@ -15,13 +15,17 @@ use tch::{Device, Kind, Tensor};
 const IMAGE: [u32; 3] = [1, 8, 8];
 
 fn mlp(classes: u32) -> Network {
-    Network::build(Architecture::Mlp, classes, IMAGE, 3)
+    mlp_on(cuda::device_of_test(Rank(0)), classes)
+}
+
+fn mlp_on(device: Device, classes: u32) -> Network {
+    Network::build_on(device, Architecture::Mlp, classes, IMAGE, 3)
 }
 
 fn alone(network: &Network) -> Gang {
     let layout = network.layout().clone();
     let plan = ShardPlan::balanced(&layout, WorldSize(1));
-    Gang::new(Box::new(Solo::new()), layout, plan)
+    Gang::new(Box::new(Solo::on(network.device())), layout, plan)
 }
 
 /// A network that answers these logits, whatever it sees: all weights are 0 but the last bias.
@@ -66,7 +70,8 @@ fn confidences_are_those_computed_by_hand() {
 #[test]
 fn confidences_are_the_scaled_probabilities_on_any_number_of_ranks() {
     let of = |gang: Gang| {
-        let (mut gang, network, data) = (gang, mlp(4), samples(301, &[0, 1, 2, 3], 1.0));
+        let (network, data) = (mlp_on(gang.device(), 4), samples(301, &[0, 1, 2, 3], 1.0));
+        let mut gang = gang;
         let found = confidences(&network, &mut gang, &data).expect("measures");
         (found, predictions(&network, &mut gang, &data).expect("measures").probability)
     };
@@ -117,7 +122,8 @@ struct Relearning {
 
 fn relearning(gang: Gang) -> Relearning {
     let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
-    let mut learner = Learner::new(mlp(4), gang, Optimiser::Sgd(sgd), 5, "relearning", CancelSignal::new());
+    let mut learner =
+        Learner::new(mlp_on(gang.device(), 4), gang, Optimiser::Sgd(sgd), 5, "relearning", CancelSignal::new());
     let pass = Pass {
         batch_size: 8,
         descent: Descent::Down,

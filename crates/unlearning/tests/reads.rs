@@ -21,7 +21,11 @@ const VALIDATION: u32 = 12;
 const DRAWN: u32 = 20;
 
 fn network() -> Network {
-    Network::build(Architecture::DepthwiseSmall, 4, [1, 8, 8], 3)
+    network_on(Device::Cpu)
+}
+
+fn network_on(device: Device) -> Network {
+    Network::build_on(device, Architecture::DepthwiseSmall, 4, [1, 8, 8], 3)
 }
 
 fn samples(count: u32) -> LabelledSamples {
@@ -54,7 +58,9 @@ fn run(learner: &mut Learner, method: &Method, stop: Stop, retains: bool, record
     let watched = [(Part::Forget, &forget), (Part::Remaining, &remaining), (Part::Validation, &validation)];
     let forward = Forward { optimiser: adam(), batch_size: 8, batch_norm: BatchNormPolicy::Recompute, augment: None };
     let materials = Materials { forget: &forget, remaining: Some(&remaining), predictor: None, classes: 4 };
-    let mut method = method_for(method, &forward, &materials, &network).expect("needs no predictor");
+    let device = learner.gang.device();
+    let original = || network_on(device);
+    let mut method = method_for(method, &forward, &materials, &original).expect("needs no predictor");
     let step = StepRun {
         stop,
         roll_back: RollBack::BestValidation,
@@ -73,7 +79,7 @@ fn adam() -> Optimiser {
 }
 
 fn learner(gang: Gang) -> Learner {
-    Learner::new(network(), gang, adam(), 5, "unlearning", CancelSignal::new())
+    Learner::new(network_on(gang.device()), gang, adam(), 5, "unlearning", CancelSignal::new())
 }
 
 fn task_vector() -> Method {

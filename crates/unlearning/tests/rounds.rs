@@ -13,19 +13,23 @@ use rewind_unlearning::{
     Commit, Descent, Gang, LabelledSamples, Learner, Materials, Pass, PassMode, StepRun, UnlearningError, accuracy,
     method_for, run_rounds,
 };
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const IMAGE: [u32; 3] = [1, 8, 8];
 
 fn network() -> Network {
-    Network::build(Architecture::DepthwiseSmall, 4, IMAGE, 3)
+    network_on(Device::Cpu)
+}
+
+fn network_on(device: Device) -> Network {
+    Network::build_on(device, Architecture::DepthwiseSmall, 4, IMAGE, 3)
 }
 
 /// Four blurred classes that a network can learn.
 fn samples(count: i64) -> LabelledSamples {
-    let labels = Tensor::arange(count, (Kind::Int64, tch::Device::Cpu)).remainder(4);
-    let noise = (Tensor::arange(count * 64, (Kind::Float, tch::Device::Cpu)) * 0.7).sin().view([count, 1, 8, 8]);
-    let rows = Tensor::arange(8, (Kind::Int64, tch::Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
+    let labels = Tensor::arange(count, (Kind::Int64, Device::Cpu)).remainder(4);
+    let noise = (Tensor::arange(count * 64, (Kind::Float, Device::Cpu)) * 0.7).sin().view([count, 1, 8, 8]);
+    let rows = Tensor::arange(8, (Kind::Int64, Device::Cpu)).floor_divide_scalar(2).view([1, 1, 8, 1]);
     let bars = rows.eq_tensor(&labels.view([-1, 1, 1, 1])).to_kind(Kind::Float).expand([count, 1, 8, 8], false);
     LabelledSamples::new(bars + noise * 0.2, labels)
 }
@@ -62,7 +66,7 @@ fn forward() -> Forward {
 }
 
 fn learner(gang: Gang) -> Learner {
-    Learner::new(network(), gang, forward().optimiser, 5, "step", CancelSignal::new())
+    Learner::new(network_on(gang.device()), gang, forward().optimiser, 5, "step", CancelSignal::new())
 }
 
 fn run(learner: &mut Learner, rounds: u32, records: Vec<RoundRecord>) -> Kept {
@@ -73,7 +77,9 @@ fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Ke
     let (forget, validation) = (samples(20), samples(12));
     let (method, forward) = (method(), forward());
     let materials = Materials { forget: &forget, remaining: None, predictor: None, classes: 4 };
-    let mut method = method_for(&method, &forward, &materials, &network).expect("needs no predictor");
+    let device = learner.gang.device();
+    let original = || network_on(device);
+    let mut method = method_for(&method, &forward, &materials, &original).expect("needs no predictor");
     let step = StepRun {
         stop,
         roll_back: RollBack::BestValidation,
@@ -119,7 +125,7 @@ fn share_with_everybody(gang: &mut Gang, own: &Shard) -> Shard {
     let mut spread = |values: &[f32]| {
         let mut padded = vec![0.0; total];
         padded[own.start..own.start + values.len()].copy_from_slice(values);
-        let flat = Tensor::from_slice(&padded);
+        let flat = Tensor::from_slice(&padded).to_device(gang.device());
         gang.gather_from_owners(&flat).expect("gathers");
         Vec::try_from(flat).expect("float32")
     };
@@ -184,7 +190,8 @@ fn a_round_that_diverges_is_taken_back_and_ends_the_step() {
     let layout = network().layout().clone();
     let kept = gang::on_every_rank(1, &layout, |gang| {
         let adam = Adam { learning_rate: 1e30, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-        let mut learner = Learner::new(network(), gang, Optimiser::Adam(adam), 5, "step", CancelSignal::new());
+        let mut learner =
+            Learner::new(network_on(gang.device()), gang, Optimiser::Adam(adam), 5, "step", CancelSignal::new());
         run(&mut learner, 3, Vec::new())
     });
     let (shard, record, outcome) = &kept[0].0[0];

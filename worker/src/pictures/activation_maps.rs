@@ -50,7 +50,8 @@ fn pictured(ids: &[u32], images: &Tensor, labels: &Tensor, truth: &Tensor) -> Re
 
 /// One a sample. `images` is `[N, C, H, W]`, `labels` is `[N]`.
 fn maps(network: &Network, images: &Tensor, labels: &Tensor) -> Result<Vec<ActivationMap>, UnlearningError> {
-    let seen = class_activation(network, images, labels).expect("the specification was checked: there are maps");
+    let (images, labels) = (images.to_device(network.device()), labels.to_device(network.device()));
+    let seen = class_activation(network, &images, &labels).expect("the specification was checked: there are maps");
     let probability = seen.logits.to_kind(Kind::Double).softmax(1, Kind::Double);
     let size = seen.maps.size();
     let map = |place: i64| -> Result<ActivationMap, UnlearningError> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rewind_collective::{Collective, Gloo, GlooOptions, InMemoryStore, Solo};
+use rewind_collective::{Collective, GroupOptions, InMemoryStore, ProcessGroup, Solo, cuda};
 use rewind_job::{Layout, Rank, ShardPlan, WorldSize};
 use rewind_unlearning::Gang;
 
@@ -29,9 +29,13 @@ pub fn on_every_rank<T: Send + 'static>(
 }
 
 fn collective(rank: Rank, world: WorldSize, store: Arc<InMemoryStore>) -> Box<dyn Collective> {
+    let device = cuda::device_of_test(rank);
     if world.0 == 1 {
-        return Box::new(Solo::new());
+        return Box::new(Solo::on(device));
     }
-    let options = GlooOptions::loopback(rank, world, store, "test".to_owned(), Duration::from_secs(30));
-    Box::new(Gloo::connect(options).expect("the gang forms"))
+    let options = GroupOptions {
+        device,
+        ..GroupOptions::loopback(rank, world, store, "test".to_owned(), Duration::from_secs(30))
+    };
+    Box::new(ProcessGroup::connect(options).expect("the gang forms"))
 }
