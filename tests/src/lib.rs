@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rewind_job::{JobStatus, Report};
+use rewind_job::{JobState, JobStatus, Report};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,10 +54,17 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(workers: u32) -> Self {
+        Self::start_with(workers, &["--device", "cpu"], &[])
+    }
+
+    /// The same with these options and variables.
+    pub fn start_with(workers: u32, options: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let up = Command::new(program("rewind"))
             .args(["up", "--workers", &workers.to_string(), "--dir"])
             .arg(folder.path().join("fleet"))
+            .args(options)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -106,13 +113,23 @@ impl Fleet {
         jobs.into_iter().find(|status| status.job.0 == job).expect("the job is listed")
     }
 
+    /// Waits until a job fails; returns why.
+    pub fn failure(&self, job: &str) -> String {
+        let status = self.eventually("the job ends", || {
+            let status = self.status(job);
+            status.state.is_final().then_some(status)
+        });
+        assert_eq!(status.state, JobState::Failed, "{}", status.reason);
+        status.reason
+    }
+
     /// Waits until a job ends well; returns its report.
     pub fn report(&self, job: &str) -> Report {
         let status = self.eventually("the job ends", || {
             let status = self.status(job);
             status.state.is_final().then_some(status)
         });
-        assert_eq!(status.state, rewind_job::JobState::Finished, "{}", status.reason);
+        assert_eq!(status.state, JobState::Finished, "{}", status.reason);
         let out = self.folder.path().join(format!("report-{job}"));
         let output = self.ask(&["report", job, "--weights", "--out", out.to_str().expect("printable")]);
         assert!(output.status.success(), "{}", complaint(&output));

@@ -119,6 +119,11 @@ impl ProcessGroup {
         Ok(formed)
     }
 
+    /// Bounds every later call.
+    pub fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
     /// Starts an operation and waits until it ends, its deadline passes or it is cancelled.
     fn run(
         &mut self,
