@@ -13,6 +13,7 @@ use tch::Tensor;
 
 mod abandon;
 mod cancel;
+mod cuda;
 mod gloo;
 mod recorder;
 mod shim;
@@ -22,6 +23,7 @@ mod tensors;
 
 pub use abandon::{abandoned_groups, unfinished_abandoned_groups};
 pub use cancel::CancelSignal;
+pub use cuda::open_cuda;
 pub use gloo::{Gloo, GlooOptions};
 pub use recorder::{FlightRecorder, OperationRecord, Outcome};
 pub use solo::Solo;
