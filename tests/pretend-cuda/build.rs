@@ -8,7 +8,7 @@ use std::{
 
 /// libtorch's table of its operations, which its wheel carries beside it.
 const OPERATIONS: &str = "../torchgen/packaged/ATen/native/native_functions.yaml";
-const SOURCES: [&str; 3] = ["src/device.cc", "src/memory.cc", "src/operators.cc"];
+const SOURCES: [&str; 4] = ["src/device.cc", "src/memory.cc", "src/operators.cc", "src/views.cc"];
 
 fn main() {
     println!("cargo:rerun-if-changed=src");
@@ -55,16 +55,13 @@ fn write_operations(table: &Path, out: &Path) {
     let with_its_own: BTreeSet<&str> =
         operations.iter().filter(|(_, rest)| rest.lines().any(names_a_cuda_kernel)).map(|(name, _)| *name).collect();
     let by_another = |rest: &str| {
-        rest.lines().filter_map(|line| line.trim_start().strip_prefix("structured_delegate: ")).any(|other| {
-            with_its_own.contains(other.trim())
-        })
+        rest.lines()
+            .filter_map(|line| line.trim_start().strip_prefix("structured_delegate: "))
+            .any(|other| with_its_own.contains(other.trim()))
     };
     let quoted = |(name, _): &(&str, &str)| format!("{name:?},\n");
-    let with_a_cuda_kernel: Vec<String> = operations
-        .iter()
-        .filter(|(name, rest)| with_its_own.contains(name) || by_another(rest))
-        .map(quoted)
-        .collect();
+    let with_a_cuda_kernel: Vec<String> =
+        operations.iter().filter(|(name, rest)| with_its_own.contains(name) || by_another(rest)).map(quoted).collect();
     let unchecked = |rest: &str| rest.lines().any(|line| line.trim_start().starts_with("device_check: NoCheck"));
     let numbers_from_the_cpu: Vec<String> = operations.iter().filter(|(_, rest)| unchecked(rest)).map(quoted).collect();
     assert!(with_a_cuda_kernel.len() > 500 && numbers_from_the_cpu.len() > 500, "{} has another form", table.display());

@@ -1,11 +1,10 @@
 // The operations of the pretend devices: every operation that libtorch has a CUDA kernel for is checked as that kernel
 // checks it, and then computed by the CPU's kernel on the same memory.
 
-#include "pretend_cuda.h"
+#include "views.h"
 
 #include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/op_registration/adaption.h>
 #include <ATen/native/transformers/attention.h>
@@ -39,12 +38,17 @@ const std::unordered_set<std::string>& operations_that_take_numbers_from_the_cpu
 // Without a CUDA kernel in the table, for libtorch chooses a library for them by the device: these choose the CPU's.
 constexpr const char* kChosenByDevice[] = {"convolution", "_convolution", "convolution_backward"};
 
+// Computed in one piece: their CUDA kernels do not give their results to the kernel that fills a given one.
+bool is_one_piece(const std::string& name) {
+  return name == "mse_loss" || name == "smooth_l1_loss";
+}
+
 // Between devices, by their nature.
 bool moves_between_devices(const std::string& name) {
   return name == "copy_";
 }
 
-// Indices may lie on the CPU.
+// Indices may lie on the CPU, or beside what they index.
 bool takes_indices_from_the_cpu(const std::string& name) {
   return name == "index.Tensor" || name == "index.Tensor_out" || name == "_index_put_impl_";
 }
@@ -67,7 +71,8 @@ struct DeviceCheck {
         method("wrapper_CUDA_" + operation.substr(0, operation.find('.'))),
         numbers_may_come_from_the_cpu(operations_that_take_numbers_from_the_cpu().count(operation) > 0) {}
 
-  void see(const at::Tensor& tensor, const std::string& argument) {
+  // A tensor that is written counts, whatever its size.
+  void see(const at::Tensor& tensor, const std::string& argument, bool is_written) {
     if (!tensor.defined()) {
       return;
     }
@@ -75,7 +80,7 @@ struct DeviceCheck {
       c10::impl::check_and_update_common_device(device, tensor, method.c_str(), argument.c_str());
       return;
     }
-    if (tensor.dim() == 0 && tensor.is_cpu()) {
+    if (tensor.dim() == 0 && tensor.is_cpu() && !is_written) {
       return;
     }
     if (!device) {
@@ -94,136 +99,27 @@ void check_devices(const std::string& name, const c10::FunctionSchema& schema, c
   for (size_t i = 0; i < arguments.size(); ++i) {
     const c10::IValue& value = arguments[i];
     const std::string& argument = schema.arguments()[i].name();
+    const auto* alias = schema.arguments()[i].alias_info();
+    const bool is_written = alias != nullptr && alias->isWrite();
     if (value.isTensor()) {
-      check.see(value.toTensor(), argument);
+      check.see(value.toTensor(), argument, is_written);
     } else if (value.isTensorList()) {
       for (const at::Tensor& tensor : value.toTensorVector()) {
-        check.see(tensor, argument);
+        check.see(tensor, argument, is_written);
       }
-    } else if (value.isOptionalTensorList() && !takes_indices_from_the_cpu(name)) {
+    } else if (value.isOptionalTensorList()) {
       for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
-        check.see(tensor.value_or(at::Tensor()), argument);
+        if (tensor && takes_indices_from_the_cpu(name)) {
+          const auto indexed = arguments[0].toTensor().device();
+          TORCH_CHECK_INDEX(tensor->is_cpu() || tensor->device() == indexed,
+              "indices should be either on cpu or on the same device as the indexed tensor (", indexed, ")");
+        } else {
+          check.see(tensor.value_or(at::Tensor()), argument, is_written);
+        }
       }
     }
   }
 }
-
-// ------------------------------------------------------------------------------- the same memory, seen from both sides
-
-// The tensors of one call, each as a CPU tensor on the same memory; and the way back.
-class Views {
- public:
-  explicit Views(c10::DeviceIndex device) : device_(device) {}
-
-  at::Tensor on_host(const at::Tensor& tensor) {
-    if (!tensor.defined() || !tensor.is_cuda()) {
-      return tensor;
-    }
-    TORCH_CHECK(tensor.layout() == c10::kStrided && !tensor.is_quantized(), "pretend_cuda knows dense tensors alone");
-    for (const Pair<at::Tensor>& pair : tensors_) {
-      if (pair.device.is_same(tensor)) {
-        return pair.host;
-      }
-    }
-    c10::DispatchKeySet keys(c10::DispatchKey::CPU);
-    auto host = at::detail::make_tensor<c10::TensorImpl>(on_host(tensor.storage()), marks(tensor, keys), tensor.dtype());
-    host.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides(), tensor.storage_offset());
-    if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
-      host.unsafeGetTensorImpl()->set_wrapped_number(true);
-    }
-    tensors_.push_back({tensor, host});
-    return host;
-  }
-
-  c10::Storage on_host(const c10::Storage& storage) {
-    for (const Pair<c10::Storage>& pair : storages_) {
-      if (pair.device.unsafeGetStorageImpl() == storage.unsafeGetStorageImpl()) {
-        return pair.host;
-      }
-    }
-    void* memory = host_address(storage.unsafeGetStorageImpl()->mutable_data());
-    c10::Storage host(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), storage.nbytes(),
-        c10::DataPtr(memory, c10::Device(c10::kCPU)), c10::GetAllocator(c10::kCPU), /*resizable=*/true));
-    storages_.push_back({storage, host});
-    return host;
-  }
-
-  // What a kernel returned: one of its arguments, a view of one, or a tensor of its own.
-  at::Tensor on_device(const at::Tensor& host) {
-    if (!host.defined()) {
-      return host;
-    }
-    for (const Pair<at::Tensor>& pair : tensors_) {
-      if (pair.host.is_same(host)) {
-        return pair.device;
-      }
-    }
-    c10::DispatchKeySet keys(c10::DispatchKey::CUDA);
-    auto device = at::detail::make_tensor<c10::TensorImpl>(on_device(host.storage()), marks(host, keys), host.dtype());
-    device.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(), host.storage_offset());
-    return device;
-  }
-
-  c10::Storage on_device(const c10::Storage& host) {
-    for (const Pair<c10::Storage>& pair : storages_) {
-      if (pair.host.unsafeGetStorageImpl() == host.unsafeGetStorageImpl()) {
-        return pair.device;
-      }
-    }
-    c10::Storage device(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), host.nbytes(),
-        adopt(host, device_), device_memory(), /*resizable=*/true));
-    storages_.push_back({device, host});
-    return device;
-  }
-
-  // Arguments that the kernel gave another size, other strides or other memory.
-  void bring_back_changes() {
-    for (const Pair<c10::Storage>& pair : storages_) {
-      c10::StorageImpl* device = pair.device.unsafeGetStorageImpl();
-      c10::StorageImpl* host = pair.host.unsafeGetStorageImpl();
-      if (host->data() != host_address(device->data())) {
-        const size_t bytes = host->nbytes();
-        void* memory = host->mutable_data();
-        auto owned = host->set_data_ptr(c10::DataPtr(memory, c10::Device(c10::kCPU)));
-        device->set_data_ptr_noswap(adopt(std::move(owned), bytes, device_));
-        device->set_nbytes(bytes);
-      }
-    }
-    for (const Pair<at::Tensor>& pair : tensors_) {
-      c10::TensorImpl* device = pair.device.unsafeGetTensorImpl();
-      const at::Tensor& host = pair.host;
-      const c10::Storage storage = on_device(host.storage());
-      if (storage.unsafeGetStorageImpl() != device->unsafe_storage().unsafeGetStorageImpl()) {
-        device->set_storage_keep_dtype(storage);
-      }
-      if (device->sizes() != host.sizes() || device->strides() != host.strides() ||
-          device->storage_offset() != host.storage_offset()) {
-        device->set_sizes_and_strides(host.sizes(), host.strides(), host.storage_offset());
-      }
-    }
-  }
-
- private:
-  template <class T>
-  struct Pair {
-    T device;
-    T host;
-  };
-
-  // Conjugate and negative views stay what they are.
-  static c10::DispatchKeySet marks(const at::Tensor& tensor, c10::DispatchKeySet keys) {
-    for (auto key : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {
-      if (tensor.key_set().has(key)) {
-        keys = keys.add(key);
-      }
-    }
-    return keys;
-  }
-
-  c10::DeviceIndex device_;
-  std::vector<Pair<at::Tensor>> tensors_;
-  std::vector<Pair<c10::Storage>> storages_;
-};
 
 // ----------------------------------------------------------------------------------------------------- one call of all
 
@@ -395,7 +291,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
       continue;
     }
     // Those that compare their tensors themselves are left to do so, in libtorch, on the way to their kernel.
-    const bool compares_itself = operations_that_take_numbers_from_the_cpu().count(name) > 0 &&
+    const bool compares_itself = !is_one_piece(name) && operations_that_take_numbers_from_the_cpu().count(name) > 0 &&
         operation->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional);
     if (!compares_itself) {
       by_the_cpu(name);

@@ -1,6 +1,9 @@
 //! Does the same on the CPU and on the pretend device, and compares every bit.
 
-use std::sync::{Mutex, Once, PoisonError};
+use std::{
+    process::Command,
+    sync::{Mutex, Once, PoisonError},
+};
 
 use tch::{Device, Kind, Tensor};
 
@@ -9,6 +12,21 @@ pub fn pretend_device() -> Device {
     static OPEN: Once = Once::new();
     OPEN.call_once(|| rewind_collective::open_cuda(rewind_pretend_cuda::library()).expect("the library opens"));
     Device::Cuda(0)
+}
+
+/// Runs the body of the test `name` in a process of its own, for a process reads its settings once.
+pub fn with_setting(name: &str, (setting, value): (&str, &str), body: impl FnOnce()) {
+    if std::env::var_os(setting).is_some() {
+        return body();
+    }
+    let output = Command::new(std::env::current_exe().expect("a test has a path"))
+        .args(["--exact", name, "--nocapture"])
+        .env(setting, value)
+        .output()
+        .expect("the test runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaint}");
 }
 
 /// Does something that draws random numbers, alone of all tests, for they share the generators.

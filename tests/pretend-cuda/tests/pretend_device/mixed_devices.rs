@@ -1,6 +1,6 @@
 //! Tensors that lie on two devices are refused where CUDA's kernels refuse them, and let through where those let them.
 
-use crate::both_devices::{bytes, numbers, pretend_device, whole_numbers};
+use crate::both_devices::{bytes, numbers, pretend_device, whole_numbers, with_setting};
 use tch::{Device, Kind, Reduction, Tensor};
 
 const REFUSED: &str = "Expected all tensors to be on the same device";
@@ -33,15 +33,17 @@ fn a_tensor_left_on_the_cpu_is_refused() {
         ("index_select", refusal("index_select", || there.f_index_select(0, &places))),
         ("gather", refusal("gather", || there.f_gather(1, &places.unsqueeze(1), false))),
         ("index_add", refusal("index_add", || there.f_index_add(0, &places, &there))),
-        ("convolution", refusal("conv2d", || {
-            pictures.f_conv2d(&filters, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)
-        })),
-        ("norm", refusal("layer_norm", || {
-            there.f_layer_norm([4], Some(&here.select(0, 0)), None::<&Tensor>, 1e-5, false)
-        })),
-        ("loss", refusal("cross_entropy_loss", || {
-            there.f_cross_entropy_loss::<Tensor>(&places, None, Reduction::Mean, -100, 0.0)
-        })),
+        ("convolution", refusal("conv2d", || pictures.f_conv2d(&filters, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1))),
+        (
+            "norm",
+            refusal("layer_norm", || there.f_layer_norm([4], Some(&here.select(0, 0)), None::<&Tensor>, 1e-5, false)),
+        ),
+        (
+            "loss",
+            refusal("cross_entropy_loss", || {
+                there.f_cross_entropy_loss::<Tensor>(&places, None, Reduction::Mean, -100, 0.0)
+            }),
+        ),
         ("mean square", refusal("mse_loss", || there.f_mse_loss(&here, Reduction::Mean))),
         ("embedding", refusal("embedding", || Tensor::f_embedding(&there, &places, -1, false, false))),
     ];
@@ -79,4 +81,51 @@ fn a_device_that_is_not_there_is_refused() {
     pretend_device();
     let said = refusal("zeros", || Tensor::f_zeros([2], (Kind::Float, Device::Cuda(1))));
     assert!(said.contains("invalid device ordinal"), "{said}");
+}
+
+#[test]
+fn two_devices_do_not_mix_either_and_copies_go_from_one_to_the_other() {
+    let name = "mixed_devices::two_devices_do_not_mix_either_and_copies_go_from_one_to_the_other";
+    with_setting(name, ("PRETEND_CUDA_DEVICES", "2"), || {
+        let here = numbers(1, &[4, 4]);
+        let first = here.to_device(pretend_device()).set_requires_grad(true);
+        let second = first.to_device(Device::Cuda(1));
+        assert_eq!(second.device(), Device::Cuda(1));
+        for said in [refusal("add", || first.f_add(&second)), refusal("mm", || first.f_mm(&second))] {
+            assert!(said.contains(REFUSED) && said.contains("cuda:0") && said.contains("cuda:1"), "{said}");
+        }
+        second.square().sum(Kind::Float).backward();
+        assert_eq!((first.grad().device(), bytes(&first.grad())), (pretend_device(), bytes(&(here * 2.0))));
+    });
+}
+
+#[test]
+fn what_is_written_on_the_cpu_meets_no_tensor_of_the_device() {
+    let there = numbers(1, &[4]).to_device(pretend_device());
+    let number = Tensor::from(1.0f32);
+    let said = refusal("add_", || number.copy().f_add_(&there.get(0)));
+    assert!(said.contains("cpu") && said.contains("cuda:0"), "{said}");
+    let said = refusal("masked_fill_", || number.copy().f_masked_fill_tensor_(&there.get(0).gt(0.0), &there.get(1)));
+    assert!(said.contains(REFUSED), "{said}");
+    let places = whole_numbers(4, &[3]).to_device(pretend_device());
+    let said = refusal("index", || numbers(1, &[4]).f_index(&[Some(&places)]));
+    assert!(
+        said.contains("indices should be either on cpu or on the same device as the indexed tensor (cpu)"),
+        "{said}"
+    );
+    let values = numbers(2, &[3]);
+    let said = refusal("index_put_", || numbers(1, &[4]).f_index_put_(&[Some(&places)], &values, false));
+    assert!(
+        said.contains("indices should be either on cpu or on the same device as the indexed tensor (cpu)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_operation_without_a_cuda_kernel_has_none_here() {
+    let numbers = numbers(1, &[30]);
+    let count = |values: &Tensor| values.f_histogram_bin_ct(4, [-2.0, 2.0], None::<Tensor>, false);
+    assert!(count(&numbers).is_ok(), "the CPU has one");
+    let said = refusal("histogram", || count(&numbers.to_device(pretend_device())).map(|(counts, _)| counts));
+    assert!(said.contains("Could not run 'aten::histogram.bin_ct' with arguments from the 'CUDA' backend"), "{said}");
 }
