@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GPU_LIBRARY := $(CURDIR)/.libtorch-gpu/torch/lib/libtorch_cuda.so
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help cuda check-cuda test-gpu programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
+.PHONY: help cuda check-cuda test-gpu test-pretended-gpu programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -48,6 +48,12 @@ test: ## Run all tests but the slow ones
 	scripts/setup --for test
 	$(MAKE) programs
 	cargo test --locked --workspace --no-fail-fast
+	$(MAKE) test-pretended-gpu
+
+test-pretended-gpu: ## Run the suites of test-gpu that need no real GPU on three pretended ones
+	REWIND_TEST_DEVICE=cuda REWIND_CUDA_LIBRARY=$(CURDIR)/target/debug/libpretend_cuda.so PRETEND_CUDA_DEVICES=3 \
+		REWIND_COLLECTIVE=gloo cargo test --locked --workspace --no-fail-fast \
+		--test devices --test methods --test probes --test reads --test rounds --test snapshots_on_the_host
 
 test-slow: ## Run the slow tests only
 	scripts/setup --for test

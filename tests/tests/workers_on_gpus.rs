@@ -137,7 +137,8 @@ fn a_job_that_runs_out_of_memory_fails_and_says_what_takes_less() {
         assert!(reason.contains(words), "{words}: {reason}");
     }
     // The worker lives, and does what it has room for.
-    let fits = fleet.submit(&small_job(world).replace("batch-size = 32", "batch-size = 4").replace("epochs = 6", "epochs = 1"));
+    let fits = fleet
+        .submit(&small_job(world).replace("batch-size = 32", "batch-size = 4").replace("epochs = 6", "epochs = 1"));
     fleet.report(&fits);
 }
 

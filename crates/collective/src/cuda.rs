@@ -68,11 +68,20 @@ static CUDA: OnceLock<Result<Cuda, CudaError>> = OnceLock::new();
 /// # Errors
 /// Says what is missing: the library, the driver, or a device.
 pub fn open() -> Result<&'static Cuda, CudaError> {
-    CUDA.get_or_init(find_devices).as_ref().map_err(Clone::clone)
+    let library = std::env::var_os(CUDA_LIBRARY).unwrap_or_else(|| OsString::from("libtorch_cuda.so"));
+    open_library(Path::new(&library))
 }
 
-fn find_devices() -> Result<Cuda, CudaError> {
-    libraries()?;
+/// The same from this file. A process opens one, the first that it names.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_library(library: &Path) -> Result<&'static Cuda, CudaError> {
+    CUDA.get_or_init(|| find_devices(library)).as_ref().map_err(Clone::clone)
+}
+
+fn find_devices(library: &Path) -> Result<Cuda, CudaError> {
+    LIBRARIES.get_or_init(|| open_libraries(library)).as_ref().map_err(Clone::clone)?;
     let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
     if devices == 0 {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -83,14 +92,9 @@ fn find_devices() -> Result<Cuda, CudaError> {
     Ok(Cuda { devices })
 }
 
-fn libraries() -> Result<&'static Libraries, CudaError> {
-    LIBRARIES.get_or_init(open_libraries).as_ref().map_err(Clone::clone)
-}
-
-fn open_libraries() -> Result<Libraries, CudaError> {
-    let library = std::env::var_os(CUDA_LIBRARY).unwrap_or_else(|| OsString::from("libtorch_cuda.so"));
-    let library = PathBuf::from(library);
-    shim::open_for_all(&library).map_err(|detail| CudaError::NoLibrary { library, detail })?;
+fn open_libraries(library: &Path) -> Result<Libraries, CudaError> {
+    let missing = |detail| CudaError::NoLibrary { library: library.to_owned(), detail };
+    shim::open_for_all(library).map_err(missing)?;
     let extension = find_extension()
         .and_then(|library| Extension::open(&library).map_err(|detail| CudaError::BadExtension { library, detail }));
     if let Ok(extension) = &extension {
@@ -105,8 +109,14 @@ fn find_extension() -> Result<PathBuf, CudaError> {
     beside.ok_or(CudaError::NoExtension { library: EXTENSION, program })
 }
 
+/// What needs CUDA's own libraries, also where they find no GPU.
 pub(crate) fn extension() -> Result<&'static Extension, CudaError> {
-    libraries()?.extension.as_ref().map_err(Clone::clone)
+    let opened = open().map(drop);
+    match LIBRARIES.get() {
+        Some(Ok(libraries)) => libraries.extension.as_ref().map_err(Clone::clone),
+        Some(Err(error)) => Err(error.clone()),
+        None => Err(opened.expect_err("what is open has its libraries")),
+    }
 }
 
 /// Whether gangs can be connected by NCCL, as far as libraries go.

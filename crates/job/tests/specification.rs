@@ -54,7 +54,8 @@ fn refused(text: &str) -> String {
 fn what_is_not_said_has_its_default() {
     let specification = parse(&training("")).expect("is valid");
     assert_eq!((specification.priority, specification.deadline), (Priority::Normal, None));
-    let fleet = Fleet { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1 };
+    let fleet =
+        Fleet { world_size: WorldSize(1), at_least: None, grace: Duration::from_secs(30), threads: 1, device: None };
     assert_eq!((&specification.fleet, specification.fleet.fewest()), (&fleet, WorldSize(1)));
     assert_eq!(specification.checkpoints, Checkpoints { keep: 2 });
     assert!(specification.collect().is_none());
