@@ -62,6 +62,8 @@ check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
 	cargo fmt --all --check
 	scripts/check-architecture --self-test
 	scripts/check-architecture
+	scripts/check-kubernetes --self-test
+	scripts/check-kubernetes
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 clean: ## Remove what was built and reported; libtorch, the digits and PyTorch stay
