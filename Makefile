@@ -57,7 +57,7 @@ bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json (inst
 	cargo build --locked --workspace --example bench
 	.venv/bin/python scripts/bench
 
-check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
+check: ## Formatting, lints, the invariants of ARCHITECTURE.md, the image and the manifests
 	scripts/setup --for check
 	cargo fmt --all --check
 	scripts/check-architecture --self-test

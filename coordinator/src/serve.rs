@@ -153,9 +153,7 @@ async fn run(
     }
     let (ready, is_ready) = watch::channel(false);
     if let Some(address) = config.health {
-        rewind_proto::health::serve(address, is_ready)
-            .await
-            .map_err(|error| format!("--health {address}: {error}"))?;
+        rewind_proto::health::serve(address, is_ready).await.map_err(|error| format!("--health {address}: {error}"))?;
     }
     let listener = TcpListener::bind(config.listen)
         .await
