@@ -4,6 +4,7 @@
 //! that one alone knows `serializable=true`, by which a member lives without a majority.
 
 mod pods;
+mod policies;
 mod probes;
 
 use std::{
@@ -88,6 +89,7 @@ fn the_image_runs_as_its_manifests_say() {
     let (coordinators, workers) = (of(&pods, "rewind-coordinator"), of(&pods, "rewind-worker"));
     assert_eq!((coordinators.len(), workers.len(), of(&pods, "rewind-etcd").len()), (3, 2, 3));
 
+    policies::enforce(&pods);
     for name in pods.names() {
         pods.start(&name);
     }
@@ -95,6 +97,23 @@ fn the_image_runs_as_its_manifests_say() {
         for probe in ["livenessProbe", "readinessProbe"] {
             pods.eventually(&format!("{name}: {probe}"), |pods| probes::succeeds(pods, &name, probe).then_some(()));
         }
+    }
+
+    // Who has no business with somebody does not get through, and who has does.
+    for (from, to, port, is_let_through) in [
+        ("rewind-coordinator-0", "rewind-etcd-0", 2379, true),
+        ("rewind-coordinator-0", "rewind-etcd-0", 2380, false),
+        ("rewind-coordinator-0", "rewind-worker-0", 9091, false),
+        ("rewind-worker-0", "rewind-coordinator-0", 7060, true),
+        ("rewind-worker-0", "rewind-worker-1", 9091, true),
+        ("rewind-worker-0", "rewind-etcd-0", 2379, false),
+        ("rewind-operator", "rewind-coordinator-0", 7060, true),
+        ("rewind-operator", "rewind-worker-0", 9091, false),
+        ("rewind-operator", "rewind-etcd-0", 2379, false),
+    ] {
+        let connects = format!("exec 3<>/dev/tcp/{}/{port}", pods.pod(to).address);
+        let connected = pods.exec(from, &["timeout", "1", "bash", "-c", &connects], None);
+        assert_eq!(connected.status.success(), is_let_through, "{from} to {to}:{port}: {}", complaint(&connected));
     }
 
     // As restricted as they are told to be.
@@ -117,8 +136,9 @@ fn the_image_runs_as_its_manifests_say() {
     let copied =
         pods.exec("rewind-operator", &["tar", "-xf", "-", "-C", "/data"], Some(&digits.expect("tar runs").stdout));
     assert!(copied.status.success(), "{}", complaint(&copied));
-    let quick =
-        fs::read_to_string(repository().join("examples/quick.toml")).expect("reads").replace("../.data/", "/data/");
+    let quick = fs::read_to_string(repository().join("examples/quick.toml")).expect("reads");
+    // On both workers: their collectives go from pod to pod.
+    let quick = quick.replace("../.data/", "/data/").replace("world-size = 1", "world-size = 2");
     let copied = pods.exec("rewind-operator", &["tee", "/tmp/quick.toml"], Some(quick.as_bytes()));
     assert!(copied.status.success(), "{}", complaint(&copied));
     let ran =
@@ -128,6 +148,7 @@ fn the_image_runs_as_its_manifests_say() {
     let report = pods.exec("rewind-operator", &["cat", "/tmp/out/report.json"], None);
     let report: Report = serde_json::from_slice(&report.stdout).expect("a report");
     assert_eq!(report.measured().count(), 3, "pretrained, retrained, unlearned");
+    assert_eq!(report.specification.fleet.world_size.0, 2);
 
     // Without its state store nobody leads: workers are not ready, and nobody kills a program for that.
     let members = of(&pods, "rewind-etcd");

@@ -1,7 +1,7 @@
 //! A kubelet in small: pods as their manifests say, in namespaces of their own, without Kubernetes.
 //!
 //! Like a container each has a network address, a read-only root, its volumes with the group of its pod, no capabilities, and
-//! process number 1. Policies, limits of resources and seccomp are not enforced here.
+//! process number 1. Limits of resources and seccomp are not enforced here.
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The address of the node, on the bridge that its pods are on.
+pub const NODE: &str = "10.42.0.1";
 
 /// Enters the pod's root. Arguments: root, mount points, where it becomes whole, what is mounted (source, target, rights)
 /// up to `--`, and the command.
@@ -47,6 +49,7 @@ pub struct Pods {
 
 pub struct Pod {
     pub address: String,
+    pub labels: Value,
     pub specification: Value,
     folder: PathBuf,
     /// Holds the network while the container is started again.
@@ -63,7 +66,7 @@ impl Pods {
         let objects = kustomizations.iter().flat_map(|folder| render(folder)).collect();
         run("ip", &["link", "set", "lo", "up"]);
         run("ip", &["link", "add", "pods", "type", "bridge"]);
-        run("ip", &["address", "add", "10.42.0.1/24", "dev", "pods"]);
+        run("ip", &["address", "add", &format!("{NODE}/24"), "dev", "pods"]);
         run("ip", &["link", "set", "pods", "up"]);
         let folder = tempfile::tempdir().expect("a folder");
         let mut pods = Self { image, path, folder, objects, pods: BTreeMap::new() };
@@ -76,14 +79,20 @@ impl Pods {
         found.unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
+    /// All objects of a kind.
+    pub fn objects(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        self.objects.iter().filter(move |item| item["kind"] == kind)
+    }
+
     fn make(&mut self) {
         let mut wanted = Vec::new();
         for item in &self.objects {
             let name = item["metadata"]["name"].as_str().expect("a name");
             match item["kind"].as_str().expect("a kind") {
-                "Pod" => wanted.push((name.to_owned(), item["spec"].clone())),
+                "Pod" => wanted.push((name.to_owned(), &item["metadata"]["labels"], item["spec"].clone())),
                 "StatefulSet" => {
-                    let pod = &item["spec"]["template"]["spec"];
+                    let (labels, pod) =
+                        (&item["spec"]["template"]["metadata"]["labels"], &item["spec"]["template"]["spec"]);
                     // Each replica's own claims are volumes like others.
                     let claims = item["spec"]["volumeClaimTemplates"].as_array().cloned().unwrap_or_default();
                     for ordinal in 0..item["spec"]["replicas"].as_u64().expect("replicas") {
@@ -95,20 +104,21 @@ impl Pods {
                                 serde_json::json!({ "name": volume, "persistentVolumeClaim": { "claimName": claim } });
                             own["volumes"].as_array_mut().expect("volumes").push(volume);
                         }
-                        wanted.push((format!("{name}-{ordinal}"), own));
+                        wanted.push((format!("{name}-{ordinal}"), labels, own));
                     }
                 }
                 _ => {}
             }
         }
-        for (index, (name, specification)) in wanted.into_iter().enumerate() {
+        for (index, (name, labels, specification)) in wanted.into_iter().enumerate() {
             let address = format!("10.42.0.{}", 10 + index);
             let network = network(index, &address);
             let folder = self.folder.path().join(&name);
             for part in ["points", "root", "volumes"] {
                 fs::create_dir_all(folder.join(part)).expect("a folder");
             }
-            let pod = Pod { address, specification, folder, network, container: None, is_stopped: false };
+            let labels = labels.clone();
+            let pod = Pod { address, labels, specification, folder, network, container: None, is_stopped: false };
             self.pods.insert(name, pod);
         }
     }
@@ -125,7 +135,7 @@ impl Pods {
         let log = File::options().create(true).append(true).open(self.log_file(name)).expect("a log");
         let pod = &self.pods[name];
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net=/proc/{}/ns/net", pod.network.id()));
+        command.args(["--pdeathsig", "KILL", "nsenter"]).arg(pod.network_file());
         command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", CONTAINER, name]);
         command.arg(&self.image).arg(pod.folder.join("points")).arg(pod.folder.join("root"));
         command.args(self.mounts(name)).arg("--").args(as_its_user(&pod.specification));
@@ -326,6 +336,13 @@ impl Pods {
     }
 }
 
+impl Pod {
+    /// The pod's network, as `nsenter` takes it.
+    pub fn network_file(&self) -> String {
+        format!("--net=/proc/{}/ns/net", self.network.id())
+    }
+}
+
 /// A network namespace with an address on the pods' bridge, as long as the process lives.
 fn network(index: usize, address: &str) -> Child {
     let holder = Command::new("setpriv")
@@ -364,7 +381,7 @@ pub fn container(pod: &Value) -> &Value {
     &pod["containers"][0]
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
