@@ -61,7 +61,7 @@ test-slow: ## Run the slow tests only
 	cargo test --locked --workspace --no-fail-fast -- --ignored
 
 cuda: ## Build librewind_cuda.so beside the programs: NCCL, for workers on GPUs (installs 4.5 GB)
-	scripts/setup --for gpu
+	scripts/setup --for cuda
 	cargo build --locked --workspace --lib --bins --features rewind-cuda/cuda
 
 check-cuda: cuda ## The same, and what it says on a machine without a GPU
@@ -76,11 +76,13 @@ bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json (inst
 	cargo build --locked --workspace --example bench
 	.venv/bin/python scripts/bench
 
-check: ## Formatting, lints, and the invariants of ARCHITECTURE.md
+check: ## Formatting, lints, the invariants of ARCHITECTURE.md, the image and the manifests
 	scripts/setup --for check
 	cargo fmt --all --check
 	scripts/check-architecture --self-test
 	scripts/check-architecture
+	scripts/check-kubernetes --self-test
+	scripts/check-kubernetes
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 clean: ## Remove what was built and reported; libtorch, the digits and PyTorch stay

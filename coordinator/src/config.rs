@@ -93,6 +93,11 @@ pub struct Config {
     #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,
 
+    /// Serve gRPC health at this address, without TLS and nothing else, for probes that show no certificate: the service
+    /// "" lives, the service "ready" serves once calls are answered, whether this coordinator leads or stands by.
+    #[arg(long, value_name = "ADDRESS")]
+    pub health: Option<std::net::SocketAddr>,
+
     /// Serve metrics for Prometheus at this address.
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,

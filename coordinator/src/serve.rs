@@ -151,6 +151,10 @@ async fn run(
         rewind_telemetry::metrics::coordinator::serve(address)
             .map_err(|error| format!("--metrics {address}: {error}"))?;
     }
+    let (ready, is_ready) = watch::channel(false);
+    if let Some(address) = config.health {
+        rewind_proto::health::serve(address, is_ready).await.map_err(|error| format!("--health {address}: {error}"))?;
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("failed to listen on {}: {error}", config.listen))?;
@@ -199,6 +203,7 @@ async fn run(
             let _ = stopped.await;
         });
     let server = tokio::spawn(server);
+    ready.send_replace(true);
 
     let outcome = tokio::select! {
         _ = terminate.recv() => None,

@@ -19,7 +19,7 @@ fn main() {
     println!("cargo:rerun-if-changed={}", libtorch.join("installed.txt").display());
     assert!(
         libtorch.join("torch/lib/libtorch_cuda.so").exists(),
-        "{} holds no libtorch for GPUs: install it with `scripts/setup --for gpu`",
+        "{} holds no libtorch for GPUs: install it with `scripts/setup --for cuda`",
         libtorch.display()
     );
     let object = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("librewind_cuda.so");

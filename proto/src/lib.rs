@@ -2,6 +2,8 @@
 //!
 //! Only this crate knows protobuf.
 
+pub mod health;
+
 mod commands;
 mod events;
 mod json;

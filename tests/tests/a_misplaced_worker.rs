@@ -28,6 +28,12 @@ fn a_worker_that_cannot_belong_to_the_fleet_ends_and_says_why() {
         &["--artifacts", &artifacts, "--bind", "203.0.113.7"],
         "--bind 203.0.113.7: is no address of this machine",
     );
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let taken = listener.local_addr().expect("an address");
+    ends_with(
+        &["--artifacts", &artifacts, "--health", &taken.to_string()],
+        &format!("--health {taken}: Address already in use"),
+    );
     ends_with(
         &["--artifacts", &artifacts, "--data-root", "/nowhere"],
         "--data-root /nowhere: No such file or directory",

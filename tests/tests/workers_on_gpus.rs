@@ -191,5 +191,5 @@ fn without_a_gpu_the_cpu_is_used_and_asking_for_one_says_what_is_missing() {
     let text = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(text.contains("would not start: --device cuda:0: "), "{text}");
-    assert!(text.contains("scripts/setup --for gpu") || text.contains("no NVIDIA driver"), "{text}");
+    assert!(text.contains("scripts/setup --for cuda") || text.contains("no NVIDIA driver"), "{text}");
 }

@@ -67,6 +67,11 @@ pub struct Config {
     #[arg(long, value_name = "DIR")]
     pub flight_records: Option<PathBuf>,
 
+    /// Serve gRPC health at this address, without TLS and nothing else, for probes that show no certificate: the service
+    /// "" lives, the service "ready" serves while a leading coordinator has this worker.
+    #[arg(long, value_name = "ADDRESS")]
+    pub health: Option<std::net::SocketAddr>,
+
     /// Serve metrics for Prometheus at this address.
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,

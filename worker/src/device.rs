@@ -324,7 +324,10 @@ impl Inspection {
             cpu_capability: machine.cpu_capability,
             driver: driver(Path::new("/proc/driver/nvidia/version")),
             no_gpus: opened.as_ref().err().map(ToString::to_string),
-            no_nccl: if opened.is_ok() { cuda::has_nccl().err().map(|error| error.to_string()) } else { None },
+            no_nccl: match &opened {
+                Err(CudaError::NoLibrary { .. }) => None,
+                _ => cuda::has_nccl().err().map(|error| error.to_string()),
+            },
             gpus,
             would_use: chosen.as_ref().ok().map(ToString::to_string),
             would_not_start: chosen.as_ref().err().map(ToString::to_string),

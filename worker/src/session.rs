@@ -47,6 +47,8 @@ pub enum WorkerError {
     DataRoot(String),
     #[error("{0}")]
     Metrics(String),
+    #[error("--health {address}: {source}")]
+    Health { address: std::net::SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Artifacts(#[from] rewind_artifacts::ArtifactError),
     /// What this worker stores nobody would find, and the other way round.
@@ -71,6 +73,12 @@ pub async fn serve(config: Config, device: WorkerDevice) -> Result<(), WorkerErr
     // Found now, and not when a gang forms.
     std::net::TcpListener::bind((config.bind.as_str(), 0))
         .map_err(|source| WorkerError::Bind { address: config.bind.clone(), source })?;
+    let (in_session, is_in_session) = watch::channel(false);
+    if let Some(address) = config.health {
+        rewind_proto::health::serve(address, is_in_session)
+            .await
+            .map_err(|source| WorkerError::Health { address, source })?;
+    }
     let (todo, assignments) = mpsc::channel();
     let bench = Bench {
         artifacts: artifacts.clone(),
@@ -100,6 +108,7 @@ pub async fn serve(config: Config, device: WorkerDevice) -> Result<(), WorkerErr
         artifacts,
         process: RandomState::new().hash_one(()) as u32,
         draining,
+        in_session,
         present: None,
         term: Term(0),
         had_session: false,
@@ -152,6 +161,8 @@ struct Worker {
     todo: mpsc::Sender<Todo>,
     outbox: Outbox,
     draining: watch::Receiver<bool>,
+    /// Whether a leader has this worker: what its readiness says.
+    in_session: watch::Sender<bool>,
     /// The work that was given last, until the coordinator knows that it is left.
     present: Option<(JobId, Generation, Link)>,
     /// The youngest leader's; older ones are not obeyed.
@@ -184,6 +195,7 @@ impl Worker {
                     Some(status)
                 }
             };
+            self.in_session.send_replace(false);
             self.outbox.disconnect();
             if *self.draining.borrow() && self.present.is_none() {
                 return Ok(());
@@ -225,6 +237,7 @@ impl Worker {
         }
         let mut commands = answer.into_inner();
         tracing::info!(coordinator = %url, "session began");
+        self.in_session.send_replace(true);
         metrics::SESSIONS_BEGUN.add(1);
         if std::mem::replace(&mut self.had_session, true) {
             metrics::RECONNECTS.add(1);

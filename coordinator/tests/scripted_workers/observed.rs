@@ -6,7 +6,8 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use tonic::transport::Endpoint;
+use rewind_proto::v1::{ListRequest, jobs_client::JobsClient};
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
@@ -27,7 +28,9 @@ async fn health_metrics_and_logs_say_what_is() {
     let mut coordinator = Coordinator::start().await;
     let port = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address").port();
     let address = format!("127.0.0.1:{port}");
-    coordinator.restart_with(&["--metrics", &address, "--json-logs"]).await;
+    let port = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address").port();
+    let apart = format!("127.0.0.1:{port}");
+    coordinator.restart_with(&["--metrics", &address, "--health", &apart, "--json-logs"]).await;
 
     let endpoint = Endpoint::from_shared(coordinator.address.clone()).expect("an address");
     let mut health = HealthClient::new(endpoint.connect().await.expect("connects"));
@@ -39,6 +42,16 @@ async fn health_metrics_and_logs_say_what_is() {
         })
         .await;
     }
+
+    // For probes, at an address of its own: health and nothing else.
+    let endpoint = Endpoint::from_shared(format!("http://{apart}")).expect("an address");
+    let channel = endpoint.connect().await.expect("connects");
+    for service in ["", "ready"] {
+        let answer = HealthClient::new(channel.clone()).check(HealthCheckRequest { service: service.into() }).await;
+        assert_eq!(answer.expect("answers").into_inner().status(), ServingStatus::Serving, "{service}");
+    }
+    let refused = JobsClient::new(channel).list(ListRequest {}).await.expect_err("no job is listed there");
+    assert_eq!(refused.code(), Code::Unimplemented);
 
     let job = coordinator.submit(1).await;
     let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;

@@ -21,7 +21,7 @@ const EXTENSION: &str = "librewind_cuda.so";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CudaError {
     #[error(
-        "this libtorch computes on CPUs alone: failed to open {}: {detail}. `scripts/setup --for gpu` installs the one for GPUs",
+        "this libtorch computes on CPUs alone: failed to open {}: {detail}. `scripts/setup --for cuda` installs the one for GPUs",
         library.display()
     )]
     NoLibrary { library: PathBuf, detail: String },
