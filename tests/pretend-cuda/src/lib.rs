@@ -11,9 +11,9 @@
 //! It shows nothing of a GPU's numbers, speed, streams or races: results are the CPU's, bit for bit, at once.
 //! `PRETEND_CUDA_DEVICES` is the number of devices, one where it is not set.
 //!
-//! What differs from a GPU, besides: a convolution is refused in other words; there is no cuDNN, cuBLAS or fused attention; recurrent networks' cells have CUDA
-//! kernels alone, and so none here; memory that a kernel uses for itself is not counted, and its results are counted
-//! after they are computed; sparse and quantized tensors are not known.
+//! What differs from a GPU, besides: a convolution is refused in other words; there is no cuDNN, cuBLAS or fused
+//! attention; recurrent networks' cells have CUDA kernels alone, and so none here; memory that a kernel uses for itself
+//! is not counted, and its results are counted after they are computed; sparse and quantized tensors are not known.
 
 use std::path::Path;
 
