@@ -11,7 +11,9 @@ const OPERATIONS: &str = "../torchgen/packaged/ATen/native/native_functions.yaml
 const SOURCES: [&str; 4] = ["src/device.cc", "src/memory.cc", "src/operators.cc", "src/views.cc"];
 
 fn main() {
-    println!("cargo:rerun-if-changed=src");
+    for source in SOURCES.iter().chain(&["src/pretend_cuda.h", "src/views.h"]) {
+        println!("cargo:rerun-if-changed={source}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let libtorch = env::var_os("LIBTORCH")
