@@ -75,13 +75,14 @@ impl RunError {
     pub fn told_of(self, device: &str) -> Self {
         let (device, text) = (device.to_owned(), self.to_string());
         // What `c10::OutOfMemoryError` and `c10::AcceleratorError` say; after the latter every call fails.
-        if text.contains("CUDA out of memory") {
+        if let Some(text) = said_from("CUDA out of memory", &text) {
             return Self::OutOfMemory { device, text };
         }
-        if ["CUDA error:", "CUDNN_STATUS_", "CUBLAS_STATUS_"].iter().any(|word| text.contains(word)) {
-            return Self::BrokenDevice { device, text };
+        let words = ["CUDA error:", "CUDNN_STATUS_", "CUBLAS_STATUS_"];
+        match words.iter().find_map(|word| said_from(word, &text)) {
+            Some(text) => Self::BrokenDevice { device, text },
+            None => self,
         }
-        self
     }
 
     /// Checkpoints that cannot be used.
@@ -93,6 +94,14 @@ impl RunError {
             _ => Vec::new(),
         }
     }
+}
+
+/// What libtorch says from this word on, without its list of stack frames; none where it does not say it.
+fn said_from(word: &str, text: &str) -> Option<String> {
+    let said = &text[text.find(word)?..];
+    let frames = ["\\nException raised from", "\nException raised from"];
+    let end = frames.iter().filter_map(|frames| said.find(frames)).min();
+    Some(said[..end.unwrap_or(said.len())].to_owned())
 }
 
 /// The store under which an assignment's gang meets.
@@ -422,5 +431,34 @@ impl Run {
             let progress = Progress { step, text, fraction };
             self.link.mention(WorkerEvent::Progress { job: job.clone(), generation: *generation, progress });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> RunError {
+        RunError::Panicked(text.to_owned()).told_of("NVIDIA H200")
+    }
+
+    #[test]
+    fn what_libtorch_says_of_a_device_is_told_apart_without_its_stack() {
+        let full = told(
+            "called `Result::unwrap()` on an `Err` value: Torch(\"CUDA out of memory. Tried to allocate 2 GiB.\\nException raised from malloc at x:1\\nframe #0\")",
+        );
+        let RunError::OutOfMemory { device, text } = &full else { panic!("{full}") };
+        assert_eq!(device, "NVIDIA H200");
+        assert_eq!(text, "CUDA out of memory. Tried to allocate 2 GiB.");
+        assert!(!full.is_retryable(), "the next try would end the same way");
+
+        let broken = told("CUDA error: an illegal memory access was encountered\nException raised from query");
+        assert!(
+            matches!(&broken, RunError::BrokenDevice { text, .. } if text.ends_with("was encountered")),
+            "{broken}"
+        );
+        assert!(broken.is_retryable(), "another process can");
+
+        assert!(matches!(told("index out of range"), RunError::Panicked(_)));
     }
 }
