@@ -229,7 +229,11 @@ impl JobsService {
 
     async fn report(&self, digest: &Digest) -> Result<Report, Status> {
         let bytes = self.artifact(digest.clone()).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Status::data_loss(format!("{digest} is not a report: {error}")))
+        let refuse = |problem: String| Status::data_loss(format!("{digest} is not a report: {problem}"));
+        let report: Report = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+        // It came from a worker, and goes into a certificate.
+        report.specification.check().map_err(|error| refuse(format!("specification.{error}")))?;
+        Ok(report)
     }
 
     /// What the job read; none if it took no note of it, or if that is gone.
@@ -247,10 +251,11 @@ impl JobsService {
                 return Ok(None);
             }
         };
-        let record = serde_json::from_slice(&bytes);
+        let record = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+        let record = record.and_then(|record: SampleRecord| record.check().map(|()| record));
         Ok(record
-            .inspect_err(|error| {
-                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {error}", report.job);
+            .inspect_err(|problem| {
+                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {problem}", report.job);
             })
             .ok())
     }

@@ -53,7 +53,13 @@ impl Records {
                 specification,
             })
         });
-        let jobs = jobs.collect();
+        let jobs: Vec<StoredJob> = jobs.collect();
+        for job in &jobs {
+            job.check().map_err(|(record, problem)| {
+                let key = format!("{record}/{}", job.job);
+                StoreError::Unreadable { key, problem }
+            })?;
+        }
         let doomed = records.all("doomed/")?.into_iter().map(|(key, since)| (Digest(job_in(&key).to_owned()), since));
         let doomed = doomed.collect();
         Ok((records, Stored { jobs, doomed }))

@@ -104,6 +104,10 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Progress(m) => {
                 let (job, generation) = work_of(m.work)?;
+                if !m.fraction.is_finite() {
+                    // Nobody could read it again: JSON has no such number.
+                    return Err(WireError::Impossible { field: "fraction", problem: format!("is {}", m.fraction) });
+                }
                 let progress = Progress { step: StepIndex(m.step), text: m.text, fraction: m.fraction };
                 Self::Progress { job, generation, progress }
             }

@@ -35,6 +35,8 @@ pub enum WireError {
     Missing(&'static str),
     #[error("`{field}` is not valid: {source}")]
     Json { field: &'static str, source: serde_json::Error },
+    #[error("`{field}` {problem}")]
+    Impossible { field: &'static str, problem: String },
 }
 
 impl From<WireError> for tonic::Status {

@@ -21,7 +21,7 @@ pub use s3::S3;
 pub use shard::{Shard, assemble};
 pub use shared_directory::SharedDirectory;
 pub use store::{ArtifactStore, Stored, digest_of, open};
-pub use tensors::read_header;
+pub use tensors::{open_safetensors, read_header};
 pub use weights::{Buffers, read_weights, write_weights};
 
 /// Why an artifact cannot be stored or used.

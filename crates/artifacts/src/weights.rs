@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use rewind_job::Layout;
-use safetensors::SafeTensors;
 
 use crate::{
     ArtifactError,
-    tensors::{Float32, float32, serialize},
+    tensors::{Float32, float32, open_safetensors, serialize},
 };
 
 /// Buffers by name: shape and values.
@@ -47,7 +46,7 @@ pub fn write_weights(
 /// # Errors
 /// Names the tensor that is missing, and both shapes of one that does not fit.
 pub fn read_weights(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, Buffers), ArtifactError> {
-    let file = SafeTensors::deserialize(bytes)?;
+    let file = open_safetensors(bytes)?;
     let mut weights = Vec::with_capacity(layout.coordinates());
     for segment in &layout.segments {
         let (shape, values) = float32(&file, &segment.name)?;

@@ -48,7 +48,7 @@ impl Header {
         let mut chunks: Vec<_> = self.chunks.iter().map(|chunk| (&chunk.sha256, chunk.bytes)).collect();
         chunks.sort_unstable();
         chunks.dedup();
-        chunks.into_iter().map(|(_, bytes)| bytes).sum()
+        chunks.into_iter().fold(0, |all, (_, bytes)| all.saturating_add(bytes))
     }
 
     pub(crate) fn pieces(&self, part: Part) -> Vec<&ChunkReference> {

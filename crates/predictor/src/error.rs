@@ -23,6 +23,8 @@ pub enum PredictorError {
     TensorShape { name: String, found: Vec<i64>, expected: Vec<i64> },
     #[error("tensor `{name}` has element type {found}, expected {expected}")]
     TensorType { name: String, found: String, expected: &'static str },
+    #[error("tensor `{name}` has shape {shape:?}, which no tensor can have")]
+    ImpossibleShape { name: String, shape: Vec<usize> },
     #[error("tensor `{name}` holds values that are not finite")]
     NotFinite { name: String },
 

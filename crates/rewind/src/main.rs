@@ -5,6 +5,8 @@ mod client;
 mod commands;
 mod error;
 mod fleet;
+#[cfg(test)]
+mod hostile_bytes;
 mod interval;
 mod output;
 mod page;

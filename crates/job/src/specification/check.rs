@@ -181,7 +181,10 @@ impl Specification {
             }
             earlier.insert(step.name.as_str());
         }
-        Ok(())
+        // What came as JSON may hold numbers that TOML does not have.
+        toml::to_string(self)
+            .map(drop)
+            .map_err(|error| SpecificationError::new("specification", format!("cannot be written: {error}")))
     }
 
     fn check_normalise(&self) -> Result<(), SpecificationError> {

@@ -105,7 +105,7 @@ pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
 }
 
 /// A list is what comparisons found, anything else a job's report.
-fn drawn(json: &str) -> Result<String, serde_json::Error> {
+pub fn drawn(json: &str) -> Result<String, serde_json::Error> {
     if json.trim_start().starts_with('[') {
         return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json)?));
     }

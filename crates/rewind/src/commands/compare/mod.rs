@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use figures::csv;
 pub use figures::{Figure, METRICS, Metric, figures, mean, mean_over};
 pub use plan::{ChooseBy, Comparison};
-use plan::{PRETRAINED, Plan, RETRAIN};
+pub use plan::Plan;
+use plan::{PRETRAINED, RETRAIN};
 
 use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen};
 

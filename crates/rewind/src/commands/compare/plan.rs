@@ -11,6 +11,8 @@ pub const RETRAIN: &str = "retrain";
 pub(super) const EVALUATION: &str = "evaluation";
 /// Halvings of the last round's change where a method stops at Retrain's UA.
 const BISECTIONS: u32 = 6;
+/// Settings of one method.
+const MOST_TRIES: usize = 10_000;
 
 /// A comparison as its file says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -310,7 +312,8 @@ impl Plan {
 
 /// Another order of samples for each pair of seeds.
 pub(super) fn seed_of_run(training_seed: u64, unlearning_seed: u64) -> u64 {
-    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed)
+    // TOML has no larger numbers.
+    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed) & i64::MAX as u64
 }
 
 /// Names the step of a setting.
@@ -326,6 +329,11 @@ fn specification(table: &toml::Table, folder: &Path) -> Result<Specification, St
 
 /// Every combination of the searched values, each checked as a job.
 fn tries_of(contestant: &Contestant, base: &toml::Table, folder: &Path) -> Result<Vec<Try>, String> {
+    let lists = contestant.search.values().filter_map(toml::Value::as_array);
+    let settings = lists.fold(1_usize, |settings, values| settings.saturating_mul(values.len()));
+    if settings > MOST_TRIES {
+        return Err(format!("search: makes {settings} settings, but every method tries at most {MOST_TRIES}"));
+    }
     let mut tables = vec![(Vec::new(), contestant.unlearn.clone())];
     for (path, values) in &contestant.search {
         let values = values.as_array().filter(|values| !values.is_empty());

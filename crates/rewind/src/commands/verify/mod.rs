@@ -140,7 +140,7 @@ fn kept_to_their_group(statement: &Statement, findings: &mut Findings) {
         let check = format!("reads of {}", step.name);
         let own = step.reads.iter().filter(|reads| reads.by == Reader::Method);
         let (forget, others): (Vec<_>, Vec<_>) = own.partition(|reads| reads.part == Part::Forget);
-        let count: u64 = forget.iter().map(|reads| reads.samples).sum();
+        let count = forget.iter().fold(0_u64, |count, reads| count.saturating_add(reads.samples));
         let whole = statement.forget.samples;
         if others.is_empty() && count <= whole {
             findings.holds(&check, format!("its method read {count} of the {whole} samples to forget, and no others"));
