@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rewind_job::Layout;
+use safetensors::Dtype;
 
 use crate::{
     ArtifactError,
@@ -62,10 +63,9 @@ pub fn read_weights(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, Buffers)
     let mut buffers = Buffers::new();
     for name in file.names() {
         // Counters such as num_batches_tracked are of another kind, and not needed.
-        if !is_parameter(name)
-            && let Ok(buffer) = float32(&file, name)
-        {
-            buffers.insert(name.to_owned(), buffer);
+        let is_float32 = file.tensor(name).is_ok_and(|tensor| tensor.dtype() == Dtype::F32);
+        if is_float32 && !is_parameter(name) {
+            buffers.insert(name.to_owned(), float32(&file, name)?);
         }
     }
     Ok((weights, buffers))

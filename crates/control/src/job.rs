@@ -7,7 +7,7 @@ use std::{
 
 use rewind_job::{
     Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
-    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
+    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize, shortened_to,
 };
 use serde::{Deserialize, Serialize};
 
@@ -414,8 +414,5 @@ const LONGEST_TEXT: usize = 4000;
 
 /// A worker may say anything at any length; what is stored stays small.
 pub fn short(text: String) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
-        None => text,
-    }
+    shortened_to(LONGEST_TEXT, text)
 }

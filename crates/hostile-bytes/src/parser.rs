@@ -27,7 +27,7 @@ pub struct Parser {
 /// Bytes of memory for each byte of input.
 const A_BYTE: usize = 64;
 /// Processor time of one case.
-const LONGEST_CASE: Duration = Duration::from_secs(5);
+const LONGEST_CASE: Duration = Duration::from_secs(2);
 /// A case that takes this long on any machine does not end.
 const ENDLESS: Duration = Duration::from_secs(300);
 /// A refusal repeats little of what it refuses.

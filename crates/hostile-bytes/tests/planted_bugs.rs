@@ -44,7 +44,7 @@ fn says_nothing(bytes: &[u8]) -> Answer {
 
 fn goes_on_for_ever(bytes: &[u8]) -> Answer {
     let (count, ..) = records(bytes)?;
-    (0..count).for_each(|i| drop(std::hint::black_box(vec![i])));
+    (0..count.min(400_000_000)).for_each(|i| drop(std::hint::black_box(vec![i])));
     sound(bytes)
 }
 

@@ -2,7 +2,7 @@ use rewind_certificate::{Certificate, Disclosure, Facts, Proof, PublicKey, Signi
 use rewind_hostile_bytes::Parser;
 use rewind_job::{Digest, Generation, Report, SampleRecord};
 
-use crate::{reports, text, words};
+use crate::{json, reports, text, words};
 
 fn key() -> SigningKey {
     SigningKey::from_pem(&SigningKey::generate().expect("makes a key")).expect("is a key")
@@ -58,7 +58,7 @@ fn statements_that_lie_open_nothing_and_break_nothing() {
     let proof = disclosure.proof_of(17).expect("is there");
     let seed = serde_json::to_vec(&certificate.statement).expect("writes");
     Parser::of("statements").cases(3000).run(&[seed], |bytes| {
-        let statement = serde_json::from_slice(bytes).map_err(words)?;
+        let statement = json(bytes)?;
         let (opens, shows) = (disclosure.check(&statement), proof.check(&statement));
         opens.and(shows).map_err(words)
     });
@@ -69,7 +69,7 @@ fn what_workers_report_is_certified_or_refused() {
     let (key, stored) = (key(), Digest("cd".repeat(32)));
     let seed = serde_json::to_vec(&reports::report()).expect("writes");
     Parser::of("reports to certify").cases(2000).memory(8 << 20).run(&[seed], |bytes| {
-        let report: Report = serde_json::from_slice(bytes).map_err(words)?;
+        let report: Report = json(bytes)?;
         report.specification.check().map_err(words)?;
         let (certificate, disclosure) = issue(facts(&report, reports::record(), &stored), &key);
         let read = Certificate::parse(&certificate.to_bytes()).expect("what is issued is canonical");
@@ -79,7 +79,7 @@ fn what_workers_report_is_certified_or_refused() {
     let seed = serde_json::to_vec(&reports::record()).expect("writes");
     let report = reports::report();
     Parser::of("records of samples").cases(3000).memory(8 << 20).run(&[seed], |bytes| {
-        let record: SampleRecord = serde_json::from_slice(bytes).map_err(words)?;
+        let record: SampleRecord = json(bytes)?;
         record.check()?;
         let (certificate, disclosure) = issue(facts(&report, record, &stored), &key);
         let read = Certificate::parse(&certificate.to_bytes()).expect("what is issued is canonical");

@@ -33,7 +33,8 @@ fn load(files: &Files) -> Answer {
 
 #[test]
 fn certificates_and_keys_in_pem_are_refused_by_name_or_used() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let private = fs::Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().permissions(private).tempdir().expect("a folder");
     pki::create(folder.path(), &["rewind.example".into()], SystemTime::now()).expect("makes an authority");
     let at = |name: &str| folder.path().join(name);
     let files = Files { ca: at("ca.pem"), certificate: at("coordinator.pem"), key: at("coordinator.key") };

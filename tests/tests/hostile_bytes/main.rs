@@ -22,6 +22,11 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// Reads JSON with the library alone, whose words may be long.
+fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| rewind_job::shortened(error.to_string()))
+}
+
 fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(words)
 }

@@ -33,7 +33,7 @@ pub fn report() -> Report {
         "methods": [measured("task-vector", "task-vector", "forget-only")],
         "stop": [{ "name": "task-vector", "rule": "rounds", "text": "all rounds", "selected": 2, "rounds": 3 }],
         "recovered": [],
-        "events": [{ "sequence": 1, "at": 1_795_415_545_456_u64, "text": "submitted" }],
+        "events": [{ "sequence": 1, "at": 1_795_415_545_456_u64, "generation": 0, "text": "submitted" }],
         "warnings": ["one seed"],
         "search": null,
     });

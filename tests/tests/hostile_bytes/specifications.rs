@@ -2,7 +2,7 @@ use rewind_datasets::synthesise;
 use rewind_hostile_bytes::Parser;
 use rewind_job::{Architecture, Specification, Synthetic, SyntheticTask, TaskIndex, Timeouts};
 
-use crate::{examples, parse, text, words};
+use crate::{examples, json, parse, text, words};
 
 /// What other programs compute from a specification that was accepted.
 fn use_it(specification: &Specification) {
@@ -36,7 +36,7 @@ fn a_specification_in_json_is_refused_or_checked() {
         .map(|example| serde_json::to_vec(&parse(text(example).expect("text")).expect("valid")).expect("writes"))
         .collect();
     Parser::of("specification in JSON").cases(2000).memory(8 << 20).run(&seeds, |bytes| {
-        let specification: Specification = serde_json::from_slice(bytes).map_err(words)?;
+        let specification: Specification = json(bytes)?;
         specification.check().map_err(words)?;
         use_it(&specification);
         let again = serde_json::to_vec(&specification).expect("what was checked is written");
@@ -73,7 +73,7 @@ fn drawn_tasks_are_refused_by_their_field_or_drawn() {
     let valid = Synthetic { task: SyntheticTask::Blobs, classes: 4, side: 8, samples: 20, seed: 1 };
     let seed = serde_json::to_vec(&valid).expect("writes");
     Parser::of("drawn tasks").memory(8 << 20).run(&[seed], |bytes| {
-        let synthetic: Synthetic = serde_json::from_slice(bytes).map_err(words)?;
+        let synthetic: Synthetic = json(bytes)?;
         synthetic.check("synthetic").map_err(words)?;
         if synthetic.samples > 100 {
             return Ok(());

@@ -12,7 +12,7 @@ use rewind_job::{
 use rewind_proto::{from_json, to_json};
 use rewind_state::{EmbeddedStore, StateStore, Write};
 
-use crate::{parse, text, words};
+use crate::{json, parse, text};
 
 /// All that is stored of a job, but its name.
 type AtRest = (Specification, JobHead, Vec<Manifest>, Vec<JobEvent>, Vec<TaskRecord>);
@@ -114,7 +114,7 @@ fn lead(stored: StoredJob) {
 #[test]
 fn stored_jobs_are_refused_or_led() {
     Parser::of("stored jobs").cases(4000).memory(16 << 20).run(&seeds(), |bytes| {
-        let (specification, head, manifests, events, tasks): AtRest = serde_json::from_slice(bytes).map_err(words)?;
+        let (specification, head, manifests, events, tasks): AtRest = json(bytes)?;
         let stored = StoredJob { job: "job-7".into(), specification, head, manifests, events, tasks };
         stored.check().map_err(|(record, problem)| format!("{record}: {problem}"))?;
         lead(stored);
