@@ -1,6 +1,6 @@
 //! What opens a certificate's seals, whole or for one sample. Private: it tells who was forgotten.
 
-use rewind_job::{Digest, SampleDigest, SampleRecord, StepReads, check_reads};
+use rewind_job::{Digest, SampleDigest, SampleRecord, StepReads, check_reads, shortened};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ impl Disclosure {
     /// # Errors
     /// Not a disclosure.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
-        serde_json::from_slice(bytes).map_err(|error| CertificateError::NotADisclosure(error.to_string()))
+        serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -66,7 +66,7 @@ impl Disclosure {
             return Err(CertificateError::NotADisclosure("the forget data is not in the order of its ids".into()));
         }
         // Before they are hashed.
-        check_reads(&self.reads).map_err(CertificateError::NotADisclosure)?;
+        check_reads(&self.reads).map_err(refused)?;
         differ("number of samples to forget is", self.forget.len(), statement.forget.samples)?;
         differ("root over the forget data is", self.sealed_forget().root, &statement.forget.root)?;
         let certified: usize = statement.steps.iter().map(|step| step.reads.len()).sum();
@@ -129,7 +129,7 @@ impl Proof {
     /// # Errors
     /// Not a proof.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
-        serde_json::from_slice(bytes).map_err(|error| CertificateError::NotADisclosure(error.to_string()))
+        serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -183,5 +183,10 @@ fn differ(what: &str, found: impl ToString, certified: impl ToString) -> Result<
     if found == certified {
         return Ok(());
     }
-    Err(CertificateError::Differs { what: what.to_owned(), found, certified })
+    let [what, found, certified] = [what.to_owned(), found, certified].map(shortened);
+    Err(CertificateError::Differs { what, found, certified })
+}
+
+fn refused(problem: String) -> CertificateError {
+    CertificateError::NotADisclosure(shortened(problem))
 }

@@ -49,7 +49,7 @@ fn a_specification_in_json_is_refused_or_checked() {
 fn timeouts_are_refused_by_their_field_or_in_order() {
     let seed = "heartbeat = \"500ms\"\nlease = \"3s\"\ndetection = \"5s\"\nsoft-abort = \"10s\"\ndrain = \"15s\"\n\
                 hard-kill = \"20s\"\nrendezvous = \"1m\"\nprepare = \"10m\"\nretention = \"60s\"\n";
-    Parser::of("timeouts").run(&[seed.into(), Vec::new()], |bytes| {
+    Parser::of("timeouts").memory(8 << 20).run(&[seed.into(), Vec::new()], |bytes| {
         let timeouts = Timeouts::parse(text(bytes)?).map_err(words)?;
         assert!(timeouts.in_order().windows(2).all(|pair| pair[0].1 < pair[1].1));
         Ok(())
