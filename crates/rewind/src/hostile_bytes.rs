@@ -15,7 +15,7 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
 }
 
 fn draw(bytes: &[u8]) -> Answer {
-    let page = drawn(text(bytes)?).map_err(|error| error.to_string())?;
+    let page = drawn(text(bytes)?)?;
     page::assert_balanced(&page);
     page::assert_loads_nothing(&page);
     Ok(())
@@ -55,9 +55,9 @@ fn a_grid_without_end_is_refused_before_it_is_made() {
     let lists: String = (0..10).map(|list| format!("\"forward.axis-{list}\" = [{values}]\n")).collect();
     let (before, after) = good.split_once("[method.search]\n").unwrap();
     let vast = format!("{before}[method.search]\n{lists}{after}");
-    Parser::of("vast grids").cases(1).memory(64 << 20).run(&[vast.into_bytes(), b"name = 1".to_vec()], |bytes| {
+    Parser::of("vast grids").cases(100).memory(64 << 20).run(&[vast.into_bytes()], |bytes| {
         let refusal = Plan::parse(text(bytes)?, Path::new("/data")).unwrap_err();
-        if refusal.contains("every method tries") { Ok(()) } else { Err(refusal) }
+        if refusal.contains("every method tries at most") { Ok(()) } else { Err(refusal) }
     });
 }
 

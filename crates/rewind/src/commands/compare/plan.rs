@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn};
+use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn, shortened};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
@@ -124,7 +124,8 @@ impl Plan {
     /// # Errors
     /// Names the field. Relative paths are taken from `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let comparison: Comparison = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        let comparison: Comparison =
+            toml::from_str(text).map_err(|error| shortened(error.to_string().trim().to_owned()))?;
         for (field, is_empty) in [
             ("name", comparison.name.trim().is_empty()),
             ("training-seeds", comparison.training_seeds.is_empty()),
