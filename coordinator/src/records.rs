@@ -7,7 +7,7 @@ use std::{
 };
 
 use rewind_control::{Change, JobHead, StoredJob, TaskRecord};
-use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term};
+use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term, shortened};
 use rewind_state::{StateStore, StoreError, Version, Write};
 use rewind_telemetry::{
     fail_point,
@@ -169,7 +169,7 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value)
-        .map_err(|error| StoreError::Unreadable { key: key.to_owned(), problem: error.to_string() })
+        .map_err(|error| StoreError::Unreadable { key: key.to_owned(), problem: shortened(error.to_string()) })
 }
 
 #[cfg(test)]

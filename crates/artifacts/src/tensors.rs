@@ -6,6 +6,7 @@ use std::{
     io::{self, Read},
 };
 
+use rewind_job::shortened;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::Metadata};
 
 use crate::ArtifactError;
@@ -112,7 +113,7 @@ pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, ArtifactError> 
 /// It cannot be read, or is no safetensors file of this length.
 pub fn read_header(file: &mut impl Read, bytes: u64) -> io::Result<HashMap<String, String>> {
     let refuse = |problem: String| {
-        let problem = format!("not a valid safetensors file: {problem}");
+        let problem = format!("not a valid safetensors file: {}", shortened(problem));
         io::Error::new(io::ErrorKind::InvalidData, problem)
     };
     let mut length = [0; HEADER_LENGTH];

@@ -7,7 +7,8 @@ use std::{
 
 use rewind_job::{
     Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
-    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize, shortened_to,
+    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
+    shortened_to,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,8 @@ impl StoredJob {
     /// Which kind of record is impossible (`head`, `manifest`, `event`, `task`), and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let Self { head, manifests, events, tasks, specification, .. } = self;
-        let require = |holds: bool, record, problem: &str| if holds { Ok(()) } else { Err((record, problem.to_owned())) };
+        let require =
+            |holds: bool, record, problem: &str| if holds { Ok(()) } else { Err((record, problem.to_owned())) };
         let counts = [head.failures, head.losses, head.discards].map(u64::from);
         let furthest = head.furthest.map_or(0, |(_, round)| u64::from(round.0));
         let largest = counts.into_iter().fold(head.generation.0.max(furthest), u64::max);

@@ -58,7 +58,8 @@ const TEXTS: [&str; 16] = [
 ];
 
 /// What opens and closes a nest, for JSON and for TOML.
-const NESTS: [(&str, &str); 4] = [("[", "]"), ("{\"a\":", "}"), ("{a=", "}"), ("{\"warm-up\":{\"epochs\":1,\"then\":", "}}")];
+const NESTS: [(&str, &str); 4] =
+    [("[", "]"), ("{\"a\":", "}"), ("{a=", "}"), ("{\"warm-up\":{\"epochs\":1,\"then\":", "}}")];
 
 impl<'a> Mutator<'a> {
     /// # Panics
@@ -203,7 +204,9 @@ fn replace_number(bytes: &mut Vec<u8>, start: usize, random: &mut impl Rng) -> b
 }
 
 fn replace_string(bytes: &mut Vec<u8>, start: usize, random: &mut impl Rng) -> bool {
-    let Some(open) = bytes[start..].iter().position(|&byte| byte == b'"').map(|at| start + at + 1) else { return false };
+    let Some(open) = bytes[start..].iter().position(|&byte| byte == b'"').map(|at| start + at + 1) else {
+        return false;
+    };
     let Some(length) = bytes[open..].iter().position(|&byte| byte == b'"') else { return false };
     let mut other = TEXTS.choose(random).copied().unwrap_or_default().as_bytes().to_vec();
     if random.random_bool(0.1) {

@@ -58,18 +58,35 @@ fn spoilt_predictors_are_refused_or_written_as_they_were_read() {
     let seeds = [Architecture::Paper, Architecture::Equivariant, Architecture::Conditioned].map(predictor);
     Parser::of("predictors").cases(600).memory(8 << 20).run(&seeds, read_predictor);
     let (header, data) = parts(&predictor(Architecture::Conditioned));
-    Parser::of("headers of predictors").cases(1500).memory(8 << 20).run(&[header], |header| {
-        read_predictor(&joined(header, &data))
-    });
+    Parser::of("headers of predictors")
+        .cases(1500)
+        .memory(8 << 20)
+        .run(&[header], |header| read_predictor(&joined(header, &data)));
 }
 
 #[test]
 fn spoilt_histories_are_refused_or_written_as_they_were_read() {
     Parser::of("windows").cases(800).memory(8 << 20).run(&[history()], read_history);
     let (header, data) = parts(&history());
-    Parser::of("headers of windows").cases(1500).memory(8 << 20).run(&[header], |header| {
-        read_history(&joined(header, &data))
-    });
+    Parser::of("headers of windows")
+        .cases(1500)
+        .memory(8 << 20)
+        .run(&[header], |header| read_history(&joined(header, &data)));
+}
+
+/// Tensors that follow one another up to the end of all numbers: the sum of their lengths has no room.
+#[test]
+fn tensors_whose_ends_are_beyond_all_numbers_are_refused() {
+    let step = usize::MAX / 5;
+    let tensor = |index: usize| {
+        let offsets = [index * step, (index + 1) * step];
+        format!(r#""t{index}":{{"dtype":"U8","shape":[{step}],"data_offsets":{offsets:?}}}"#)
+    };
+    let tensors: Vec<String> = (0..5).map(tensor).collect();
+    let file = joined(format!("{{{}}}", tensors.join(",")).as_bytes(), b"");
+    for refusal in [read_predictor(&file).unwrap_err(), read_history(&file).unwrap_err()] {
+        assert!(refusal.contains("safetensors"), "{refusal}");
+    }
 }
 
 #[test]

@@ -108,9 +108,9 @@ fn a_few_letters_that_stand_for_all_ids_are_refused_before_they_are_hashed() {
 fn keys_are_refused_or_the_same_key_again() {
     let pem = SigningKey::generate().expect("makes a key");
     let public = SigningKey::from_pem(&pem).expect("is a key").public();
-    Parser::of("signing keys").cases(1500).run(&[pem.into_bytes()], |bytes| {
-        SigningKey::from_pem(text(bytes)?).map(drop).map_err(words)
-    });
+    Parser::of("signing keys")
+        .cases(1500)
+        .run(&[pem.into_bytes()], |bytes| SigningKey::from_pem(text(bytes)?).map(drop).map_err(words));
     Parser::of("public keys").cases(1500).run(&[public.to_pem().into_bytes()], |bytes| {
         let read = PublicKey::from_pem(text(bytes)?).map_err(words)?;
         assert_eq!(PublicKey::from_pem(&read.to_pem()), Ok(read));

@@ -1,9 +1,4 @@
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    time::SystemTime,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
 
 use rewind_hostile_bytes::{Answer, Parser};
 use rewind_security::{

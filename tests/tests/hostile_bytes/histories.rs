@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    sync::Mutex,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 
 use rewind_artifacts::{ArtifactError, ArtifactStore, Stored, digest_of};
 use rewind_histories::{
@@ -62,7 +58,8 @@ fn run() -> Run {
         training: Descent { optimiser, schedule: Schedule::Cosine, batch_size: 32 },
         forward: None,
     };
-    let tensor = |name: &str, operation, shape: Vec<i64>, kept| KeptTensor { name: name.into(), operation, shape, kept };
+    let tensor =
+        |name: &str, operation, shape: Vec<i64>, kept| KeptTensor { name: name.into(), operation, shape, kept };
     Run {
         outline: Outline {
             provenance,
@@ -82,7 +79,9 @@ fn run() -> Run {
 /// As every reader of histories does.
 fn look(store: &Memory, record: &Digest) -> Answer {
     let listed = list(store, &Filter::default()).expect("damage of one history is no error of the list");
-    listed.histories.iter().for_each(|history| drop(history.header.bytes()));
+    for history in &listed.histories {
+        assert!(history.header.bytes() > 0);
+    }
     let verified = verify(store, record).expect("damage is no error");
     let found = header(store, record).map_err(words)?;
     let (bytes, kept) = (found.bytes(), found.outline.kept());

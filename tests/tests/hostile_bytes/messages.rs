@@ -121,7 +121,8 @@ fn requests_are_refused_or_read() {
     let get = v1::GetRequest { work: work.clone(), key: "rank-0".into(), timeout_ms: 100 };
     let submit = v1::SubmitRequest { specification: "name = \"a\"".into(), submission: "mine".into() };
     Parser::of("requests").run(&[set.encode_to_vec(), get.encode_to_vec(), submit.encode_to_vec()], |bytes| {
-        let readers = [read::<v1::SetRequest>, read::<v1::AddRequest>, read::<v1::GetRequest>, read::<v1::SubmitRequest>];
+        let readers =
+            [read::<v1::SetRequest>, read::<v1::AddRequest>, read::<v1::GetRequest>, read::<v1::SubmitRequest>];
         readers.map(|read| read(bytes)).into_iter().reduce(Result::or).expect("there are some")
     });
 }

@@ -5,7 +5,8 @@ use rewind_job::{Digest, Measured, Part, Reader, Report, Round, RoundRecord, Sam
 use crate::{parse, text};
 
 fn measured(name: &str, method: &str, group: &str) -> Measured {
-    let round = |round| RoundRecord { round: Round(round), loss: 0.5, forget_accuracy: Some(90.0), ..RoundRecord::default() };
+    let round =
+        |round| RoundRecord { round: Round(round), loss: 0.5, forget_accuracy: Some(90.0), ..RoundRecord::default() };
     Measured {
         name: name.into(),
         method: method.into(),

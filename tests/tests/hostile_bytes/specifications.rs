@@ -46,6 +46,22 @@ fn a_specification_in_json_is_refused_or_checked() {
 }
 
 #[test]
+fn numbers_that_toml_does_not_have_are_refused() {
+    let example = parse(text(&examples()[0]).expect("text")).expect("is valid");
+    let refusal = Specification { seed: u64::MAX, ..example }.check().expect_err("cannot be written").to_string();
+    assert!(refusal.starts_with("specification: cannot be written"), "{refusal}");
+}
+
+#[test]
+fn a_refusal_repeats_the_beginning_of_what_it_refuses() {
+    let long = "x".repeat(100_000);
+    for specification in [format!("{long} = 1"), format!("name = \"a\"\n[model]\narchitecture = \"{long}\"")] {
+        let refusal = parse(&specification).expect_err("is refused").to_string();
+        assert!(refusal.len() < 3000 && refusal.contains("bytes)"), "{} bytes", refusal.len());
+    }
+}
+
+#[test]
 fn timeouts_are_refused_by_their_field_or_in_order() {
     let seed = "heartbeat = \"500ms\"\nlease = \"3s\"\ndetection = \"5s\"\nsoft-abort = \"10s\"\ndrain = \"15s\"\n\
                 hard-kill = \"20s\"\nrendezvous = \"1m\"\nprepare = \"10m\"\nretention = \"60s\"\n";

@@ -86,9 +86,9 @@ fn lead(stored: StoredJob) {
     let record = RoundRecord { round: next, ..RoundRecord::default() };
     let step = committed.map_or(StepIndex(0), |(step, _)| step);
     let round = RoundDone { step, round: next, shard: Digest("c".repeat(64)), record, best: next, outcome: None };
-    let durable =
-        WorkerEvent::ShardDurable { job: job.clone(), generation, rank: Rank(0), round: Box::new(round) };
-    let done = WorkerEvent::TaskDone { job: job.clone(), generation, task: TaskIndex(1), output: Digest("b".repeat(64)) };
+    let durable = WorkerEvent::ShardDurable { job: job.clone(), generation, rank: Rank(0), round: Box::new(round) };
+    let done =
+        WorkerEvent::TaskDone { job: job.clone(), generation, task: TaskIndex(1), output: Digest("b".repeat(64)) };
     let events = [
         Event::Tick,
         say(joined.clone()),
@@ -120,6 +120,26 @@ fn stored_jobs_are_refused_or_led() {
         lead(stored);
         Ok(())
     });
+}
+
+#[test]
+fn counts_rounds_and_plans_that_no_job_has_are_refused_by_their_record() {
+    let refused = |spoil: &dyn Fn(&mut StoredJob)| {
+        let (specification, head, manifests, events, tasks): AtRest = json(&seeds()[0]).expect("is what was written");
+        let mut stored = StoredJob { job: "job-7".into(), specification, head, manifests, events, tasks };
+        assert_eq!(stored.check(), Ok(()));
+        spoil(&mut stored);
+        stored.check().expect_err("is refused").0
+    };
+    assert_eq!(refused(&|job| job.head.generation = Generation(u64::MAX)), "head");
+    assert_eq!(refused(&|job| job.head.losses = u32::MAX), "head");
+    assert_eq!(refused(&|job| job.head.gang.as_mut().expect("has one").plan.boundaries.clear()), "head");
+    assert_eq!(refused(&|job| job.head.gang.as_mut().expect("has one").plan.boundaries = vec![0, 3, 2]), "head");
+    assert_eq!(refused(&|job| job.manifests[1].round = Round(u32::MAX)), "manifest");
+    assert_eq!(refused(&|job| job.manifests[1].step = StepIndex(99)), "manifest");
+    assert_eq!(refused(&|job| job.manifests.swap(0, 1)), "manifest");
+    assert_eq!(refused(&|job| job.events[0].sequence = u64::MAX), "event");
+    assert_eq!(refused(&|job| job.events[0].at = u64::MAX), "event");
 }
 
 /// Value by value, as the coordinator reads them from a real store.

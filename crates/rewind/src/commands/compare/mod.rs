@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use figures::csv;
 pub use figures::{Figure, METRICS, Metric, figures, mean, mean_over};
-pub use plan::{ChooseBy, Comparison};
 pub use plan::Plan;
+#[cfg(test)]
+pub use plan::Start;
+pub use plan::{ChooseBy, Comparison};
 use plan::{PRETRAINED, RETRAIN};
 
 use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen};

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn, shortened};
+use rewind_job::{
+    Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn, shortened,
+};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.

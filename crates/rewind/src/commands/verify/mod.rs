@@ -163,3 +163,34 @@ fn public_key(path: &Path) -> Result<PublicKey, Error> {
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::Usage(format!("failed to read {}: {error}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use rewind_certificate::{Facts, SealedReads, SigningKey, issue};
+    use rewind_job::{Digest, Generation, SampleRecord};
+
+    use super::*;
+    use crate::page;
+
+    /// Whoever signs a certificate may write any numbers into it.
+    #[test]
+    fn numbers_whose_sum_is_beyond_all_numbers_fail_their_check() {
+        let (report, stored) = (page::sample_report(), Digest("cd".repeat(32)));
+        let (record, generation) = (SampleRecord::default(), Generation(1));
+        let facts = Facts { report: &report, report_bytes: b"", stored: &stored, record, generation, issued_at: 0 };
+        let key = SigningKey::from_pem(&SigningKey::generate().unwrap()).unwrap();
+        let mut statement = issue(facts, &key).0.statement;
+        let vast = || SealedReads {
+            by: Reader::Method,
+            part: Part::Forget,
+            samples: u64::MAX,
+            root: statement.forget.root.clone(),
+        };
+        let reads = vec![vast(), vast()];
+        let step = statement.steps.iter_mut().find(|step| step.group == "forget-only").unwrap();
+        step.reads = reads;
+        let mut findings = Findings::new(true);
+        kept_to_their_group(&statement, &mut findings);
+        assert!(!findings.all_hold());
+    }
+}
