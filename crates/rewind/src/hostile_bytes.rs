@@ -3,14 +3,10 @@
 use std::path::Path;
 
 use rewind_hostile_bytes::{Answer, Parser};
-use rewind_job::{Digest, MeasuredOn};
+use rewind_job::MeasuredOn;
 
 use crate::{
-    commands::{
-        compare::{Plan, Start},
-        predictor::read_card,
-        report::drawn,
-    },
+    commands::{compare::Plan, predictor::read_card, report::drawn},
     page,
 };
 
@@ -63,17 +59,6 @@ fn a_grid_without_end_is_refused_before_it_is_made() {
         let refusal = Plan::parse(text(bytes)?, Path::new("/data")).unwrap_err();
         if refusal.contains("every method tries at most") { Ok(()) } else { Err(refusal) }
     });
-}
-
-#[test]
-fn the_largest_seeds_of_a_protocol_make_jobs_that_can_be_sent() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benchmarks/small");
-    let good = std::fs::read_to_string(folder.join("overfitting.toml")).unwrap();
-    let plan = Plan::parse(&good, Path::new("/data")).unwrap();
-    let start = Start { weights: Digest("00".repeat(32)), retrain: None, retrains_ua: None };
-    for seed in [i64::MAX as u64, i64::MAX as u64 / 3] {
-        assert!(plan.run(0, 0, seed, seed, &start).to_toml().contains("seed = "));
-    }
 }
 
 #[test]

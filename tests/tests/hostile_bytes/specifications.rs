@@ -46,13 +46,6 @@ fn a_specification_in_json_is_refused_or_checked() {
 }
 
 #[test]
-fn numbers_that_toml_does_not_have_are_refused() {
-    let example = parse(text(&examples()[0]).expect("text")).expect("is valid");
-    let refusal = Specification { seed: u64::MAX, ..example }.check().expect_err("cannot be written").to_string();
-    assert!(refusal.starts_with("specification: cannot be written"), "{refusal}");
-}
-
-#[test]
 fn a_refusal_repeats_the_beginning_of_what_it_refuses() {
     let long = "x".repeat(100_000);
     for specification in [format!("{long} = 1"), format!("name = \"a\"\n[model]\narchitecture = \"{long}\"")] {

@@ -182,10 +182,7 @@ impl Specification {
             }
             earlier.insert(step.name.as_str());
         }
-        // What came as JSON may hold numbers that TOML does not have.
-        toml::to_string(self)
-            .map(drop)
-            .map_err(|error| SpecificationError::new("specification", format!("cannot be written: {error}")))
+        Ok(())
     }
 
     fn check_normalise(&self) -> Result<(), SpecificationError> {

@@ -109,10 +109,7 @@ pub fn drawn(json: &str) -> Result<String, String> {
     if json.trim_start().starts_with('[') {
         return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json).map_err(refuse)?));
     }
-    let report: Report = serde_json::from_str(json).map_err(refuse)?;
-    // The page shows it as TOML.
-    toml::to_string(&report.specification).map_err(|error| format!("specification: {error}"))?;
-    Ok(page::render(&report))
+    Ok(page::render(&serde_json::from_str::<Report>(json).map_err(refuse)?))
 }
 
 /// A step's name as a file name that stays in its folder.

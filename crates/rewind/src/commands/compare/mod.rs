@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
 use figures::csv;
 pub use figures::{Figure, METRICS, Metric, figures, mean, mean_over};
 pub use plan::Plan;
-#[cfg(test)]
-pub use plan::Start;
 pub use plan::{ChooseBy, Comparison};
 use plan::{PRETRAINED, RETRAIN};
 

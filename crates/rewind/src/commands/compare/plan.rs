@@ -315,8 +315,7 @@ impl Plan {
 
 /// Another order of samples for each pair of seeds.
 pub(super) fn seed_of_run(training_seed: u64, unlearning_seed: u64) -> u64 {
-    // TOML has no larger numbers.
-    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed) & i64::MAX as u64
+    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed)
 }
 
 /// Names the step of a setting.
