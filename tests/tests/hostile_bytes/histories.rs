@@ -138,7 +138,7 @@ fn chunks_of_histories_are_refused_by_name_or_read() {
     let text = String::from_utf8(store.get(&record).expect("is there")).expect("is JSON");
     for chunk in chunks {
         let good = store.get(&chunk.sha256).expect("is there");
-        Parser::of("chunks of histories").cases(500).memory(4 << 20).run(&[good.clone()], |bytes| {
+        Parser::of("chunks of histories").cases(500).memory(4 << 20).run(std::slice::from_ref(&good), |bytes| {
             // A record that names the spoilt bytes: a writer that lies, not a disk that does.
             let spoilt = store.put(bytes).expect("stores");
             let lie = text.replace(&chunk.sha256.0, &spoilt.0);
