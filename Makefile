@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GPU_LIBRARY := $(CURDIR)/.libtorch-gpu/torch/lib/libtorch_cuda.so
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help cuda check-cuda test-gpu test-pretended-gpu programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak test test-slow bench check clean
+.PHONY: help cuda check-cuda test-gpu test-pretended-gpu programs demo demo-search benchmark-small predictor predictor-equivariant simulate soak fuzz test test-slow bench check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -43,6 +43,14 @@ simulate: ## Run the control plane under 10,000 schedules of faults
 soak: ## The same for MINUTES=60, with seeds that were never used
 	cargo run --locked --package rewind-simulation --bin simulate -- \
 		--minutes $(or $(MINUTES),60) --first-seed $$(date +%s)0000
+
+fuzz: ## Spoil the input of every parser for MINUTES=60, with seeds that were never used
+	cargo test --locked --workspace --test hostile_bytes --test planted_bugs
+	end=$$(($$(date +%s) + 60 * $(or $(MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \
+		export HOSTILE_SEED=$$(date +%s%N); echo "HOSTILE_SEED=$$HOSTILE_SEED"; \
+		cargo test --quiet --locked --workspace --test hostile_bytes || exit 1; \
+		cargo test --quiet --locked --workspace --lib --bin rewind hostile || exit 1; \
+	done
 
 test: ## Run all tests but the slow ones
 	scripts/setup --for test

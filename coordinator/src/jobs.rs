@@ -247,10 +247,11 @@ impl JobsService {
                 return Ok(None);
             }
         };
-        let record = serde_json::from_slice(&bytes);
+        let record = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+        let record = record.and_then(|record: SampleRecord| record.check().map(|()| record));
         Ok(record
-            .inspect_err(|error| {
-                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {error}", report.job);
+            .inspect_err(|problem| {
+                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {problem}", report.job);
             })
             .ok())
     }

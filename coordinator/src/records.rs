@@ -7,7 +7,7 @@ use std::{
 };
 
 use rewind_control::{Change, JobHead, StoredJob, TaskRecord};
-use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term};
+use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term, shortened};
 use rewind_state::{StateStore, StoreError, Version, Write};
 use rewind_telemetry::{
     fail_point,
@@ -53,7 +53,13 @@ impl Records {
                 specification,
             })
         });
-        let jobs = jobs.collect();
+        let jobs: Vec<StoredJob> = jobs.collect();
+        for job in &jobs {
+            job.check().map_err(|(record, problem)| {
+                let key = format!("{record}/{}", job.job);
+                StoreError::Unreadable { key, problem }
+            })?;
+        }
         let doomed = records.all("doomed/")?.into_iter().map(|(key, since)| (Digest(job_in(&key).to_owned()), since));
         let doomed = doomed.collect();
         Ok((records, Stored { jobs, doomed }))
@@ -163,7 +169,7 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value)
-        .map_err(|error| StoreError::Unreadable { key: key.to_owned(), problem: error.to_string() })
+        .map_err(|error| StoreError::Unreadable { key: key.to_owned(), problem: shortened(error.to_string()) })
 }
 
 #[cfg(test)]

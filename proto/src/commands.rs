@@ -66,7 +66,11 @@ impl TryFrom<v1::CoordinatorMessage> for WorkerCommand {
             Command::Acknowledged(m) => Self::Acknowledged { sequence: m.sequence },
             Command::Begin(m) => {
                 let (job, generation) = work_of(m.work)?;
-                let boundaries = m.boundaries.iter().map(|&tile| tile as usize).collect();
+                let boundaries: Vec<usize> = m.boundaries.iter().map(|&tile| tile as usize).collect();
+                if boundaries.len() < 2 || boundaries[0] != 0 || !boundaries.is_sorted() {
+                    let problem = format!("{boundaries:?} deal tiles to nobody, or not in order");
+                    return Err(WireError::Impossible { field: "boundaries", problem });
+                }
                 Self::Begin { job, generation, plan: ShardPlan { boundaries } }
             }
             Command::Committed(m) => {

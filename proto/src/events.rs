@@ -2,6 +2,7 @@
 
 use rewind_job::{
     DeviceKind, Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId,
+    shortened,
 };
 
 use crate::{
@@ -82,7 +83,10 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
                 let device = match device.as_str() {
                     "" | "cpu" => DeviceKind::Cpu,
                     "cuda" => DeviceKind::Cuda,
-                    _ => return Err(WireError::UnknownWord { field: "device", found: device }),
+                    _ => {
+                        let problem = shortened(format!("is {device:?}, a word that this program does not know"));
+                        return Err(WireError::Impossible { field: "device", problem });
+                    }
                 };
                 Self::Joined { worker: WorkerId(worker), process, version, cores, device, working }
             }
@@ -112,6 +116,10 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Progress(m) => {
                 let (job, generation) = work_of(m.work)?;
+                if !m.fraction.is_finite() {
+                    // Nobody could read it again: JSON has no such number.
+                    return Err(WireError::Impossible { field: "fraction", problem: format!("is {}", m.fraction) });
+                }
                 let progress = Progress { step: StepIndex(m.step), text: m.text, fraction: m.fraction };
                 Self::Progress { job, generation, progress }
             }

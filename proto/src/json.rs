@@ -1,5 +1,6 @@
 //! Nested words as JSON.
 
+use rewind_job::shortened;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::WireError;
@@ -12,5 +13,5 @@ pub fn to_json<T: Serialize>(word: &T) -> String {
 /// # Errors
 /// Names the field whose JSON is not the word's.
 pub fn from_json<T: DeserializeOwned>(field: &'static str, json: &str) -> Result<T, WireError> {
-    serde_json::from_str(json).map_err(|source| WireError::Json { field, source })
+    serde_json::from_str(json).map_err(|error| WireError::Json { field, problem: shortened(error.to_string()) })
 }

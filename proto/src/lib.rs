@@ -35,10 +35,10 @@ pub const PIECE: usize = 1 << 20;
 pub enum WireError {
     #[error("a message lacks its `{0}`")]
     Missing(&'static str),
-    #[error("`{field}` is not valid: {source}")]
-    Json { field: &'static str, source: serde_json::Error },
-    #[error("`{field}` is {found:?}, a word that this program does not know")]
-    UnknownWord { field: &'static str, found: String },
+    #[error("`{field}` is not valid: {problem}")]
+    Json { field: &'static str, problem: String },
+    #[error("`{field}` {problem}")]
+    Impossible { field: &'static str, problem: String },
 }
 
 impl From<WireError> for tonic::Status {

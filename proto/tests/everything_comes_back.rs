@@ -161,6 +161,27 @@ fn what_cannot_be_read_is_refused_by_field() {
 }
 
 #[test]
+fn a_progress_that_is_no_number_is_refused_by_its_field() {
+    let work = Some(v1::Work { job: "job-7".into(), generation: 3 });
+    for fraction in [f64::NAN, f64::INFINITY] {
+        let progress = v1::ProgressMade { work: work.clone(), fraction, ..Default::default() };
+        let event = Some(Event::Progress(progress));
+        let error = WorkerEvent::try_from(WorkerMessage { event, sequence: 1 }).expect_err("refused");
+        assert_eq!(error.to_string(), format!("`fraction` is {fraction}"));
+    }
+}
+
+#[test]
+fn a_plan_that_deals_tiles_to_nobody_is_refused_by_its_field() {
+    let work = Some(v1::Work { job: "job-7".into(), generation: 3 });
+    for boundaries in [vec![], vec![0], vec![1, 2], vec![0, 5, 3]] {
+        let command = Some(Command::Begin(v1::Begin { work: work.clone(), boundaries }));
+        let error = WorkerCommand::try_from(CoordinatorMessage { command, term: 1 }).expect_err("refused");
+        assert!(error.to_string().starts_with("`boundaries` "), "{error}");
+    }
+}
+
+#[test]
 fn a_coordinator_that_stands_by_names_the_leader() {
     let status = rewind_proto::not_leader(Some("http://10.0.0.1:7060"));
     assert!(rewind_proto::is_not_leader(&status));

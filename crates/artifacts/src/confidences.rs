@@ -3,7 +3,7 @@
 use rewind_job::CONFIDENCES;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::ArtifactError;
+use crate::{ArtifactError, open_safetensors};
 
 /// A network's answer in one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub fn write_confidences(confidences: &[Confidence]) -> Result<Vec<u8>, Artifact
 /// # Errors
 /// Names the tensor that is missing, of another kind, or of another length than the first.
 pub fn read_confidences(bytes: &[u8]) -> Result<Vec<Confidence>, ArtifactError> {
-    let file = SafeTensors::deserialize(bytes)?;
+    let file = open_safetensors(bytes)?;
     let [sample, confidence, forgotten] = CONFIDENCES;
     let samples = eight_bytes(&file, sample, Dtype::I64)?.into_iter().map(i64::from_le_bytes);
     let samples =

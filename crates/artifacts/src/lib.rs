@@ -12,7 +12,7 @@ mod weights;
 
 use std::path::PathBuf;
 
-use rewind_job::Digest;
+use rewind_job::{Digest, shortened};
 
 pub use confidences::{Confidence, read_confidences, write_confidences};
 #[cfg(any(test, feature = "conformance"))]
@@ -21,7 +21,7 @@ pub use s3::S3;
 pub use shard::{Shard, assemble};
 pub use shared_directory::SharedDirectory;
 pub use store::{ArtifactStore, Stored, digest_of, open};
-pub use tensors::read_header;
+pub use tensors::{open_safetensors, read_header};
 pub use weights::{Buffers, read_weights, write_weights};
 
 /// Why an artifact cannot be stored or used.
@@ -39,11 +39,11 @@ pub enum ArtifactError {
     Altered { digest: Digest, found: Digest, place: String },
     #[error("`{0}` is not a SHA-256 in hexadecimal")]
     BadDigest(String),
-    #[error("not a valid safetensors file: {0}")]
+    #[error("not a valid safetensors file: {}", shortened(.0.to_string()))]
     Safetensors(#[from] safetensors::SafeTensorError),
-    #[error("tensor `{tensor}` {problem}")]
+    #[error("tensor `{}` {}", shortened(tensor.clone()), shortened(problem.clone()))]
     Tensor { tensor: String, problem: String },
-    #[error("a checkpoint's shards do not fit together: {0}")]
+    #[error("a checkpoint's shards do not fit together: {}", shortened(.0.clone()))]
     Shards(String),
 }
 

@@ -180,7 +180,7 @@ impl S3 {
         match found {
             Ok(found) => {
                 let limit = self.patience.with_bytes(found.meta.size as usize);
-                Ok(self.within(limit, "read", object, found.bytes()).await?.into())
+                self.within(limit, "read", object, gather(found)).await
             }
             Err(failure) if failure.is_missing_object => Err(ArtifactError::Missing(digest.clone())),
             Err(failure) => Err(self.error("read", object, failure)),
@@ -226,6 +226,16 @@ impl ArtifactStore for S3 {
         let all = self.wait(self.below(&self.prefix))?;
         Ok(Times::of(&self.prefix, &all).stored())
     }
+}
+
+/// The bytes as they come: what a server says of their number makes no room for them before they are there.
+async fn gather(found: GetResult) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let mut pieces = found.into_stream();
+    while let Some(piece) = pieces.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
 
 async fn send_parts(upload: &mut dyn MultipartUpload, bytes: &[u8]) -> Result<(), Error> {

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use safetensors::SafeTensors;
-
 use crate::{
     ArtifactError, Buffers,
-    tensors::{Float32, float32, metadata, serialize},
+    tensors::{Float32, float32, metadata, open_safetensors, serialize},
 };
 
 /// The state of a run of coordinates: `start..start + weights.len()`.
@@ -69,7 +67,7 @@ impl Shard {
                 counters.insert(name.to_owned(), count);
             }
         }
-        let file = SafeTensors::deserialize(bytes)?;
+        let file = open_safetensors(bytes)?;
         let mut shard = Self { start, weights: float32(&file, "weights")?.1, counters, ..Self::default() };
         for name in file.names() {
             if let Some(state) = name.strip_prefix(OPTIMISER) {

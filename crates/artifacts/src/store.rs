@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use rewind_job::Digest;
+use rewind_job::{Digest, shortened};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -72,7 +72,7 @@ pub(crate) fn is_digest(text: &str) -> bool {
 /// An artifact's folder and name in it, both relative to the store. No digest leaves the store.
 pub(crate) fn place_of(digest: &Digest) -> Result<(&str, &str), ArtifactError> {
     let name = &digest.0;
-    if is_digest(name) { Ok((&name[..2], name)) } else { Err(ArtifactError::BadDigest(name.clone())) }
+    if is_digest(name) { Ok((&name[..2], name)) } else { Err(ArtifactError::BadDigest(shortened(name.clone()))) }
 }
 
 /// The bytes, if they fit their digest.

@@ -6,7 +6,8 @@ use std::{
     io::{self, Read},
 };
 
-use safetensors::{Dtype, SafeTensors, View, tensor::Metadata};
+use rewind_job::shortened;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::Metadata};
 
 use crate::ArtifactError;
 
@@ -56,6 +57,23 @@ const HEADER_LENGTH: usize = 8;
 const LARGEST_HEADER: u64 = 100_000_000;
 const METADATA: &[u8] = br#"{"__metadata__":"#;
 
+/// A safetensors file whose tensors lie within it.
+///
+/// The library adds the end of the last tensor to the header's length: where that is beyond all numbers it panics, or
+/// takes the file for whole.
+///
+/// # Errors
+/// Not a safetensors file.
+pub fn open_safetensors(bytes: &[u8]) -> Result<SafeTensors<'_>, SafeTensorError> {
+    let length = bytes.first_chunk().and_then(|length| usize::try_from(u64::from_le_bytes(*length)).ok());
+    let header = length.and_then(|length| bytes.get(HEADER_LENGTH..)?.get(..length));
+    let header = header.and_then(|header| serde_json::from_slice::<Metadata>(header).ok());
+    if header.is_some_and(|header| header.data_len() > bytes.len()) {
+        return Err(SafeTensorError::MetadataIncompleteBuffer);
+    }
+    SafeTensors::deserialize(bytes)
+}
+
 /// A tensor's shape and values.
 pub fn float32(file: &SafeTensors, name: &str) -> Result<(Vec<i64>, Vec<f32>), ArtifactError> {
     let view = file
@@ -67,12 +85,24 @@ pub fn float32(file: &SafeTensors, name: &str) -> Result<(Vec<i64>, Vec<f32>), A
             problem: format!("is {:?}, but float32 is needed", view.dtype()),
         });
     }
+    let Some(shape) = possible(view.shape()) else {
+        let problem = format!("has shape {:?}, which no tensor can have", view.shape());
+        return Err(ArtifactError::Tensor { tensor: name.into(), problem });
+    };
     let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    Ok((view.shape().iter().map(|&side| side as i64).collect(), values))
+    Ok((shape, values))
+}
+
+/// A shape as libtorch has it. Beside a side of 0 the format lets the others be anything.
+fn possible(shape: &[usize]) -> Option<Vec<i64>> {
+    let shape: Vec<i64> = shape.iter().map(|&side| i64::try_from(side).ok()).collect::<Option<_>>()?;
+    shape.iter().try_fold(1_i64, |product, &side| product.checked_mul(side.max(1)))?;
+    Some(shape)
 }
 
 /// The file's metadata.
 pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, ArtifactError> {
+    open_safetensors(bytes)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     Ok(metadata.metadata().clone().unwrap_or_default())
 }
@@ -83,7 +113,7 @@ pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, ArtifactError> 
 /// It cannot be read, or is no safetensors file of this length.
 pub fn read_header(file: &mut impl Read, bytes: u64) -> io::Result<HashMap<String, String>> {
     let refuse = |problem: String| {
-        let problem = format!("not a valid safetensors file: {problem}");
+        let problem = format!("not a valid safetensors file: {}", shortened(problem));
         io::Error::new(io::ErrorKind::InvalidData, problem)
     };
     let mut length = [0; HEADER_LENGTH];
@@ -95,8 +125,9 @@ pub fn read_header(file: &mut impl Read, bytes: u64) -> io::Result<HashMap<Strin
     let mut header = vec![0; length as usize];
     file.read_exact(&mut header)?;
     let header: Metadata = serde_json::from_slice(&header).map_err(|error| refuse(error.to_string()))?;
-    let expected = HEADER_LENGTH as u64 + length + header.data_len() as u64;
-    if expected != bytes {
+    let expected = (HEADER_LENGTH as u64 + length).checked_add(header.data_len() as u64);
+    if expected != Some(bytes) {
+        let expected = expected.map_or("more than any file has".to_owned(), |expected| expected.to_string());
         return Err(refuse(format!("it has {bytes} bytes, and should have {expected}")));
     }
     Ok(header.metadata().clone().unwrap_or_default())

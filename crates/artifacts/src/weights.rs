@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use rewind_job::Layout;
-use safetensors::SafeTensors;
+use safetensors::Dtype;
 
 use crate::{
     ArtifactError,
-    tensors::{Float32, float32, serialize},
+    tensors::{Float32, float32, open_safetensors, serialize},
 };
 
 /// Buffers by name: shape and values.
@@ -47,7 +47,7 @@ pub fn write_weights(
 /// # Errors
 /// Names the tensor that is missing, and both shapes of one that does not fit.
 pub fn read_weights(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, Buffers), ArtifactError> {
-    let file = SafeTensors::deserialize(bytes)?;
+    let file = open_safetensors(bytes)?;
     let mut weights = Vec::with_capacity(layout.coordinates());
     for segment in &layout.segments {
         let (shape, values) = float32(&file, &segment.name)?;
@@ -63,10 +63,9 @@ pub fn read_weights(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, Buffers)
     let mut buffers = Buffers::new();
     for name in file.names() {
         // Counters such as num_batches_tracked are of another kind, and not needed.
-        if !is_parameter(name)
-            && let Ok(buffer) = float32(&file, name)
-        {
-            buffers.insert(name.to_owned(), buffer);
+        let is_float32 = file.tensor(name).is_ok_and(|tensor| tensor.dtype() == Dtype::F32);
+        if is_float32 && !is_parameter(name) {
+            buffers.insert(name.to_owned(), float32(&file, name)?);
         }
     }
     Ok((weights, buffers))

@@ -1,5 +1,6 @@
 //! The file: one form for one content, so that no byte of it can be another.
 
+use rewind_job::shortened;
 use serde::{Deserialize, Serialize};
 
 use crate::{CertificateError, PublicKey, SigningKey, Statement};
@@ -34,7 +35,7 @@ impl Certificate {
     /// # Errors
     /// Not a certificate, or not byte for byte as it was written.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
-        let refuse = |error: serde_json::Error| CertificateError::NotACertificate(error.to_string());
+        let refuse = |error: serde_json::Error| CertificateError::NotACertificate(shortened(error.to_string()));
         let certificate: Self = serde_json::from_slice(bytes).map_err(refuse)?;
         let canonical = certificate.to_bytes();
         if canonical != bytes {

@@ -1,6 +1,6 @@
 //! What opens a certificate's seals, whole or for one sample. Private: it tells who was forgotten.
 
-use rewind_job::{Digest, SampleDigest, SampleRecord, StepReads};
+use rewind_job::{Digest, SampleDigest, SampleRecord, StepReads, check_reads, shortened};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ impl Disclosure {
     /// # Errors
     /// Not a disclosure.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
-        serde_json::from_slice(bytes).map_err(|error| CertificateError::NotADisclosure(error.to_string()))
+        serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -65,9 +65,8 @@ impl Disclosure {
         if self.forget.windows(2).any(|pair| pair[0].id >= pair[1].id) {
             return Err(CertificateError::NotADisclosure("the forget data is not in the order of its ids".into()));
         }
-        if let Some(bad) = self.reads.iter().find(|reads| !reads.ids.are_in_order()) {
-            return Err(CertificateError::NotADisclosure(format!("the ids read in `{}` are not in order", bad.step)));
-        }
+        // Before they are hashed.
+        check_reads(&self.reads).map_err(refused)?;
         differ("number of samples to forget is", self.forget.len(), statement.forget.samples)?;
         differ("root over the forget data is", self.sealed_forget().root, &statement.forget.root)?;
         let certified: usize = statement.steps.iter().map(|step| step.reads.len()).sum();
@@ -77,7 +76,6 @@ impl Disclosure {
             differ(&format!("number of kinds of reading in `{}` is", step.name), own.len(), step.reads.len())?;
             for (found, certified) in own.into_iter().zip(&step.reads) {
                 let what = format!("what the {} of `{}` read of {} is", found.by.name(), step.name, found.part.name());
-                // Before they are hashed: a range of a few letters can stand for all ids that there are.
                 differ(&what, count(found.ids.len()), count(certified.samples))?;
                 differ(&what, describe(&self.sealed_reads(found)), describe(certified))?;
             }
@@ -131,7 +129,7 @@ impl Proof {
     /// # Errors
     /// Not a proof.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
-        serde_json::from_slice(bytes).map_err(|error| CertificateError::NotADisclosure(error.to_string()))
+        serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -185,5 +183,10 @@ fn differ(what: &str, found: impl ToString, certified: impl ToString) -> Result<
     if found == certified {
         return Ok(());
     }
-    Err(CertificateError::Differs { what: what.to_owned(), found, certified })
+    let [what, found, certified] = [what.to_owned(), found, certified].map(shortened);
+    Err(CertificateError::Differs { what, found, certified })
+}
+
+fn refused(problem: String) -> CertificateError {
+    CertificateError::NotADisclosure(shortened(problem))
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pem::{EncodeConfig, LineEnding, Pem};
+use rewind_job::shortened;
 use ring::{
     hmac,
     rand::SystemRandom,
@@ -36,7 +37,7 @@ impl SigningKey {
     /// # Errors
     /// Not an Ed25519 key in PKCS#8.
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        let refuse = |problem: String| CertificateError::BadKey { what: "private key", problem };
+        let refuse = |problem: String| CertificateError::BadKey { what: "private key", problem: shortened(problem) };
         let document = pem::parse(text).map_err(|error| refuse(error.to_string()))?;
         if document.tag() != "PRIVATE KEY" {
             return Err(refuse(format!("it is a {}", document.tag())));
@@ -81,7 +82,7 @@ impl PublicKey {
     /// # Errors
     /// Not an Ed25519 key.
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        let refuse = |problem: String| CertificateError::BadKey { what: "public key", problem };
+        let refuse = |problem: String| CertificateError::BadKey { what: "public key", problem: shortened(problem) };
         let document = pem::parse(text).map_err(|error| refuse(error.to_string()))?;
         let key = document.contents().strip_prefix(&PUBLIC_KEY_HEAD).filter(|_| document.tag() == "PUBLIC KEY");
         let key = key.and_then(|key| key.try_into().ok());

@@ -8,6 +8,7 @@ use std::{
 use rewind_job::{
     Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
     RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
+    shortened_to,
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,50 @@ pub struct StoredJob {
     pub events: Vec<JobEvent>,
     /// Of those tasks that were ever given to a worker, in order.
     pub tasks: Vec<TaskRecord>,
+}
+
+/// Counts of what happens to a job stay far below this.
+const LARGEST_COUNT: u64 = 1 << 31;
+/// The end of the year 9999 in Unix milliseconds: certificates write dates of four digits.
+const LATEST: u64 = 253_402_300_799_999;
+
+impl StoredJob {
+    /// A leader computes with what it takes up: damage is found before.
+    ///
+    /// # Errors
+    /// Which kind of record is impossible (`head`, `manifest`, `event`, `task`), and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let Self { head, manifests, events, tasks, specification, .. } = self;
+        let require =
+            |holds: bool, record, problem: &str| if holds { Ok(()) } else { Err((record, problem.to_owned())) };
+        let counts = [head.failures, head.losses, head.discards].map(u64::from);
+        let furthest = head.furthest.map_or(0, |(_, round)| u64::from(round.0));
+        let largest = counts.into_iter().fold(head.generation.0.max(furthest), u64::max);
+        require(largest < LARGEST_COUNT, "head", "a count is larger than any job's")?;
+        if let Some(StoredGang { members, plan }) = &head.gang {
+            let one_each = !members.is_empty() && plan.boundaries.len() == members.len() + 1;
+            let in_order = plan.boundaries.first() == Some(&0) && plan.boundaries.is_sorted();
+            require(one_each && in_order, "head", "the plan does not deal tiles to the gang's members")?;
+        }
+        let mut last = None;
+        for Manifest { step, round, .. } in manifests {
+            let there = (step.0 as usize) < specification.steps.len() && u64::from(round.0) < LARGEST_COUNT;
+            require(there && round.0 > 0, "manifest", "of a round that the job does not have")?;
+            require(last < Some((step, round)), "manifest", "the rounds are not in order")?;
+            last = Some((step, round));
+        }
+        let last = events.last().map_or(0, |event| event.sequence);
+        require(last < LARGEST_COUNT, "event", "its number is larger than any job's")?;
+        let dated = events.iter().all(|event| event.at <= LATEST);
+        require(dated, "event", "of a time after the year 9999")?;
+        let total = specification.collect().map_or(0, rewind_job::Collect::tasks);
+        for TaskRecord { task, failures, losses, .. } in tasks {
+            require(task.0 < total, "task", "the job has no such task")?;
+            let sound = u64::from(*failures.max(losses)) < LARGEST_COUNT;
+            require(sound, "task", "a count is larger than any task's")?;
+        }
+        Ok(())
+    }
 }
 
 /// A job and its gang.
@@ -371,8 +416,5 @@ const LONGEST_TEXT: usize = 4000;
 
 /// A worker may say anything at any length; what is stored stays small.
 pub fn short(text: String) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
-        None => text,
-    }
+    shortened_to(LONGEST_TEXT, text)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rewind_job::{IdxFiles, Pool, Split};
+use rewind_job::{IdxFiles, Pool, Split, shortened};
 
 use crate::{DataError, Samples, cifar, idx, partition::refuse, tiny_imagenet};
 
@@ -92,7 +92,7 @@ pub fn check_split(split: &Split, count: usize, training: Option<usize>) -> Resu
 
 /// Something is wrong with a file.
 pub(crate) fn wrong(path: &Path, problem: impl Into<String>) -> DataError {
-    DataError::Format { path: path.to_owned(), problem: problem.into() }
+    DataError::Format { path: path.to_owned(), problem: shortened(problem.into()) }
 }
 
 /// Something could not be read.

@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
-use image::ImageReader;
+use image::{ImageReader, Limits};
 
 use crate::{
     DataError, PoolSamples, PoolSummary, Samples,
@@ -120,17 +121,27 @@ fn images_in(root: &Path, below: &str) -> Result<Vec<(String, PathBuf)>, DataErr
     Ok(images)
 }
 
+/// Pixels of an image's height and width: no model takes larger ones. A file of a few bytes may claim to be vast.
+const LARGEST_SIDE: u32 = 1024;
+
+fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, DataError> {
+    let mut reader = ImageReader::open(path).map_err(unreadable(path))?;
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(LARGEST_SIDE), Some(LARGEST_SIDE));
+    reader.limits(limits);
+    Ok(reader)
+}
+
 /// Height and width, from the header.
 fn size_of(path: &Path) -> Result<[usize; 2], DataError> {
-    let reader = ImageReader::open(path).map_err(unreadable(path))?;
+    let reader = open(path)?;
     let (width, height) = reader.into_dimensions().map_err(|error| wrong(path, error.to_string()))?;
     Ok([height as usize, width as usize])
 }
 
 /// Three channels, one after another; grey images have three equal ones.
 fn decode(path: &Path, [height, width]: [usize; 2], into: &mut Vec<u8>) -> Result<(), DataError> {
-    let reader = ImageReader::open(path).map_err(unreadable(path))?;
-    let image = reader.decode().map_err(|error| wrong(path, error.to_string()))?.to_rgb8();
+    let image = open(path)?.decode().map_err(|error| wrong(path, error.to_string()))?.to_rgb8();
     if [image.height() as usize, image.width() as usize] != [height, width] {
         let (found_width, found_height) = image.dimensions();
         return Err(wrong(path, format!("has {found_height}×{found_width} pixels, but the others {height}×{width}")));
@@ -147,8 +158,8 @@ pub(crate) fn read(folder: &Path) -> Result<PoolSamples, DataError> {
     let listing = list(folder)?;
     let size = size_of(&listing.training[0].0)?;
     let [height, width] = size;
-    let count = listing.all().count();
-    let mut images = Vec::with_capacity(count * 3 * height * width);
+    // Grows as images are decoded: the first one's header says how large all are before any is.
+    let mut images = Vec::new();
     for (path, _) in listing.all() {
         decode(path, size, &mut images)?;
     }

@@ -3,9 +3,9 @@
 use std::{fmt, ops::Range};
 
 use half::bf16;
-use rewind_artifacts::{ArtifactStore, digest_of};
+use rewind_artifacts::{ArtifactStore, digest_of, open_safetensors};
 use rewind_job::Digest;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::HistoryError;
@@ -185,7 +185,7 @@ pub(crate) fn read<T: Element>(
     if bytes.len() as u64 != chunk.bytes {
         return Err(damaged(format!("has {} bytes, but the record says {}", bytes.len(), chunk.bytes)));
     }
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(format!("is no safetensors file: {error}")))?;
+    let file = open_safetensors(&bytes).map_err(|error| damaged(format!("is no safetensors file: {error}")))?;
     let tensor = file.tensor(part.name()).map_err(|_| damaged(format!("has no tensor `{part}`")))?;
     let shape = [chunk.rows[1] - chunk.rows[0], chunk.columns[1] - chunk.columns[0]];
     if tensor.shape() != shape || tensor.dtype() != T::DTYPE {

@@ -1,5 +1,5 @@
 use rewind_artifacts::ArtifactError;
-use rewind_job::Digest;
+use rewind_job::{Digest, shortened};
 
 use crate::Part;
 
@@ -39,7 +39,7 @@ impl HistoryError {
     }
 
     pub(crate) fn run(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Run { field: field.into(), problem: problem.into() }
+        Self::Run { field: shortened(field.into()), problem: shortened(problem.into()) }
     }
 
     /// A field that is wrong in a record that was read.

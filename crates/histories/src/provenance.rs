@@ -1,7 +1,7 @@
 use rewind_job::{Digest, Optimiser, Schedule};
 use serde::{Deserialize, Serialize};
 
-use crate::HistoryError;
+use crate::{HistoryError, record::is_digest};
 
 /// What was trained, on what, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,8 +145,8 @@ impl Provenance {
                 return refuse(field, "must be a word, on one line");
             }
         }
-        let digest = &self.data.digest.0;
-        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        let digest = &self.data.digest;
+        if !is_digest(digest) {
             return refuse("data.digest", &format!("`{digest}` is not a SHA-256 in hexadecimal"));
         }
         if self.loss == Loss::Classification && self.classes == 0 {

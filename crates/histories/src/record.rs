@@ -48,7 +48,7 @@ impl Header {
         let mut chunks: Vec<_> = self.chunks.iter().map(|chunk| (&chunk.sha256, chunk.bytes)).collect();
         chunks.sort_unstable();
         chunks.dedup();
-        chunks.into_iter().map(|(_, bytes)| bytes).sum()
+        chunks.into_iter().fold(0, |all, (_, bytes)| all.saturating_add(bytes))
     }
 
     pub(crate) fn pieces(&self, part: Part) -> Vec<&ChunkReference> {
@@ -79,7 +79,7 @@ impl Header {
         if !bytes.starts_with(BEGINNING) {
             return Err(HistoryError::NotAHistory(record.clone()));
         }
-        let refuse = |field: String, problem: String| HistoryError::Record { record: record.clone(), field, problem };
+        let refuse = |field: String, problem: String| HistoryError::run(field, problem).in_record(record);
         let version: Version =
             serde_json::from_slice(bytes).map_err(|error| refuse("record".into(), error.to_string()))?;
         if version.version != u64::from(VERSION) {
@@ -97,6 +97,10 @@ impl Header {
     fn check(&self) -> Result<(), HistoryError> {
         let outline = &self.outline;
         outline.check()?;
+        if let Some(index) = self.chunks.iter().position(|chunk| !is_digest(&chunk.sha256)) {
+            let problem = format!("`{}` is not a SHA-256 in hexadecimal", self.chunks[index].sha256);
+            return Err(HistoryError::run(format!("chunks[{index}].sha256"), problem));
+        }
         let (steps, kept) = (outline.snapshots.len() - 1, outline.kept());
         let has = |encoding: Encoding| if self.encoding == encoding { kept } else { 0 };
         for part in Part::ALL {
@@ -112,6 +116,10 @@ impl Header {
         }
         Ok(())
     }
+}
+
+pub(crate) fn is_digest(Digest(text): &Digest) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Whether an artifact of this length may be a record.

@@ -7,6 +7,7 @@ mod identity;
 mod layout;
 mod reads;
 mod report;
+mod short;
 mod specification;
 mod timeouts;
 
@@ -15,5 +16,6 @@ pub use identity::*;
 pub use layout::*;
 pub use reads::*;
 pub use report::*;
+pub use short::*;
 pub use specification::*;
 pub use timeouts::*;

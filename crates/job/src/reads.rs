@@ -147,6 +147,35 @@ pub struct SampleRecord {
     pub reads: Vec<StepReads>,
 }
 
+/// Ids that one record may name in all: more than any job reads, and few enough to be hashed within a minute.
+const MOST_IDS: u64 = 1 << 26;
+
+impl SampleRecord {
+    /// A record comes from a worker: a range of a few letters can stand for all ids that there are.
+    ///
+    /// # Errors
+    /// Ids that are not in order, or are too many.
+    pub fn check(&self) -> Result<(), String> {
+        check_reads(&self.reads)
+    }
+}
+
+/// # Errors
+/// Ids that are not in order, or are too many.
+pub fn check_reads(reads: &[StepReads]) -> Result<(), String> {
+    let mut ids = 0_u64;
+    for reads in reads {
+        if !reads.ids.are_in_order() {
+            return Err(format!("the ids read in `{}` are not in order", reads.step));
+        }
+        ids += reads.ids.len();
+        if ids > MOST_IDS {
+            return Err(format!("{ids} ids are read up to `{}`, and {MOST_IDS} is the most", reads.step));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

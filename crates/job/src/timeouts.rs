@@ -96,7 +96,7 @@ impl Timeouts {
                 ));
             }
         }
-        if self.retention <= self.lease * 2 {
+        if self.retention <= self.lease.saturating_mul(2) {
             let problem = format!("must be longer than two leases ({:?}), but is {:?}", self.lease, self.retention);
             return Err(SpecificationError::new("timeouts.retention", problem));
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rewind_hostile_bytes::Parser;
 use rewind_job::OperationType;
 use rewind_keras::{Network, to_bytes};
 use rewind_predictor::{Predictor, Statistics};
@@ -127,7 +128,7 @@ fn bad_files_name_the_place() {
 
 #[test]
 fn a_file_that_lacks_its_last_byte_is_refused() {
-    for file in ["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"] {
+    for file in WHOLE {
         let mut bytes = bytes(file);
         bytes.pop();
         let error = Network::from_keras(bytes, None).unwrap_err().to_string();
@@ -135,9 +136,18 @@ fn a_file_that_lacks_its_last_byte_is_refused() {
     }
 }
 
+const WHOLE: [&str; 4] = ["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"];
+
+#[test]
+fn spoilt_files_are_refused_or_converted_in_bounded_time_and_memory() {
+    Parser::of("Keras files").cases(800).memory(32 << 20).run(&WHOLE.map(bytes), |bytes| {
+        let network = Network::from_keras(bytes.to_vec(), None).map_err(|error| error.to_string())?;
+        to_bytes(|_| &network, 3).map(drop).map_err(|error| error.to_string())
+    });
+}
+
 fn damaged_file() -> impl Strategy<Value = (PathBuf, prop::sample::Index, Vec<(prop::sample::Index, u8)>)> {
-    let file =
-        prop::sample::select(vec!["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"]);
+    let file = prop::sample::select(WHOLE.to_vec());
     let flips = prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40);
     (file.prop_map(|file| files().join(file)), any::<prop::sample::Index>(), flips)
 }

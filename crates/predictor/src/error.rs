@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use rewind_job::OperationType;
+use rewind_job::{OperationType, shortened};
 
 /// What can go wrong in this crate. Nothing here is worth a retry: files and arguments stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -9,20 +9,22 @@ pub enum PredictorError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("failed to write {path}: {source}")]
     Write { path: PathBuf, source: std::io::Error },
-    #[error("not a readable safetensors file: {0}")]
+    #[error("not a readable safetensors file: {}", shortened(.0.to_string()))]
     Format(#[from] safetensors::SafeTensorError),
     #[error("metadata key `{key}` is missing")]
     MissingMetadata { key: &'static str },
-    #[error("metadata key `{key}` is not understood: {reason}")]
+    #[error("metadata key `{key}` is not understood: {}", shortened(reason.clone()))]
     BadMetadata { key: &'static str, reason: String },
     #[error("tensor `{name}` is missing")]
     MissingTensor { name: String },
-    #[error("tensor `{name}` belongs to no network of this file")]
+    #[error("tensor `{}` belongs to no network of this file", shortened(name.clone()))]
     UnknownTensor { name: String },
     #[error("tensor `{name}` has shape {found:?}, expected {expected:?}")]
     TensorShape { name: String, found: Vec<i64>, expected: Vec<i64> },
     #[error("tensor `{name}` has element type {found}, expected {expected}")]
     TensorType { name: String, found: String, expected: &'static str },
+    #[error("tensor `{name}` has shape {shape:?}, which no tensor can have")]
+    ImpossibleShape { name: String, shape: Vec<usize> },
     #[error("tensor `{name}` holds values that are not finite")]
     NotFinite { name: String },
 

@@ -3,7 +3,6 @@ use std::path::Path;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rewind_job::{Digest, Layout, OperationType};
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tch::{Kind, Tensor};
@@ -180,7 +179,7 @@ impl History {
     /// a window that [`push`](Self::push) would refuse.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PredictorError> {
         let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes, VERSION)?;
-        let file = SafeTensors::deserialize(bytes)?;
+        let file = tensors_at_rest::open(bytes)?;
         let mut history = Self::default();
         for (i, window) in metadata.windows.into_iter().enumerate() {
             history.push(Window {

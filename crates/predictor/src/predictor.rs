@@ -4,7 +4,6 @@ use std::path::Path;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rewind_job::{Digest, OperationType};
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
@@ -195,7 +194,7 @@ impl Predictor {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PredictorError> {
         let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes, VERSION)?;
         let architecture = metadata.architecture;
-        let file = SafeTensors::deserialize(bytes)?;
+        let file = tensors_at_rest::open(bytes)?;
         let mut unread: BTreeSet<_> = file.names().into_iter().collect();
         let mut by_snapshots = BTreeMap::new();
         for (snapshots, card) in metadata.snapshots {

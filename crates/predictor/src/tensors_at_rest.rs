@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensorError, SafeTensors,
+    tensor::{Metadata, TensorView},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tch::{Device, Kind, Tensor};
 
@@ -41,6 +44,7 @@ pub(crate) fn metadata<M: DeserializeOwned>(
     bytes: &[u8],
     version: u32,
 ) -> Result<M, PredictorError> {
+    open(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let document =
         header.metadata().as_ref().and_then(|map| map.get(key)).ok_or(PredictorError::MissingMetadata { key })?;
@@ -53,6 +57,20 @@ pub(crate) fn metadata<M: DeserializeOwned>(
     serde_json::from_str(document).map_err(bad)
 }
 
+/// A safetensors file whose tensors lie within it.
+///
+/// The library adds the end of the last tensor to the header's length: where that is beyond all numbers it panics, or
+/// takes the file for whole.
+pub(crate) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, SafeTensorError> {
+    let length = bytes.first_chunk().and_then(|length| usize::try_from(u64::from_le_bytes(*length)).ok());
+    let header = length.and_then(|length| bytes.get(8..)?.get(..length));
+    let header = header.and_then(|header| serde_json::from_slice::<Metadata>(header).ok());
+    if header.is_some_and(|header| header.data_len() > bytes.len()) {
+        return Err(SafeTensorError::MetadataIncompleteBuffer);
+    }
+    SafeTensors::deserialize(bytes)
+}
+
 /// A float32 tensor of a safetensors file, on the CPU.
 pub(crate) fn tensor(file: &SafeTensors, name: &str) -> Result<Tensor, PredictorError> {
     let view = file.tensor(name).map_err(|_| PredictorError::MissingTensor { name: name.to_owned() })?;
@@ -63,7 +81,12 @@ pub(crate) fn tensor(file: &SafeTensors, name: &str) -> Result<Tensor, Predictor
             expected: "F32",
         });
     }
-    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    // Beside a side of 0 the format lets the others be anything.
+    let shape: Option<Vec<i64>> = view.shape().iter().map(|&size| i64::try_from(size).ok()).collect();
+    let possible = |shape: &Vec<i64>| shape.iter().try_fold(1_i64, |all, &side| all.checked_mul(side.max(1))).is_some();
+    let Some(shape) = shape.filter(possible) else {
+        return Err(PredictorError::ImpossibleShape { name: name.to_owned(), shape: view.shape().to_vec() });
+    };
     let tensor = Tensor::from_data_size(view.data(), &shape, Kind::Float);
     if tensor.numel() > 0 && tensor.isfinite().all().int64_value(&[]) == 0 {
         return Err(PredictorError::NotFinite { name: name.to_owned() });

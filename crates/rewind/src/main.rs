@@ -6,6 +6,8 @@ mod commands;
 mod devices;
 mod error;
 mod fleet;
+#[cfg(test)]
+mod hostile_bytes;
 mod interval;
 mod output;
 mod page;

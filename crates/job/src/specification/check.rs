@@ -9,6 +9,7 @@ use super::{
     Action, Augment, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack,
     Schedule, Source, Specification, Step, Stop, TaskVector, Training, Unlearn,
 };
+use crate::shortened;
 
 /// Why a specification is refused: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +21,7 @@ pub struct SpecificationError {
 
 impl SpecificationError {
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self { field: shortened(field.into()), problem: shortened(problem.into()) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use rewind_job::OperationType;
+use rewind_artifacts::open_safetensors;
+use rewind_job::{OperationType, shortened};
 use rewind_keras::{Block, Network};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -118,9 +119,13 @@ fn run_show(arguments: &ShowPredictor) -> Result<(), Error> {
 }
 
 /// The card as the file has it, with the number of parameters of each `K`. Fields that this program does not know stay.
-fn read_card(bytes: &[u8]) -> Result<Value, String> {
+pub fn read_card(bytes: &[u8]) -> Result<Value, String> {
+    card_in(bytes).map_err(shortened)
+}
+
+fn card_in(bytes: &[u8]) -> Result<Value, String> {
+    let file = open_safetensors(bytes).map_err(|error| format!("no safetensors file: {error}"))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format!("no safetensors file: {error}"))?;
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("no safetensors file: {error}"))?;
     let document = header.metadata().as_ref().and_then(|metadata| metadata.get("predictor"));
     let document = document.ok_or("no predictor: metadata key `predictor` is missing")?;
     let mut card: Value =

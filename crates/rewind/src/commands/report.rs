@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-use rewind_job::{JobId, Report};
+use rewind_job::{JobId, Report, shortened};
 
 use rewind_proto::v1::JobReport;
 
@@ -96,8 +96,7 @@ fn forget(file: &Path) -> Result<(), Error> {
 /// Draws the page of a report.json or a comparison.json again.
 pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
     let json = std::fs::read_to_string(&arguments.report).map_err(Error::file("read", &arguments.report))?;
-    let drawn = drawn(&json)
-        .map_err(|error| Error::NotAReport { path: arguments.report.clone(), problem: error.to_string() })?;
+    let drawn = drawn(&json).map_err(|problem| Error::NotAReport { path: arguments.report.clone(), problem })?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.report.with_extension("html"));
     std::fs::write(&out, drawn).map_err(Error::file("write", &out))?;
     output::line(out.display());
@@ -105,11 +104,12 @@ pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
 }
 
 /// A list is what comparisons found, anything else a job's report.
-fn drawn(json: &str) -> Result<String, serde_json::Error> {
+pub fn drawn(json: &str) -> Result<String, String> {
+    let refuse = |error: serde_json::Error| shortened(error.to_string());
     if json.trim_start().starts_with('[') {
-        return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json)?));
+        return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json).map_err(refuse)?));
     }
-    Ok(page::render(&serde_json::from_str::<Report>(json)?))
+    Ok(page::render(&serde_json::from_str::<Report>(json).map_err(refuse)?))
 }
 
 /// A step's name as a file name that stays in its folder.

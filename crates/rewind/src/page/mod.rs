@@ -91,4 +91,6 @@ fn document(title: &str, body: &str, version: &str, from: &str) -> String {
 
 #[cfg(test)]
 pub use comparison::sample_comparisons;
+#[cfg(test)]
+pub use tests::{assert_balanced, assert_loads_nothing, report as sample_report};
 pub use text::{bytes, decimal, instant, seconds};

@@ -5,7 +5,7 @@ use rewind_job::*;
 use super::{comparison::sample, render};
 
 /// Made by hand; the figures are plausible, and each occurs once.
-fn report() -> Report {
+pub fn report() -> Report {
     let text = include_str!("../../../../examples/demo.toml");
     let specification = Specification::parse(text, Path::new("examples")).unwrap();
     let mut pretrained = measured("pretrained", "pretrain", [81.3, 3.9, 86.7, 21.4], None);

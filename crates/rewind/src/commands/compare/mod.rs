@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use figures::csv;
 pub use figures::{Figure, METRICS, Metric, figures, mean, mean_over};
+pub use plan::Plan;
 pub use plan::{ChooseBy, Comparison};
-use plan::{PRETRAINED, Plan, RETRAIN};
+use plan::{PRETRAINED, RETRAIN};
 
 use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen};
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn};
+use rewind_job::{
+    Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn, shortened,
+};
 use serde::{Deserialize, Serialize};
 
 /// The names of the base's two steps, and of the measuring that is added.
@@ -11,6 +13,8 @@ pub const RETRAIN: &str = "retrain";
 pub(super) const EVALUATION: &str = "evaluation";
 /// Halvings of the last round's change where a method stops at Retrain's UA.
 const BISECTIONS: u32 = 6;
+/// Settings of one method.
+const MOST_TRIES: usize = 10_000;
 
 /// A comparison as its file says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,7 +126,8 @@ impl Plan {
     /// # Errors
     /// Names the field. Relative paths are taken from `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let comparison: Comparison = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        let comparison: Comparison =
+            toml::from_str(text).map_err(|error| shortened(error.to_string().trim().to_owned()))?;
         for (field, is_empty) in [
             ("name", comparison.name.trim().is_empty()),
             ("training-seeds", comparison.training_seeds.is_empty()),
@@ -326,6 +331,11 @@ fn specification(table: &toml::Table, folder: &Path) -> Result<Specification, St
 
 /// Every combination of the searched values, each checked as a job.
 fn tries_of(contestant: &Contestant, base: &toml::Table, folder: &Path) -> Result<Vec<Try>, String> {
+    let lists = contestant.search.values().filter_map(toml::Value::as_array);
+    let settings = lists.fold(1_usize, |settings, values| settings.saturating_mul(values.len()));
+    if settings > MOST_TRIES {
+        return Err(format!("search: makes {settings} settings, but every method tries at most {MOST_TRIES}"));
+    }
     let mut tables = vec![(Vec::new(), contestant.unlearn.clone())];
     for (path, values) in &contestant.search {
         let values = values.as_array().filter(|values| !values.is_empty());

@@ -140,7 +140,7 @@ fn kept_to_their_group(statement: &Statement, findings: &mut Findings) {
         let check = format!("reads of {}", step.name);
         let own = step.reads.iter().filter(|reads| reads.by == Reader::Method);
         let (forget, others): (Vec<_>, Vec<_>) = own.partition(|reads| reads.part == Part::Forget);
-        let count: u64 = forget.iter().map(|reads| reads.samples).sum();
+        let count = forget.iter().fold(0_u64, |count, reads| count.saturating_add(reads.samples));
         let whole = statement.forget.samples;
         if others.is_empty() && count <= whole {
             findings.holds(&check, format!("its method read {count} of the {whole} samples to forget, and no others"));
@@ -162,4 +162,35 @@ fn public_key(path: &Path) -> Result<PublicKey, Error> {
 /// What was named must be there.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::Usage(format!("failed to read {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use rewind_certificate::{Facts, SealedReads, SigningKey, issue};
+    use rewind_job::{Digest, Generation, SampleRecord};
+
+    use super::*;
+    use crate::page;
+
+    /// Whoever signs a certificate may write any numbers into it.
+    #[test]
+    fn numbers_whose_sum_is_beyond_all_numbers_fail_their_check() {
+        let (report, stored) = (page::sample_report(), Digest("cd".repeat(32)));
+        let (record, generation) = (SampleRecord::default(), Generation(1));
+        let facts = Facts { report: &report, report_bytes: b"", stored: &stored, record, generation, issued_at: 0 };
+        let key = SigningKey::from_pem(&SigningKey::generate().unwrap()).unwrap();
+        let mut statement = issue(facts, &key).0.statement;
+        let vast = || SealedReads {
+            by: Reader::Method,
+            part: Part::Forget,
+            samples: u64::MAX,
+            root: statement.forget.root.clone(),
+        };
+        let reads = vec![vast(), vast()];
+        let step = statement.steps.iter_mut().find(|step| step.group == "forget-only").unwrap();
+        step.reads = reads;
+        let mut findings = Findings::new(true);
+        kept_to_their_group(&statement, &mut findings);
+        assert!(!findings.all_hold());
+    }
 }

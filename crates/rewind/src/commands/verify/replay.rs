@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rewind_artifacts::digest_of;
+use rewind_artifacts::{digest_of, open_safetensors};
 use rewind_certificate::{Certificate, Disclosure, Metrics, Statement, StepStatement};
 use rewind_job::{Digest, JobId, Measured, Pool, Report, Source, Specification};
 use rewind_proto::v1::JobReport;
@@ -269,7 +269,7 @@ fn far_figures(certified: &Metrics, found: &Metrics) -> Vec<String> {
 
 /// |found − certified| / |certified − before| over all float32 tensors; none if names or shapes differ.
 fn share_of_movement(before: &[u8], certified: &[u8], found: &[u8]) -> Option<f64> {
-    let [before, certified, found] = [before, certified, found].map(SafeTensors::deserialize);
+    let [before, certified, found] = [before, certified, found].map(open_safetensors);
     let (before, certified, found) = (before.ok()?, certified.ok()?, found.ok()?);
     Some(distance(&found, &certified)? / distance(&certified, &before)?)
 }

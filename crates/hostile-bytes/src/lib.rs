@@ -1,0 +1,11 @@
+//! Valid input, spoilt in seeded ways, for every parser that meets foreign bytes. For tests alone.
+//!
+//! A [`Parser`] is given valid seeds and a function that reads bytes. Each case takes a seed, spoils it by one to eight
+//! [mutations](Mutator), and reads it: the function must answer, with what it read or with a clear refusal, within a
+//! bounded time, and with memory that is bounded by the length of what it reads. `HOSTILE_SEED` chooses other cases.
+
+mod mutator;
+mod parser;
+
+pub use mutator::Mutator;
+pub use parser::{Answer, Parser};
