@@ -1,4 +1,5 @@
 //! Every operation where tensors are on the ranks' devices: on CPUs, or on GPUs where `REWIND_TEST_DEVICE` is `cuda`.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
