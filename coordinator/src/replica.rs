@@ -155,9 +155,9 @@ impl Replica {
         self.leader.as_ref()
     }
 
-    /// Whether decisions wait for the store.
+    /// Whether decisions wait for the store, or would.
     pub fn waits_for_store(&self) -> bool {
-        self.leading.as_ref().is_some_and(|leading| leading.away)
+        self.leading.as_ref().is_some_and(|leading| leading.away || leading.suspended)
     }
 
     /// # Errors

@@ -276,6 +276,18 @@ fn while_the_store_is_away_nothing_is_done_and_what_comes_is_decided_in_order_af
 }
 
 #[test]
+fn a_leader_that_cannot_renew_waits_for_the_store_also_with_nothing_to_store() {
+    let mut pair = Pair::new();
+    pair.store.set_away(true);
+    pair.pass(Timeouts::default().lease * 2);
+    assert_eq!(pair.a(Input::Tick), []);
+    assert_eq!((pair.a.term(), pair.a.waits_for_store()), (None, true));
+    pair.store.set_away(false);
+    assert!(matches!(pair.a(Input::Tick).last(), Some(Output::StandsBy(_))));
+    assert!(!pair.a.waits_for_store());
+}
+
+#[test]
 fn an_outage_that_outlasts_the_lease_costs_nothing_if_nobody_else_took_over() {
     let mut pair = running();
     pair.store.set_away(true);

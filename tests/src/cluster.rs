@@ -1,8 +1,10 @@
 //! A cluster of real processes: etcd, several coordinators that lead or stand by, workers; everything over TLS.
 
+mod on_hosts;
+
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -26,10 +28,14 @@ pub struct Cluster {
     /// Where artifacts are, as programs take it.
     artifacts: String,
     environment: Vec<(String, String)>,
+    /// What stands before `rewind`.
+    desk: Vec<String>,
     programs: BTreeMap<String, Running>,
 }
 
 struct Running {
+    /// What stands before it, to start it on its host.
+    entrance: Vec<String>,
     command: Vec<String>,
     child: Option<Child>,
     frozen: bool,
@@ -59,7 +65,7 @@ impl Cluster {
         let etcd = Etcd::start(etcd_members);
         let urls = (0..coordinators).map(|_| format!("https://127.0.0.1:{}", free_port())).collect();
         let programs = BTreeMap::new();
-        let mut cluster = Self { folder, etcd, coordinators: urls, artifacts, environment, programs };
+        let mut cluster = Self { folder, etcd, coordinators: urls, artifacts, environment, desk: Vec::new(), programs };
         let made = cluster.rewind(&["pki", "create", cluster.path("pki").to_str().expect("printable")]);
         assert!(made.status.success(), "{}", complaint(&made));
         let lines = ["operator", "viewer", "worker"].map(|role| cluster.make_token(role));
@@ -68,8 +74,10 @@ impl Cluster {
         // As by default, but for what a test would have to wait for.
         fs::write(cluster.path("timeouts.toml"), "retention = \"8s\"").expect("writes");
         for index in 0..coordinators {
-            let arguments = cluster.coordinator_arguments(index);
-            cluster.launch(&format!("coordinator-{}", index + 1), arguments);
+            let mut arguments = cluster.coordinator_arguments(index, cluster.folder.path());
+            arguments.extend(["--tokens".into(), cluster.path("tokens").display().to_string()]);
+            arguments.push("--die-with-parent".into());
+            cluster.launch(&format!("coordinator-{}", index + 1), Vec::new(), arguments);
         }
         for number in 1..=workers {
             let name = format!("worker-{number}");
@@ -101,8 +109,9 @@ impl Cluster {
         self.path(&format!("{role}.token"))
     }
 
-    fn identity(&self, role: &str) -> Vec<String> {
-        let file = |name: String| self.path("pki").join(name).display().to_string();
+    /// Options for the files in this folder's `pki`.
+    fn identity(folder: &Path, role: &str) -> Vec<String> {
+        let file = |name: String| folder.join("pki").join(name).display().to_string();
         vec![
             "--ca".into(),
             file("ca.pem".into()),
@@ -113,39 +122,38 @@ impl Cluster {
         ]
     }
 
-    fn coordinator_arguments(&self, index: usize) -> Vec<String> {
+    /// With its files in this folder.
+    fn coordinator_arguments(&self, index: usize, folder: &Path) -> Vec<String> {
         let address = self.coordinators[index].trim_start_matches("https://").to_owned();
-        let dir = self.path(&format!("coordinator-{}", index + 1)).display().to_string();
+        let dir = folder.join(format!("coordinator-{}", index + 1)).display().to_string();
         let mut arguments: Vec<String> = vec!["rewind-coordinator".into(), "--listen".into(), address];
         arguments.extend(["--dir".into(), dir, "--artifacts".into(), self.artifacts.clone()]);
-        arguments.extend(["--tokens".into(), self.path("tokens").display().to_string()]);
-        arguments.extend(["--timeouts".into(), self.path("timeouts.toml").display().to_string()]);
+        arguments.extend(["--timeouts".into(), folder.join("timeouts.toml").display().to_string()]);
         arguments.extend(["--etcd".into(), self.etcd.endpoints().join(",")]);
         arguments.extend(["--data-root".into(), repository().display().to_string()]);
-        arguments.extend(self.identity("coordinator"));
+        arguments.extend(Self::identity(folder, "coordinator"));
         arguments
     }
 
     /// Starts one more worker, which reaches its coordinators at these URLs.
     pub fn launch_worker(&mut self, name: &str, urls: &str) {
-        let arguments = self.worker_arguments(name, urls);
-        self.launch(name, arguments);
+        let mut arguments = self.worker_arguments(name, urls, self.folder.path());
+        arguments.push("--die-with-parent".into());
+        self.launch(name, Vec::new(), arguments);
     }
 
-    fn worker_arguments(&self, name: &str, urls: &str) -> Vec<String> {
+    fn worker_arguments(&self, name: &str, urls: &str, folder: &Path) -> Vec<String> {
         let mut arguments: Vec<String> = vec!["rewind-worker".into(), "--name".into(), name.into()];
         arguments.extend(["--coordinator".into(), urls.into()]);
         arguments.extend(["--artifacts".into(), self.artifacts.clone()]);
         arguments.extend(["--data-root".into(), repository().display().to_string()]);
-        arguments.extend(["--flight-records".into(), self.path("flights").display().to_string()]);
-        arguments.extend(self.identity("worker"));
+        arguments.extend(["--flight-records".into(), folder.join("flights").display().to_string()]);
+        arguments.extend(Self::identity(folder, "worker"));
         arguments
     }
 
-    fn launch(&mut self, name: &str, mut command: Vec<String>) {
-        command.extend(["--log-file".into(), self.path(&format!("{name}.log")).display().to_string()]);
-        command.push("--die-with-parent".into());
-        self.programs.insert(name.to_owned(), Running { command, child: None, frozen: false });
+    fn launch(&mut self, name: &str, entrance: Vec<String>, command: Vec<String>) {
+        self.programs.insert(name.to_owned(), Running { entrance, command, child: None, frozen: false });
         self.restart(name);
     }
 
@@ -153,14 +161,19 @@ impl Cluster {
     pub fn restart(&mut self, name: &str) {
         let fail_points = self.fail_points(name);
         fs::create_dir_all(&fail_points).expect("a folder");
+        // A host's programs write here as to a console: it outlives the host.
+        let log = File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).expect("a log");
         let running = self.programs.get_mut(name).expect("it was launched");
-        let child = Command::new(program(&running.command[0]))
-            .args(&running.command[1..])
+        let mut line = running.entrance.clone();
+        line.push(program(&running.command[0]).display().to_string());
+        line.extend_from_slice(&running.command[1..]);
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .env("REWIND_FAIL_POINTS", fail_points)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("it starts");
         running.child = Some(child);
@@ -261,10 +274,13 @@ impl Cluster {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("rewind"));
-        command.args(arguments).current_dir(repository()).stdin(Stdio::null());
+        let mut line = self.desk.clone();
+        line.push(program("rewind").display().to_string());
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).args(arguments).current_dir(repository()).stdin(Stdio::null());
         if arguments[0] != "pki" {
-            command.arg("--coordinator").arg(self.coordinators.join(",")).args(self.identity("operator"));
+            command.arg("--coordinator").arg(self.coordinators.join(","));
+            command.args(Self::identity(self.folder.path(), "operator"));
         }
         command
     }
@@ -274,7 +290,7 @@ impl Cluster {
         let mut command = Command::new(program("rewind"));
         command.args(arguments).arg("--coordinator").arg(self.coordinators.join(",")).stdin(Stdio::null());
         match role {
-            Some(role) => command.args(self.identity(role)),
+            Some(role) => command.args(Self::identity(self.folder.path(), role)),
             None => command.arg("--ca").arg(self.path("pki").join("ca.pem")),
         };
         command.output().expect("rewind runs")

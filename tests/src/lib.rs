@@ -1,6 +1,9 @@
 //! The vocabulary of the tests that need more than one room: a real fleet of real processes.
 
 pub mod cluster;
+pub mod hosts;
+pub mod network;
+pub mod s3_server;
 
 use std::{
     fs,

@@ -14,6 +14,7 @@ use rewind_proto::{
     },
 };
 use rewind_security::{Bearer, ClientTls, Files, SecurityError};
+use tokio::task::JoinSet;
 use tonic::{
     Code, Status, Streaming,
     service::interceptor::InterceptedService,
@@ -23,8 +24,14 @@ use tonic::{
 use crate::{arguments::Where, error::Error};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first of several coordinators has so much time to answer before the next one is asked as well.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Coordinators that have no leader after so long will not have one soon.
 const ELECTION: Duration = Duration::from_secs(15);
+/// So often a coordinator that owes an answer is probed, and that long it has to answer: one whose machine is lost says
+/// nothing, and its connection stays open.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBE_ANSWER: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Who waits for an answer longer than this is told so.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -113,14 +120,24 @@ impl Client {
         Self::connect_to_one(vec![address.to_owned()], Access::none()).await
     }
 
-    /// Connects to the first of them that answers.
+    /// Connects to the first of them that answers. The next one is tried a moment later: a machine that is lost does not
+    /// even refuse.
     async fn connect_to_one(addresses: Vec<String>, access: Access) -> Result<Self, Error> {
+        let mut attempts = JoinSet::new();
+        for (place, address) in addresses.iter().cloned().enumerate() {
+            let access = access.clone();
+            attempts.spawn(async move {
+                tokio::time::sleep(HEAD_START * place as u32).await;
+                (jobs_at(&address, &access).await, address)
+            });
+        }
         let mut problem = Error::Address { text: String::new() };
-        for address in &addresses {
-            match jobs_at(address, &access).await {
-                Ok(jobs) => return Ok(Self { jobs, access, address: address.clone(), addresses }),
-                Err(error @ Error::Address { .. }) => return Err(error),
-                Err(error) => problem = error,
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok((Ok(jobs), address)) => return Ok(Self { jobs, access, address, addresses }),
+                Ok((Err(error @ Error::Address { .. }), _)) => return Err(error),
+                Ok((Err(error), _)) => problem = error,
+                Err(_) => {}
             }
         }
         Err(problem)
@@ -330,7 +347,11 @@ async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
         Some(tls) => tls.endpoint(address).map_err(|error| Error::Usage(error.to_string()))?,
         None => Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address { text: address.to_owned() })?,
     };
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PROBE_EVERY)
+        .keep_alive_timeout(PROBE_ANSWER);
     let channel = endpoint
         .connect()
         .await

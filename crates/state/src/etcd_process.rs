@@ -1,17 +1,21 @@
-//! Real etcd processes on this machine, for tests.
+//! Real etcd processes on this machine, or on hosts within it, for tests.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{LazyLock, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use tempfile::TempDir;
 
 use crate::{EtcdOptions, EtcdStore, EtcdTls};
@@ -25,14 +29,29 @@ pub struct Etcd {
     server: Option<ServerCertificate>,
 }
 
-/// With it clients come by TLS and show a certificate of the same authority. In PEM; it must name 127.0.0.1.
+/// With it clients, and members of other places, come by TLS and show a certificate of the same authority. In PEM; it
+/// must name the members' addresses.
 pub struct ServerCertificate {
     pub ca: String,
     pub certificate: String,
     pub key: String,
 }
 
+/// A host of its own for a member.
+pub struct Place {
+    pub address: IpAddr,
+    /// What stands before a program to start it there. The program ends with it.
+    pub entrance: Vec<String>,
+    /// Its network namespace; a member is asked there for its health, also where nobody else reaches it.
+    pub network: PathBuf,
+    /// A folder of its disk, as programs there see it, …
+    pub folder: PathBuf,
+    /// … and as this process does.
+    pub folder_from_here: PathBuf,
+}
+
 struct Member {
+    place: Option<Place>,
     client: u16,
     peer: u16,
     /// Health and metrics, without TLS.
@@ -45,8 +64,8 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Starts a process that dies with this one. Such a process dies with the thread that starts it: this thread stays.
-fn spawn(command: Command) -> io::Result<Child> {
+/// Starts a process that dies with this one, if `setpriv --pdeathsig KILL` stands before it. Such a process dies with the thread that starts it: this thread stays.
+pub fn spawn(command: Command) -> io::Result<Child> {
     type Order = (Command, mpsc::Sender<io::Result<Child>>);
     static ORDERS: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
         let (sender, orders) = mpsc::channel::<Order>();
@@ -60,6 +79,16 @@ fn spawn(command: Command) -> io::Result<Child> {
     let (answer, child) = mpsc::channel();
     ORDERS.lock().expect("nobody panics with it").send((command, answer)).expect("the thread stays");
     child.recv().expect("the thread stays")
+}
+
+/// Does something in another network namespace: sockets that it opens belong there.
+pub fn in_network<T: Send + 'static>(namespace: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let namespace = File::open(namespace).expect("the namespace is there");
+    let there = thread::spawn(move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may do that");
+        work()
+    });
+    there.join().expect("nothing panics there")
 }
 
 /// One request by HTTP/1.0, and the body of its answer.
@@ -84,21 +113,38 @@ impl Etcd {
     }
 
     fn start_with(members: usize, server: Option<ServerCertificate>) -> Self {
+        let member =
+            |_| Member { place: None, client: free_port(), peer: free_port(), health: free_port(), process: None };
+        Self::start_members((0..members).map(member).collect(), server)
+    }
+
+    /// Starts a member at each place and waits until each is healthy; with TLS also between members.
+    pub fn start_at(places: Vec<Place>, server: ServerCertificate) -> Self {
+        let member = |place| Member { place: Some(place), client: 2379, peer: 2380, health: 2381, process: None };
+        Self::start_members(places.into_iter().map(member).collect(), Some(server))
+    }
+
+    fn start_members(members: Vec<Member>, server: Option<ServerCertificate>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         if let Some(server) = &server {
-            for (name, pem) in [("ca.pem", &server.ca), ("etcd.pem", &server.certificate), ("etcd.key", &server.key)] {
-                fs::write(folder.path().join(name), pem).expect("a file");
+            let there = |member: &Member| member.place.as_ref().map(|place| place.folder_from_here.clone());
+            let places = members.iter().filter_map(there);
+            for disk in places.chain([folder.path().to_owned()]) {
+                fs::create_dir_all(&disk).expect("a folder");
+                let files = [("ca.pem", &server.ca), ("etcd.pem", &server.certificate), ("etcd.key", &server.key)];
+                for (name, pem) in files {
+                    fs::write(disk.join(name), pem).expect("a file");
+                }
             }
         }
-        let member = |_| Member { client: free_port(), peer: free_port(), health: free_port(), process: None };
-        let mut etcd = Self { folder, members: (0..members).map(member).collect(), server };
+        let mut etcd = Self { folder, members, server };
         etcd.start_all();
         etcd
     }
 
     pub fn endpoints(&self) -> Vec<String> {
         let scheme = if self.server.is_some() { "https" } else { "http" };
-        self.members.iter().map(|member| format!("{scheme}://127.0.0.1:{}", member.client)).collect()
+        self.members.iter().map(|member| format!("{scheme}://{}:{}", member.address(), member.client)).collect()
     }
 
     pub fn options(&self, prefix: &str) -> EtcdOptions {
@@ -119,8 +165,9 @@ impl Etcd {
         }
     }
 
-    fn data(&self, index: usize) -> PathBuf {
-        self.folder.path().join(format!("member-{index}"))
+    /// Where a member finds its files.
+    fn folder_of(&self, member: &Member) -> PathBuf {
+        member.place.as_ref().map_or(self.folder.path(), |place| &place.folder).to_owned()
     }
 
     fn log(&self, index: usize) -> PathBuf {
@@ -129,25 +176,34 @@ impl Etcd {
 
     /// Starts a member, or starts it again on its data; it answers a little later.
     pub fn start_member(&mut self, index: usize) {
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let peer = |member: &Member| {
+            let scheme = if member.place.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}:{}", member.address(), member.peer)
+        };
         let cluster: Vec<String> =
-            self.members.iter().enumerate().map(|(i, member)| format!("member-{i}={}", url(member.peer))).collect();
+            self.members.iter().enumerate().map(|(i, member)| format!("member-{i}={}", peer(member))).collect();
         let clients = &self.endpoints()[index];
         let member = &self.members[index];
+        let file = |name: &str| self.folder_of(member).join(name);
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "etcd", "--unsafe-no-fsync", "--logger", "zap"])
+            .args(["--pdeathsig", "KILL"])
+            .args(member.place.iter().flat_map(|place| &place.entrance))
+            .args(["etcd", "--unsafe-no-fsync", "--logger", "zap"])
             .args(["--name", &format!("member-{index}"), "--initial-cluster", &cluster.join(",")])
             .args(["--listen-client-urls", clients, "--advertise-client-urls", clients])
-            .args(["--listen-peer-urls", &url(member.peer), "--initial-advertise-peer-urls", &url(member.peer)])
-            .args(["--listen-metrics-urls", &url(member.health)])
+            .args(["--listen-peer-urls", &peer(member), "--initial-advertise-peer-urls", &peer(member)])
+            .args(["--listen-metrics-urls", &format!("http://127.0.0.1:{}", member.health)])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
             .arg("--data-dir")
-            .arg(self.data(index));
+            .arg(file(&format!("member-{index}")));
         if self.server.is_some() {
-            let file = |name: &str| self.folder.path().join(name);
             command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(file("ca.pem"));
             command.arg("--cert-file").arg(file("etcd.pem")).arg("--key-file").arg(file("etcd.key"));
+        }
+        if member.place.is_some() {
+            command.arg("--peer-client-cert-auth").arg("--peer-trusted-ca-file").arg(file("ca.pem"));
+            command.arg("--peer-cert-file").arg(file("etcd.pem")).arg("--peer-key-file").arg(file("etcd.key"));
         }
         let log = File::options().create(true).append(true).open(self.log(index)).expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -183,7 +239,7 @@ impl Etcd {
     }
 
     fn is_healthy(&self, index: usize) -> bool {
-        let answer = ask(self.members[index].health, "GET /health HTTP/1.0\r\n\r\n");
+        let answer = self.members[index].ask_health("GET /health HTTP/1.0\r\n\r\n");
         answer.is_ok_and(|answer| answer.contains(r#""health":"true""#))
     }
 
@@ -197,7 +253,7 @@ impl Etcd {
     pub fn leader(&self) -> usize {
         let begun = Instant::now();
         let leads = |member: &Member| {
-            let metrics = ask(member.health, "GET /metrics HTTP/1.0\r\n\r\n");
+            let metrics = member.ask_health("GET /metrics HTTP/1.0\r\n\r\n");
             metrics.is_ok_and(|metrics| metrics.lines().any(|line| line == "etcd_server_is_leader 1"))
         };
         loop {
@@ -224,7 +280,7 @@ impl Etcd {
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// SIGKILL.
+    /// SIGKILL. A member at a place of its own is gone a moment later.
     pub fn kill_member(&mut self, index: usize) {
         if let Some(mut process) = self.members[index].process.take() {
             let _ = process.kill();
@@ -253,6 +309,20 @@ impl Etcd {
 
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+}
+
+impl Member {
+    fn address(&self) -> IpAddr {
+        self.place.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |place| place.address)
+    }
+
+    fn ask_health(&self, request: &'static str) -> io::Result<String> {
+        let health = self.health;
+        match &self.place {
+            Some(place) => in_network(&place.network, move || ask(health, request)),
+            None => ask(health, request),
+        }
     }
 }
 
