@@ -244,6 +244,7 @@ mod tests {
             furthest: None,
             discards: 0,
             pausing: false,
+            device: None,
             gang: None,
             warnings: Vec::new(),
         };

@@ -9,6 +9,7 @@
 
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 extern "C" {
@@ -47,9 +48,18 @@ void rewind_cuda_settings() noexcept {
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2", 0);
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
   setenv("TORCH_NCCL_PROPAGATE_ERROR", "0", 0);
+  setenv("TORCH_NCCL_RETHROW_CUDA_ERRORS", "0", 0);
   setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", 0);
-  // cuBLAS adds in one order only with a workspace of a fixed size.
-  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+}
+
+// Writes into `answer`'s message why CUDA sees no device: an old driver, for one.
+void rewind_cuda_why_none(RewindError* answer) noexcept {
+  try {
+    c10::cuda::device_count_ensure_non_zero();
+    fill(answer, REWIND_ERROR_OTHER, "");
+  } catch (...) {
+    fill(answer, std::current_exception());
+  }
 }
 
 // Takes the store over, whatever the outcome. Waits for all ranks.
@@ -66,7 +76,12 @@ RewindGroup* rewind_nccl_connect(
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = timeout;
     auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(rendezvous, rank, world_size, options);
-    // Now, and not within the first operation, which must not wait for who does not come.
+    // NCCL waits for who does not come without an end: all meet in the store first, where waiting can be cut off.
+    if (rendezvous->add("arrived", 1) == world_size) {
+      rendezvous->set("all-arrived", std::vector<uint8_t>{1});
+    }
+    rendezvous->wait({"all-arrived"});
+    // Now, and not within the first operation.
     nccl->eagerConnectSingleDevice(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
     auto group = std::make_unique<RewindGroup>();
     group->backend = nccl;

@@ -131,7 +131,7 @@ fn a_job_that_the_budget_has_no_room_for_is_refused_before_it_trains() {
 fn a_job_that_runs_out_of_memory_fails_and_says_what_takes_less() {
     // Enough for the weights, and not for what a batch leaves on its way.
     let bounded: &[(&'static str, &str)] =
-        if has_gpus() { &[("REWIND_DEVICE_MEMORY", "96MiB")] } else { &[("PRETEND_CUDA_MEMORY", "24000000")] };
+        if has_gpus() { &[("REWIND_DEVICE_MEMORY", "256MiB")] } else { &[("PRETEND_CUDA_MEMORY", "24000000")] };
     let (world, fleet) = fleet(bounded);
     let job = fleet.submit(
         &small_job(world).replace("train = 600", "train = 3000").replace("batch-size = 32", "batch-size = 3000"),
@@ -195,5 +195,5 @@ fn without_a_gpu_the_cpu_is_used_and_asking_for_one_says_what_is_missing() {
     let text = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(text.contains("would not start: --device cuda:0: "), "{text}");
-    assert!(text.contains("scripts/setup --for cuda") || text.contains("no NVIDIA driver"), "{text}");
+    assert!(text.contains("make cuda") || text.contains("no NVIDIA driver") || text.contains("sees no GPU"), "{text}");
 }

@@ -43,7 +43,8 @@ pub struct Config {
     #[command(flatten)]
     pub device: DeviceArguments,
 
-    /// Address that collectives bind. Their traffic is neither encrypted nor authenticated.
+    /// Address that collectives bind. Their traffic is neither encrypted nor authenticated. NCCL chooses an interface
+    /// itself: NCCL_SOCKET_IFNAME tells it which.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub bind: String,
 

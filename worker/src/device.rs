@@ -1,6 +1,16 @@
 //! What this worker computes on: the CPU or one GPU, how much of its memory it may take, and how its gangs are connected.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{
+    fmt,
+    fs::{self, File, TryLockError},
+    io::{Read, Write},
+    path::Path,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytesize::ByteSize;
 use rewind_collective::{
@@ -10,7 +20,7 @@ use rewind_collective::{
 use rewind_job::{DeviceKind, ShardPlan, SpecificationError, Tile};
 use rewind_predictor::SnapshotsIn;
 use serde::Serialize;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 /// Of a GPU's free memory what a worker takes where it is not told: the rest is CUDA's and NCCL's own.
 const SHARE_OF_FREE: f64 = 0.92;
@@ -74,10 +84,14 @@ pub enum DeviceError {
     Unavailable { wanted: String, source: CudaError },
     #[error("--device-memory {asked}: cuda:{device} has {free} free, of {total}")]
     TooMuch { asked: ByteSize, device: usize, free: ByteSize, total: ByteSize },
-    #[error("--device-memory bounds the memory of a GPU, and this worker computes on the CPU")]
-    NoBudgetOfCpu,
-    #[error("--collective nccl connects GPUs, and this worker computes on the CPU")]
-    NoNcclOnCpu,
+    #[error("--device-memory bounds the memory of a GPU, and there is none: {0}")]
+    NoBudgetOfCpu(CudaError),
+    #[error("--collective nccl connects GPUs, and there is none: {0}")]
+    NoNcclOnCpu(CudaError),
+    #[error("--device cuda:{device}: another worker computes on it (process {process}); one worker takes one GPU")]
+    Taken { device: usize, process: String },
+    #[error("--device cuda:{device}: it does not compute: {detail}")]
+    Idle { device: usize, detail: String },
     #[error("--collective {}: {source}; `--collective gloo` does without, more slowly", if *.asked { "nccl" } else { "auto" })]
     NoNccl { asked: bool, source: CudaError },
 }
@@ -90,10 +104,16 @@ pub struct WorkerDevice {
     pub name: String,
     /// Bytes that the worker may take of its GPU; none on a CPU.
     budget: Option<u64>,
-    /// Whether libtorch itself keeps to the budget.
-    pub is_bounded: bool,
+    /// Why libtorch itself does not keep to the budget.
+    unbounded: Option<String>,
     is_nccl: bool,
     trajectory: TrajectoryPlace,
+    /// Why `auto` means the CPU.
+    no_gpu: Option<String>,
+    /// Of the host's memory what trajectories have been given; CUDA keeps it for the next one.
+    pinned: Arc<AtomicU64>,
+    /// Keeps others off the GPU.
+    _claim: Option<Arc<File>>,
 }
 
 /// What was asked for.
@@ -111,11 +131,14 @@ impl WorkerDevice {
     /// # Errors
     /// Names the option that cannot be had, and why.
     pub fn choose(wishes: Wishes) -> Result<Self, DeviceError> {
-        let on_cpu = || Self::on_cpu(wishes);
         let index = match wishes.device {
-            Wanted::Cpu => return on_cpu(),
-            Wanted::Auto if cuda::open().is_err() => return on_cpu(),
-            Wanted::Auto => 0,
+            Wanted::Cpu => return Ok(Self::on_cpu(wishes, None)),
+            Wanted::Auto => match cuda::open() {
+                Ok(_) => 0,
+                Err(missing) if wishes.memory.is_some() => return Err(DeviceError::NoBudgetOfCpu(missing)),
+                Err(missing) if wishes.connection == Connection::Nccl => return Err(DeviceError::NoNcclOnCpu(missing)),
+                Err(missing) => return Ok(Self::on_cpu(wishes, Some(missing.to_string()))),
+            },
             Wanted::Cuda(index) => index,
         };
         let unavailable = |source| DeviceError::Unavailable { wanted: format!("cuda:{index}"), source };
@@ -127,35 +150,40 @@ impl WorkerDevice {
         }
         let budget = wishes.memory.map_or((free as f64 * SHARE_OF_FREE) as u64, |asked| asked.0);
         let is_nccl = wishes.connection != Connection::Gloo;
+        // Ranks that meet over Gloo may share a GPU.
+        let mut claim = None;
         if is_nccl {
             let asked = wishes.connection == Connection::Nccl;
             cuda::has_nccl().map_err(|source| DeviceError::NoNccl { asked, source })?;
+            claim = Some(Arc::new(claimed(index, &std::env::temp_dir())?));
         }
+        let unbounded = gpus.limit_memory(index, budget).err().map(|error| error.to_string());
+        computes(index)?;
         Ok(Self {
             device: Device::Cuda(index),
             name: gpus.name(index).unwrap_or_else(|| "cuda".to_owned()),
             budget: Some(budget),
-            is_bounded: gpus.limit_memory(index, budget).is_ok(),
+            unbounded,
             is_nccl,
             trajectory: wishes.trajectory,
+            no_gpu: None,
+            pinned: Arc::default(),
+            _claim: claim,
         })
     }
 
-    fn on_cpu(wishes: Wishes) -> Result<Self, DeviceError> {
-        if wishes.memory.is_some() {
-            return Err(DeviceError::NoBudgetOfCpu);
-        }
-        if wishes.connection == Connection::Nccl {
-            return Err(DeviceError::NoNcclOnCpu);
-        }
-        Ok(Self {
+    fn on_cpu(wishes: Wishes, no_gpu: Option<String>) -> Self {
+        Self {
             device: Device::Cpu,
             name: "cpu".to_owned(),
             budget: None,
-            is_bounded: false,
+            unbounded: None,
             is_nccl: false,
             trajectory: wishes.trajectory,
-        })
+            no_gpu,
+            pinned: Arc::default(),
+            _claim: None,
+        }
     }
 
     pub fn kind(&self) -> DeviceKind {
@@ -176,7 +204,11 @@ impl WorkerDevice {
     /// Names what the job needs and what there is, before anything is trained.
     pub fn place(&self, need: Need) -> Result<SnapshotsIn, SpecificationError> {
         let Some(budget) = self.budget else { return Ok(SnapshotsIn::Device) };
-        self.place_within(need, budget, available_on_host())
+        let place = self.place_within(need, budget, available_on_host() + self.pinned.load(Ordering::Relaxed))?;
+        if place == SnapshotsIn::Host {
+            self.pinned.fetch_max(need.pinned, Ordering::Relaxed);
+        }
+        Ok(place)
     }
 
     fn place_within(&self, need: Need, budget: u64, host: u64) -> Result<SnapshotsIn, SpecificationError> {
@@ -195,7 +227,7 @@ impl WorkerDevice {
         }
         let together = need.without_trajectory + need.trajectory;
         let fits = together as f64 <= SHARE_WITH_TRAJECTORY * budget as f64;
-        let fits_on_host = need.trajectory as f64 <= SHARE_OF_HOST * host as f64;
+        let fits_on_host = need.pinned as f64 <= SHARE_OF_HOST * host as f64;
         match self.trajectory {
             TrajectoryPlace::Device if together > budget => refuse(
                 together,
@@ -229,9 +261,14 @@ impl fmt::Display for WorkerDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown())?;
         if let Some(budget) = self.budget {
-            let bounded = if self.is_bounded { "" } else { ", which is not enforced: librewind_cuda.so is missing" };
             let connection = if self.is_nccl { "NCCL" } else { "Gloo" };
-            write!(f, ", up to {} of its memory{bounded}; gangs over {connection}", ByteSize(budget))?;
+            write!(f, ", up to {} of its memory; gangs over {connection}", ByteSize(budget))?;
+        }
+        if let Some(reason) = &self.unbounded {
+            write!(f, " (libtorch itself does not keep to the bound: {reason})")?;
+        }
+        if let Some(reason) = &self.no_gpu {
+            write!(f, " (no GPU: {reason})")?;
         }
         Ok(())
     }
@@ -242,6 +279,8 @@ impl fmt::Display for WorkerDevice {
 pub struct Need {
     pub without_trajectory: u64,
     pub trajectory: u64,
+    /// What the trajectory takes of the host where it waits there: CUDA rounds each snapshot up to a power of two.
+    pub pinned: u64,
 }
 
 impl Need {
@@ -262,16 +301,62 @@ impl Need {
             // Weights, the gradients, and what a reduction or a gather holds: its input and what comes of it.
             without_trajectory: 4 * ((networks + 1) * coordinates + 2 * padded + (optimiser + 1) * own),
             trajectory: 4 * snapshots * own,
+            pinned: snapshots * (4 * own).next_power_of_two(),
         }
     }
 }
 
-/// `MemAvailable`; 0 where the kernel does not tell.
+/// What this process may still take of the host's memory: `MemAvailable`, or what its control group has left, if that is
+/// less. 0 where the kernel does not tell.
 fn available_on_host() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kibibytes = line.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kibibytes.map_or(0, |kibibytes| kibibytes * 1024)
+    let machine = kibibytes.map_or(0, |kibibytes| kibibytes * 1024);
+    let groups = [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")];
+    let left = groups.iter().filter_map(|files| left_in_group(Path::new("/sys/fs/cgroup"), *files));
+    left.fold(machine, u64::min)
+}
+
+/// Bytes that a control group's limit leaves; none where there is no limit.
+fn left_in_group(folder: &Path, (limit, used): (&str, &str)) -> Option<u64> {
+    let number = |file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
+    Some(number(limit)?.saturating_sub(number(used).unwrap_or(0)))
+}
+
+/// A file of the machine that says which process computes on a GPU, locked until that process ends.
+fn claimed(device: usize, folder: &Path) -> Result<File, DeviceError> {
+    let shown = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let name = shown.as_ref().and_then(|shown| shown.split(',').nth(device)).map_or(device.to_string(), str::to_owned);
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let path = folder.join(format!("rewind-gpu-{name}.lock"));
+    let idle = |error: std::io::Error| DeviceError::Idle { device, detail: format!("{}: {error}", path.display()) };
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(idle)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let _ = file.read_to_string(&mut process);
+            return Err(DeviceError::Taken { device, process: process.trim().to_owned() });
+        }
+        Err(TryLockError::Error(error)) => return Err(idle(error)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(idle)?;
+    Ok(file)
+}
+
+/// Runs one small kernel: a GPU that libtorch was not built for is found now.
+fn computes(device: usize) -> Result<(), DeviceError> {
+    let idle = |error: tch::TchError| {
+        let text = error.to_string();
+        DeviceError::Idle { device, detail: text.lines().next().unwrap_or_default().to_owned() }
+    };
+    let ones = Tensor::f_ones([8], (Kind::Float, Device::Cuda(device))).map_err(idle)?;
+    let sum = ones.f_sum(Kind::Double).and_then(|sum| sum.f_double_value(&[])).map_err(idle)?;
+    if sum == 8.0 {
+        return Ok(());
+    }
+    Err(DeviceError::Idle { device, detail: format!("it adds eight ones to {sum}") })
 }
 
 /// What this worker sees and would use: `rewind-worker devices`, and `rewind doctor`.
@@ -385,14 +470,17 @@ mod tests {
             device: Device::Cuda(0),
             name: "H200".to_owned(),
             budget: Some(10 * GIB),
-            is_bounded: true,
+            unbounded: None,
             is_nccl: true,
             trajectory,
+            no_gpu: None,
+            pinned: Arc::default(),
+            _claim: None,
         }
     }
 
     fn placed(trajectory: TrajectoryPlace, without: u64, with: u64, host: u64) -> Result<SnapshotsIn, String> {
-        let need = Need { without_trajectory: without * GIB, trajectory: with * GIB };
+        let need = Need { without_trajectory: without * GIB, trajectory: with * GIB, pinned: with * GIB };
         gpu(trajectory).place_within(need, 10 * GIB, host * GIB).map_err(|error| error.to_string())
     }
 
@@ -434,24 +522,69 @@ mod tests {
         let layout = Layout::new([("w".to_owned(), vec![64, 128])]);
         let grid = layout.tiles();
         let of = |world| Need::of(&grid, &ShardPlan::balanced(&layout, WorldSize(world)), Rank(0), 2, 2, 15);
-        assert_eq!(of(1), Need { without_trajectory: 4 * 8192 * (3 + 2 + 3), trajectory: 4 * 15 * 8192 });
-        assert_eq!(of(2), Need { without_trajectory: 4 * (8192 * 5 + 4096 * 3), trajectory: 4 * 15 * 4096 });
+        let trajectory = 4 * 15 * 8192;
+        assert_eq!(of(1), Need { without_trajectory: 4 * 8192 * (3 + 2 + 3), trajectory, pinned: trajectory });
+        let trajectory = 4 * 15 * 4096;
+        assert_eq!(of(2), Need { without_trajectory: 4 * (8192 * 5 + 4096 * 3), trajectory, pinned: trajectory });
+        let odd = Layout::new([("w".to_owned(), vec![5000])]);
+        let odd = Need::of(&odd.tiles(), &ShardPlan::balanced(&odd, WorldSize(1)), Rank(0), 1, 0, 3);
+        assert_eq!(odd.pinned, 3 * 32_768, "20,000 bytes are held as 32 KiB");
     }
 
     #[test]
-    fn a_cpu_has_no_budget_and_no_nccl() {
+    fn a_cpu_has_no_budget_and_auto_says_why_it_is_one() {
         let wishes = Wishes {
             device: Wanted::Cpu,
-            memory: None,
-            connection: Connection::Auto,
+            memory: Some(ByteSize::gib(1)),
+            connection: Connection::Nccl,
             trajectory: TrajectoryPlace::Auto,
         };
+        // Whoever asks for the CPU gets it, whatever is said about GPUs.
         let device = WorkerDevice::choose(wishes).expect("there is a CPU");
         assert_eq!((device.device, device.to_string().as_str()), (Device::Cpu, "cpu"));
-        assert_eq!(device.place(Need { without_trajectory: u64::MAX, trajectory: 0 }), Ok(SnapshotsIn::Device));
-        let with_budget = Wishes { memory: Some(ByteSize::gib(1)), ..wishes };
-        assert!(WorkerDevice::choose(with_budget).unwrap_err().to_string().starts_with("--device-memory"));
-        let with_nccl = Wishes { connection: Connection::Nccl, ..wishes };
-        assert!(WorkerDevice::choose(with_nccl).unwrap_err().to_string().starts_with("--collective nccl"));
+        let vast = Need { without_trajectory: u64::MAX, ..Need::default() };
+        assert_eq!(device.place(vast), Ok(SnapshotsIn::Device));
+        if cuda::open().is_ok() {
+            return;
+        }
+        let auto = Wishes { device: Wanted::Auto, ..wishes };
+        assert!(WorkerDevice::choose(auto).unwrap_err().to_string().starts_with("--device-memory"));
+        let auto = Wishes { memory: None, ..auto };
+        assert!(WorkerDevice::choose(auto).unwrap_err().to_string().starts_with("--collective nccl"));
+        let auto = Wishes { connection: Connection::Auto, ..auto };
+        let shown = WorkerDevice::choose(auto).expect("there is a CPU").to_string();
+        assert!(shown.starts_with("cpu (no GPU: "), "{shown}");
+    }
+
+    #[test]
+    fn a_gpu_is_one_workers_until_that_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let claim = claimed(3, folder.path()).expect("is free");
+        let refused = claimed(3, folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        claimed(4, folder.path()).expect("is another");
+        drop(claim);
+        claimed(3, folder.path()).expect("is free again");
+    }
+
+    #[test]
+    fn a_control_group_leaves_what_its_limit_leaves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = ("memory.max", "memory.current");
+        assert_eq!(left_in_group(folder.path(), files), None);
+        fs::write(folder.path().join("memory.max"), "max\n").expect("writes");
+        assert_eq!(left_in_group(folder.path(), files), None);
+        fs::write(folder.path().join("memory.max"), "1000\n").expect("writes");
+        fs::write(folder.path().join("memory.current"), "300\n").expect("writes");
+        assert_eq!(left_in_group(folder.path(), files), Some(700));
+    }
+
+    #[test]
+    fn pinned_memory_that_a_trajectory_left_serves_the_next_one() {
+        let device = gpu(TrajectoryPlace::Host);
+        let half = available_on_host() / 2;
+        let need = Need { without_trajectory: GIB, trajectory: half, pinned: half };
+        assert_eq!(device.place(need), Ok(SnapshotsIn::Host));
+        assert_eq!(device.pinned.load(Ordering::Relaxed), half);
     }
 }

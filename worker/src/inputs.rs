@@ -14,7 +14,6 @@ use rewind_job::{
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewind_unlearning::{Gang, LabelledSamples, UnlearningError};
-use tch::Device;
 
 use crate::sample_record::{self, Ids};
 
@@ -279,11 +278,10 @@ fn require_finite(field: &str, name: &str, values: &[f32]) -> Result<(), Specifi
     }
 }
 
-/// The predictor of each step that uses one, on `device`, by the step's name.
+/// The predictor of each step that uses one, by the step's name.
 pub fn predictors(
     specification: &Specification,
     artifacts: &dyn ArtifactStore,
-    device: Device,
 ) -> Result<BTreeMap<String, Predictor>, InputError> {
     let mut predictors = BTreeMap::new();
     for (index, step) in specification.steps.iter().enumerate() {
@@ -295,7 +293,7 @@ pub fn predictors(
             set.for_snapshots(wanted.snapshots as usize)
                 .and_then(|networks| networks.check_horizon(wanted.direction, wanted.horizon))
                 .map_err(refuse)?;
-            predictors.insert(step.name.clone(), set.on(device));
+            predictors.insert(step.name.clone(), set);
         }
     }
     Ok(predictors)

@@ -74,12 +74,23 @@ impl RunError {
     /// The same, told apart where libtorch speaks of the device.
     pub fn told_of(self, device: &str) -> Self {
         let (device, text) = (device.to_owned(), self.to_string());
-        // What `c10::OutOfMemoryError` and `c10::AcceleratorError` say; after the latter every call fails.
-        if let Some(text) = said_from("CUDA out of memory", &text) {
+        // What libtorch's allocator says, and what the libraries beside it say of their own memory.
+        let full = [
+            "CUDA out of memory",
+            "CUDA error: out of memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_ALLOC_FAILED",
+        ];
+        if let Some(text) = full.iter().find_map(|word| said_from(word, &text)) {
             return Self::OutOfMemory { device, text };
         }
-        let words = ["CUDA error:", "CUDNN_STATUS_", "CUBLAS_STATUS_"];
-        match words.iter().find_map(|word| said_from(word, &text)) {
+        // The work's fault, and the same the next time.
+        if text.contains("no kernel image is available") {
+            return self;
+        }
+        // What `c10::AcceleratorError` says: after it every call fails.
+        let broken = ["CUDA error:", "_STATUS_EXECUTION_FAILED", "_STATUS_INTERNAL_ERROR"];
+        match broken.iter().find_map(|word| said_from(word, &text)) {
             Some(text) => Self::BrokenDevice { device, text },
             None => self,
         }
@@ -151,13 +162,12 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let device = bench.device.device;
     let data = JobData::read(specification)?;
     probes::check(specification, &data).map_err(InputError::Bad)?;
-    let network = build(&assignment, device);
+    // On the CPU: the GPU's memory is touched when it is known to be enough.
+    let network = build(&assignment, Device::Cpu);
     let layout = network.layout().clone();
     let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;
     let given_steps = inputs::given_steps(specification, &network, &*bench.artifacts)?;
-    let predictors = inputs::predictors(specification, &*bench.artifacts, device)?;
-    // Its memory is wanted by the networks to come.
-    drop(network);
+    let predictors = inputs::predictors(specification, &*bench.artifacts)?;
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
         generation: assignment.generation,
@@ -168,6 +178,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let coordinates = layout.coordinates();
     let snapshots_in = bench.device.place(need(&assignment, &layout, &plan)).map_err(InputError::Bad)?;
     tracing::debug!(?snapshots_in, "trajectories");
+    let predictors = predictors.into_iter().map(|(step, predictor)| (step, predictor.on(device))).collect();
     ACTIVITY.is(Activity::Rounds);
     let mut gang = Gang::new(form(&assignment, link, bench, device)?, layout, plan);
     inputs::same_on_every_rank(&data, &mut gang)??;
@@ -459,6 +470,8 @@ mod tests {
         );
         assert!(broken.is_retryable(), "another process can");
 
+        assert!(matches!(told("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), RunError::OutOfMemory { .. }));
+        assert!(matches!(told("CUDNN_STATUS_NOT_SUPPORTED"), RunError::Panicked(_)), "another try is no better");
         assert!(matches!(told("index out of range"), RunError::Panicked(_)));
     }
 }

@@ -5,7 +5,6 @@
 //! `make cuda` builds and which is looked for beside the program.
 
 use std::{
-    ffi::OsString,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -21,7 +20,8 @@ const EXTENSION: &str = "librewind_cuda.so";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CudaError {
     #[error(
-        "this libtorch computes on CPUs alone: failed to open {}: {detail}. `scripts/setup --for cuda` installs the one for GPUs",
+        "this libtorch computes on CPUs alone: failed to open {}: {detail}. `make cuda` installs what is missing in the \
+         checkout, and {CUDA_LIBRARY} names a libtorch_cuda.so that lies elsewhere",
         library.display()
     )]
     NoLibrary { library: PathBuf, detail: String },
@@ -29,8 +29,13 @@ pub enum CudaError {
         "no NVIDIA driver is loaded: /proc/driver/nvidia/version is missing. Install the driver, or give the container a GPU"
     )]
     NoDriver,
-    #[error("libtorch sees no GPU, although an NVIDIA driver is loaded{}", visible.as_ref().map(|visible| format!(" (CUDA_VISIBLE_DEVICES is {visible:?})")).unwrap_or_default())]
-    NoDevice { visible: Option<String> },
+    #[error(
+        "an NVIDIA driver is loaded, but CUDA sees no GPU{}. Give the container a GPU, or install a driver that is new \
+         enough for CUDA 13 (580){}",
+        if said.is_empty() { String::new() } else { format!(": {said}") },
+        visible.as_ref().map(|visible| format!("; CUDA_VISIBLE_DEVICES is {visible:?}")).unwrap_or_default()
+    )]
+    NoDevice { said: String, visible: Option<String> },
     #[error("there is no cuda:{asked}: {found} {} here, counted from 0", if *found == 1 { "GPU is" } else { "GPUs are" })]
     NoSuchDevice { asked: usize, found: usize },
     #[error("{library} is missing beside {}: `make cuda` builds it", program.display())]
@@ -68,8 +73,16 @@ static CUDA: OnceLock<Result<Cuda, CudaError>> = OnceLock::new();
 /// # Errors
 /// Says what is missing: the library, the driver, or a device.
 pub fn open() -> Result<&'static Cuda, CudaError> {
-    let library = std::env::var_os(CUDA_LIBRARY).unwrap_or_else(|| OsString::from("libtorch_cuda.so"));
-    open_library(Path::new(&library))
+    let named = std::env::var_os(CUDA_LIBRARY).map(PathBuf::from);
+    let library = named.or_else(library_of_the_checkout).unwrap_or_else(|| PathBuf::from("libtorch_cuda.so"));
+    open_library(&library)
+}
+
+/// What `make cuda` has installed where this program was built.
+fn library_of_the_checkout() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folders = program.ancestors().skip(1).take(4);
+    folders.map(|folder| folder.join(".libtorch-gpu/torch/lib/libtorch_cuda.so")).find(|file| file.exists())
 }
 
 /// The same from this file. A process opens one, the first that it names.
@@ -85,8 +98,12 @@ fn find_devices(library: &Path) -> Result<Cuda, CudaError> {
     let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
     if devices == 0 {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-        let has_driver = Path::new("/proc/driver/nvidia/version").exists();
-        return Err(if has_driver { CudaError::NoDevice { visible } } else { CudaError::NoDriver });
+        if !Path::new("/proc/driver/nvidia/version").exists() {
+            return Err(CudaError::NoDriver);
+        }
+        let extension = LIBRARIES.get().and_then(|libraries| libraries.as_ref().ok()?.extension.as_ref().ok());
+        let said = extension.map(Extension::why_none).unwrap_or_default();
+        return Err(CudaError::NoDevice { said, visible });
     }
     refused(shim::cuda_be_deterministic())?;
     Ok(Cuda { devices })

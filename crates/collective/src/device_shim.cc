@@ -3,6 +3,8 @@
 
 #include "shim.h"
 
+#include <cstdlib>
+
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
@@ -31,6 +33,8 @@ extern "C" {
 // The same bits for the same work: no kernel is chosen by timing it, none adds in whatever order, none rounds to TF32.
 int32_t rewind_cuda_be_deterministic(RewindError* error) noexcept {
   return answer(error, [] {
+    // cuBLAS adds in one order only with a workspace of a fixed size; it is read when cuBLAS is first used.
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 0);
     auto& context = at::globalContext();
     context.setBenchmarkCuDNN(false);
     context.setDeterministicCuDNN(true);

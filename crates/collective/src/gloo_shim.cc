@@ -171,6 +171,15 @@ int32_t rewind_group_abort(RewindGroup* group, RewindError* error) noexcept {
   }
 }
 
+// Leaves a group in which nothing is in flight, in order: NCCL's peers may still be reading what was sent.
+void rewind_group_shut_down(RewindGroup* group) noexcept {
+  try {
+    group->backend->shutdown();
+  } catch (...) {
+    // What is not shut down is aborted when it is dropped.
+  }
+}
+
 // Waits for what is in flight.
 void rewind_group_drop(RewindGroup* group) noexcept {
   delete group;

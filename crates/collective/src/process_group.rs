@@ -20,6 +20,8 @@ const STORE_SLICE: Duration = Duration::from_millis(100);
 const FORMING_SLICE: Duration = Duration::from_millis(2);
 /// How long an operation is polled without sleeping. The peer may need the core.
 const SPIN: Duration = Duration::from_micros(20);
+/// How long who leaves a whole group waits for its peers.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 const LONGEST_SLEEP: Duration = Duration::from_micros(200);
 
@@ -33,6 +35,15 @@ pub enum Backend {
     },
     /// NVIDIA's NCCL, for tensors on GPUs: a device a rank. See [`crate::cuda`].
     Nccl,
+}
+
+impl Backend {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gloo { .. } => "gloo",
+            Self::Nccl => "nccl",
+        }
+    }
 }
 
 /// What a rank needs to join a group.
@@ -201,6 +212,26 @@ impl ProcessGroup {
     }
 }
 
+/// Who leaves a whole group says goodbye, where nobody waits for it long: NCCL aborts what is merely dropped.
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        let ended = Membership::Ended("it was left".to_owned());
+        if let Membership::Joined(group) = std::mem::replace(&mut self.membership, ended)
+            && self.is_nccl
+        {
+            let (done, left) = mpsc::channel::<()>();
+            let goodbye = thread::Builder::new().name("leaving-group".to_owned()).spawn(move || {
+                group.shut_down();
+                drop(group);
+                drop(done);
+            });
+            if goodbye.is_ok() {
+                let _ = left.recv_timeout(LONGEST_GOODBYE);
+            }
+        }
+    }
+}
+
 impl Collective for ProcessGroup {
     fn rank(&self) -> Rank {
         self.rank
@@ -335,6 +366,10 @@ fn form(options: GroupOptions, started: Instant) -> Result<Group, CollectiveErro
         .name("forming-group".to_owned())
         .spawn(move || {
             let timeout = deadline + BACKEND_TIMEOUT_MARGIN;
+            if let Err(failure) = agree(&*seen_by_the_group, rank, &backend, deadline) {
+                let _ = report.send(Err(failure));
+                return;
+            }
             let _ = report.send(match backend {
                 Backend::Gloo { bind_address } => {
                     Group::gloo(seen_by_the_group, rank, world_size, &bind_address, timeout)
@@ -369,6 +404,21 @@ fn form(options: GroupOptions, started: Instant) -> Result<Group, CollectiveErro
     rendezvous.closed.cancel();
     abandon(move || drop(formed.recv()));
     Err(error)
+}
+
+/// Whether rank 0 connects its gang by the same backend: ranks that speak differently would wait for each other.
+fn agree(store: &dyn RendezvousStore, rank: Rank, backend: &Backend, deadline: Duration) -> Result<(), Failure> {
+    let failed = |message: String| Failure { is_connection: false, message };
+    let away = |error: StoreError| failed(error.to_string());
+    if rank.0 == 0 {
+        return store.set("backend", backend.name().as_bytes()).map_err(away);
+    }
+    let of_rank_0 = store.get("backend", deadline).map_err(away)?;
+    if of_rank_0 == backend.name().as_bytes() {
+        return Ok(());
+    }
+    let (mine, other) = (backend.name(), String::from_utf8_lossy(&of_rank_0).into_owned());
+    Err(failed(format!("rank 0 connects by {other}, rank {rank} by {mine}: give all workers the same --collective")))
 }
 
 /// The caller's store under a prefix, closed when the group is abandoned.

@@ -113,6 +113,14 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Leaves in order, waiting for the peers' last reads; nothing may be in flight.
+    pub(crate) fn shut_down(&self) {
+        // SAFETY: the group is alive.
+        unsafe { rewind_group_shut_down(self.0.as_ptr()) }
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         // SAFETY: the pointer came from a constructor and is dropped once.
@@ -156,6 +164,7 @@ type Connect = unsafe extern "C" fn(*const RawStore, i32, i32, i32, i64, *mut Ra
 type LimitMemory = unsafe extern "C" fn(i32, u64, *mut RawError) -> i32;
 type DeviceName = unsafe extern "C" fn(i32, *mut RawError) -> i32;
 type Settings = unsafe extern "C" fn();
+type WhyNone = unsafe extern "C" fn(*mut RawError);
 
 /// The functions of `librewind_cuda.so`, which stays open.
 pub(crate) struct Extension {
@@ -163,6 +172,7 @@ pub(crate) struct Extension {
     limit_memory: LimitMemory,
     device_name: DeviceName,
     settings: Settings,
+    why_none: WhyNone,
 }
 
 impl Extension {
@@ -178,6 +188,7 @@ impl Extension {
                 limit_memory: *opened.get::<LimitMemory>(b"rewind_cuda_limit_memory\0").map_err(failed)?,
                 device_name: *opened.get::<DeviceName>(b"rewind_cuda_name\0").map_err(failed)?,
                 settings: *opened.get::<Settings>(b"rewind_cuda_settings\0").map_err(failed)?,
+                why_none: *opened.get::<WhyNone>(b"rewind_cuda_why_none\0").map_err(failed)?,
             }
         };
         std::mem::forget(opened);
@@ -188,6 +199,14 @@ impl Extension {
     pub(crate) fn settle(&self) {
         // SAFETY: no other thread runs yet, as `cuda::open` asks.
         unsafe { (self.settings)() }
+    }
+
+    /// What CUDA says where it sees no device.
+    pub(crate) fn why_none(&self) -> String {
+        let mut answer = RawError::empty();
+        // SAFETY: fills the answer and nothing else.
+        unsafe { (self.why_none)(&mut answer) };
+        answer.read().message
     }
 
     fn connect(
@@ -360,6 +379,7 @@ unsafe extern "C" {
     fn rewind_work_poll(work: *mut RawWork, error: *mut RawError) -> i32;
     fn rewind_work_drop(work: *mut RawWork);
     fn rewind_group_abort(group: *mut RawGroup, error: *mut RawError) -> i32;
+    fn rewind_group_shut_down(group: *mut RawGroup);
     fn rewind_group_drop(group: *mut RawGroup);
     fn rewind_cuda_be_deterministic(error: *mut RawError) -> i32;
     fn rewind_cuda_memory(device: i32, free: *mut u64, total: *mut u64, error: *mut RawError) -> i32;

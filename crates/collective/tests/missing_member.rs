@@ -92,6 +92,21 @@ fn a_rank_outside_its_world_is_refused() {
     );
 }
 
+#[test]
+fn ranks_that_would_connect_by_different_backends_are_told_so_at_once() {
+    let store: Arc<dyn RendezvousStore> = Arc::new(InMemoryStore::new());
+    let cancel = CancelSignal::new();
+    let mut first = Place::new(0, 2, "apart/1").options(Arc::clone(&store), AMPLE);
+    first.cancel = cancel.clone();
+    let waiting = thread::spawn(move || error_of(ProcessGroup::connect(first)));
+    let mut second = Place::new(1, 2, "apart/1").options(store, AMPLE);
+    second.backend = Backend::Nccl;
+    let error = error_of(ProcessGroup::connect(second)).to_string();
+    assert!(error.contains("rank 0 connects by gloo, rank 1 by nccl"), "{error}");
+    cancel.cancel();
+    waiting.join().unwrap();
+}
+
 /// A store that cannot be reached, or whose code is broken.
 struct BrokenStore {
     panics: bool,

@@ -70,6 +70,7 @@ impl Control {
                 continue;
             };
             if idle.len() >= world {
+                job.head.device = Some(kind);
                 commands.extend(gang::assign(job, fleet, idle, world, now));
                 continue;
             }
@@ -128,7 +129,8 @@ impl Control {
             let kind = kind_for(job, &self.fleet);
             let is_short = self.fleet.len(kind) < wanted;
             let idle = self.fleet.idle(kind).len().min(wanted);
-            let on = job.specification.fleet.device.map_or(String::new(), |device| format!(" on {device}"));
+            let is_special = job.specification.fleet.device.is_some() || kind != self.fleet.prevailing();
+            let on = if is_special { format!(" on {kind}") } else { String::new() };
             let needs = format!("needs {wanted} {}{on}, {idle} idle", workers(wanted));
             let (wait, mut waiting) = if now < job.not_before {
                 (Wait::Pause, format!("tries again in {} s", job.not_before.since(now).as_secs() + 1))
@@ -170,9 +172,10 @@ fn sizes(job: &Job) -> (usize, usize) {
     (fleet.world_size.0 as usize, fleet.fewest().0 as usize)
 }
 
-/// The kind of workers that the job's gangs are made of.
+/// The kind of workers that the job's gangs are made of: once a round is committed, that of the gang that made it.
 fn kind_for(job: &Job, fleet: &Fleet) -> DeviceKind {
-    job.specification.fleet.device.unwrap_or_else(|| fleet.prevailing())
+    let kept = job.head.device.filter(|_| job.committed().is_some());
+    job.specification.fleet.device.or(kept).unwrap_or_else(|| fleet.prevailing())
 }
 
 fn find<'a>(jobs: &'a mut BTreeMap<u64, Job>, id: &JobId) -> Option<&'a mut Job> {

@@ -152,6 +152,7 @@ impl Control {
             furthest: None,
             discards: 0,
             pausing: false,
+            device: None,
             gang: None,
             warnings: Vec::new(),
         };

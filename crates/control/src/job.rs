@@ -6,8 +6,8 @@ use std::{
 };
 
 use rewind_job::{
-    Action, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank, Round,
-    RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
+    Action, DeviceKind, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank,
+    Round, RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
     shortened_to,
 };
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct JobHead {
     pub discards: u32,
     /// The user wants it paused after the round under way.
     pub pausing: bool,
+    /// What its gangs have computed on since the first round was committed: another kind would give other bits.
+    #[serde(default)]
+    pub device: Option<DeviceKind>,
     /// The gang that runs the job; a coordinator that takes over finds its members by it.
     pub gang: Option<StoredGang>,
     /// What a reader of the report must know.

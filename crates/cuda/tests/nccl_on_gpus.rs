@@ -116,6 +116,24 @@ fn a_killed_peer_is_an_error_by_the_deadline_and_the_next_generation_forms() {
 }
 
 #[test]
+fn a_member_that_does_not_come_is_an_error_at_the_deadline_and_leaves_nothing_behind() {
+    if cuda::open().is_err() {
+        println!("not run: needs a GPU");
+        return;
+    }
+    let store = StoreServer::start();
+    let place = Place::new(0, 2, "missing/1");
+    let started = Instant::now();
+    let deadline = Duration::from_secs(2);
+    let Err(error) = ProcessGroup::connect(options(&place, store.store.clone(), deadline)) else {
+        panic!("nobody else came")
+    };
+    assert!(matches!(error, CollectiveError::DeadlineExceeded { .. }), "{error}");
+    assert!(started.elapsed() < 2 * deadline);
+    eventually("the abandoned group ended", || unfinished_abandoned_groups() == 0);
+}
+
+#[test]
 fn a_cancelled_rank_leaves_a_frozen_peer_at_once() {
     if !has_two_gpus() {
         return;

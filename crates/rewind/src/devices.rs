@@ -78,7 +78,11 @@ impl Inspection {
                     "--device cuda: a worker takes a GPU of its own, and there are {gpus} for {count}{why}"
                 )))
             }
-            LocalDevice::Cuda | LocalDevice::Auto if gpus >= count => {
+            LocalDevice::Cuda => Ok((0..count).map(|index| format!("cuda:{index}")).collect()),
+            // And if a worker would start on one.
+            LocalDevice::Auto
+                if gpus >= count && self.would_use.as_ref().is_some_and(|used| used.starts_with("cuda:")) =>
+            {
                 Ok((0..count).map(|index| format!("cuda:{index}")).collect())
             }
             _ => Ok(vec!["cpu".to_owned(); count]),
@@ -106,13 +110,16 @@ mod tests {
         let gpu =
             |index| Gpu { device: format!("cuda:{index}"), name: None, memory_free: 1 << 30, memory_total: 2 << 30 };
         let no_gpus = (gpus == 0).then(|| "no driver".to_owned());
-        Inspection { gpus: (0..gpus).map(gpu).collect(), no_gpus, ..Inspection::default() }
+        let would_use = Some(if gpus > 0 { "cuda:0 (H200)" } else { "cpu" }.to_owned());
+        Inspection { gpus: (0..gpus).map(gpu).collect(), no_gpus, would_use, ..Inspection::default() }
     }
 
     #[test]
     fn workers_get_a_gpu_each_or_none_at_all() {
         assert_eq!(with(2).deal(LocalDevice::Auto, 2).expect("fits"), ["cuda:0", "cuda:1"]);
         assert_eq!(with(1).deal(LocalDevice::Auto, 2).expect("fits"), ["cpu", "cpu"]);
+        let without_nccl = Inspection { would_use: None, ..with(2) };
+        assert_eq!(without_nccl.deal(LocalDevice::Auto, 2).expect("fits"), ["cpu", "cpu"]);
         assert_eq!(with(4).deal(LocalDevice::Cpu, 1).expect("fits"), ["cpu"]);
         assert_eq!(with(4).deal(LocalDevice::Cuda, 3).expect("fits"), ["cuda:0", "cuda:1", "cuda:2"]);
     }

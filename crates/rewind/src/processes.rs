@@ -91,6 +91,8 @@ impl Kept {
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env("NO_COLOR", "1")
+            // A local fleet stays on this machine; NCCL looks for an interface itself.
+            .env("NCCL_SOCKET_IFNAME", std::env::var_os("NCCL_SOCKET_IFNAME").unwrap_or_else(|| "lo".into()))
             .stdin(Stdio::null())
             .stdout(also)
             .stderr(log)

@@ -35,6 +35,7 @@ fn at_rest(specification: Specification, tasks: Vec<TaskRecord>) -> AtRest {
         furthest: Some((StepIndex(0), Round(2))),
         discards: 1,
         pausing: false,
+        device: Some(rewind_job::DeviceKind::Cpu),
         gang: tasks.is_empty().then(|| StoredGang { members: vec!["worker-1".into()], plan }),
         warnings: vec!["went back".into()],
     };

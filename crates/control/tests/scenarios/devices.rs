@@ -86,3 +86,31 @@ fn workers_of_every_kind_make_histories_until_a_gang_wants_them() {
     assert_eq!(cluster.state(&gang), JobState::Running);
     assert_eq!(cluster.on_tasks(&histories).len(), 2, "those with GPUs go on");
 }
+
+#[test]
+fn a_job_goes_on_with_the_kind_that_it_began_with_whatever_the_fleet_is_by_then() {
+    let mut cluster = mixed();
+    let job = submit_on(&mut cluster, 2, None);
+    cluster.work_until(&job, 1);
+    // Now most workers have no GPU.
+    cluster.lose(3);
+    assert_eq!(cluster.state(&job), JobState::Waiting);
+    assert_eq!(cluster.reason(&job).split(':').next(), Some("needs 2 workers on cuda, 1 idle"));
+    cluster.restart();
+    for number in [2, 4, 1] {
+        cluster.come_back(number);
+    }
+    assert_eq!(cluster.state(&job), JobState::Waiting, "a new leader keeps to it");
+    cluster.join_with(7, DeviceKind::Cuda);
+    assert!(cluster.recorded(&job, "assigned to worker-1, worker-7"));
+    cluster.all_work();
+    assert_eq!(cluster.state(&job), JobState::Finished);
+}
+
+#[test]
+fn a_job_without_a_committed_round_begins_anew_on_what_there_is() {
+    let mut cluster = mixed();
+    let job = submit_on(&mut cluster, 2, None);
+    cluster.lose(3);
+    assert!(cluster.recorded(&job, "generation 2: assigned to worker-2, worker-4"));
+}
