@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -366,7 +367,10 @@ fn form(options: GroupOptions, started: Instant) -> Result<Group, CollectiveErro
         .name("forming-group".to_owned())
         .spawn(move || {
             let timeout = deadline + BACKEND_TIMEOUT_MARGIN;
-            if let Err(failure) = agree(&*seen_by_the_group, rank, &backend, deadline) {
+            let agreed = catch_unwind(AssertUnwindSafe(|| agree(&*seen_by_the_group, rank, &backend, deadline)));
+            let panicked =
+                || Failure { is_connection: false, message: "the rendezvous store panicked at backend".to_owned() };
+            if let Err(failure) = agreed.unwrap_or_else(|_| Err(panicked())) {
                 let _ = report.send(Err(failure));
                 return;
             }
