@@ -80,6 +80,10 @@ fn what_workers_report_is_certified_or_refused() {
     Parser::of("records of samples").cases(3000).memory(8 << 20).run(&[seed], |bytes| {
         let record: SampleRecord = json(bytes)?;
         record.check()?;
+        // Every id is hashed, and takes 32 bytes: a few letters may stand for 67 million.
+        if record.reads.iter().map(|reads| reads.ids.len()).sum::<u64>() > 100_000 {
+            return Ok(());
+        }
         let (certificate, disclosure) = issue(facts(&report, record, &stored), &key);
         let read = Certificate::parse(&certificate.to_bytes()).expect("what is issued is canonical");
         disclosure.check(&read.statement).map_err(words)
