@@ -50,6 +50,7 @@ fuzz: ## Spoil the input of every parser for MINUTES=60, with seeds that were ne
 		export HOSTILE_SEED=$$(date +%s%N); echo "HOSTILE_SEED=$$HOSTILE_SEED"; \
 		cargo test --quiet --locked --workspace --test hostile_bytes || exit 1; \
 		cargo test --quiet --locked --workspace --lib --bin rewind hostile || exit 1; \
+		cargo test --quiet --locked --workspace --test against_numpy spoilt || exit 1; \
 	done
 
 test: ## Run all tests but the slow ones

@@ -80,6 +80,25 @@ async fn without_a_record_of_samples_there_is_a_report_and_no_certificate() {
     assert!(!files.report_json.is_empty() && files.certificate.is_empty() && files.disclosure.is_empty());
 }
 
+/// Whoever is asked for a report hashes every id of the record: a range of a few letters stands for all that there are.
+#[tokio::test]
+async fn a_record_of_too_many_samples_or_of_none_in_order_is_not_certified() {
+    for ids in [[7, 3], [0, (1 << 26) + 1]] {
+        let coordinator = Coordinator::start().await;
+        let job = coordinator.submit(1).await;
+        let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
+        let assignments = all_begin(&mut [&mut one]).await;
+        all_commit(&mut [&mut one], &assignments, &ROUNDS).await;
+        let mut vast = record();
+        vast.reads[0].ids.0 = vec![ids];
+        one.finishes_reading(&assignments[0], &vast);
+        coordinator.eventually_is(&job, JobState::Finished).await;
+        let files = files(&coordinator, &job).await;
+        assert!(!files.report_json.is_empty());
+        assert!(files.certificate.is_empty() && files.disclosure.is_empty(), "{ids:?} is certified");
+    }
+}
+
 #[test]
 fn a_signing_key_that_was_named_is_not_made() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -32,6 +32,9 @@ async fn bad_specifications_are_refused_by_field() {
         (String::new(), "specification: missing field `name`"),
         (format!("{good}\n# {}", "x".repeat(300_000)), "specification: has "),
         ("name = ".into(), "specification: "),
+        // An answer's header has no room for all of it.
+        (format!("{} = 1\n{good}", "x".repeat(100_000)), "xxx"),
+        (good.replace("\"mlp\"", &format!("\"{}\"", "x".repeat(100_000))), "model.architecture: unknown variant `xxx"),
         (good.replace("epochs", "epoch"), "step[0]"),
         (good.replace("batch-size = 8, ", "batch-size = 0, "), "step[0].pretrain.batch-size: must be at least 1"),
         (good.replace("test = 10", "test = 90"), "data.split: its parts sum to 180, but the pool has 100 samples"),

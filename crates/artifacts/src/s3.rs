@@ -15,7 +15,7 @@ use futures_util::{TryStreamExt, future::try_join_all};
 use object_store::{
     Error, GetResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, aws::AmazonS3, path::Path,
 };
-use rewind_job::Digest;
+use rewind_job::{Digest, shortened};
 use tokio::{runtime::Runtime, time::timeout};
 
 use self::{deletion::Times, failure::Failure, settings::Settings};
@@ -145,7 +145,7 @@ impl S3 {
         for secret in &self.secrets {
             problem = problem.replace(secret.as_str(), "(hidden)");
         }
-        let (object, endpoint) = (self.name_of(object), self.endpoint.clone());
+        let (object, endpoint, problem) = (self.name_of(object), self.endpoint.clone(), shortened(problem));
         ArtifactError::Remote { action, object, endpoint, problem, retryable }
     }
 

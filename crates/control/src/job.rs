@@ -112,7 +112,7 @@ impl StoredJob {
     /// A leader computes with what it takes up: damage is found before.
     ///
     /// # Errors
-    /// Which kind of record is impossible (`head`, `manifest`, `event`, `task`), and why.
+    /// Which kind of record is impossible (`specification`, `head`, `manifest`, `event`, `task`), and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let Self { head, manifests, events, tasks, specification, .. } = self;
         let require =
@@ -137,6 +137,8 @@ impl StoredJob {
         require(last < LARGEST_COUNT, "event", "its number is larger than any job's")?;
         let dated = events.iter().all(|event| event.at <= LATEST);
         require(dated, "event", "of a time after the year 9999")?;
+        let packs = specification.collect().is_none_or(|collect| collect.pack > 0);
+        require(packs, "specification", "its tasks make no networks")?;
         let total = specification.collect().map_or(0, rewind_job::Collect::tasks);
         for TaskRecord { task, failures, losses, .. } in tasks {
             require(task.0 < total, "task", "the job has no such task")?;

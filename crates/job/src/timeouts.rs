@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::SpecificationError;
 
+/// Bytes of a file: a parser takes a hundred times as many where nests are opened.
+const LONGEST_FILE: usize = 1 << 16;
+
 /// In this order, each longer than the one before it. `retention` is longer than two leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -61,6 +64,10 @@ impl Timeouts {
     /// # Errors
     /// Names the field that is unknown, or out of order.
     pub fn parse(text: &str) -> Result<Self, SpecificationError> {
+        if text.len() > LONGEST_FILE {
+            let problem = format!("has {} bytes, and {LONGEST_FILE} at most", text.len());
+            return Err(SpecificationError::new("timeouts", problem));
+        }
         let timeouts: Self = toml::from_str(text)
             .map_err(|error| {
                 error.to_string().trim().replace("expected a duration", "expected a duration such as \"10s\"")

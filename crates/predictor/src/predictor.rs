@@ -12,6 +12,8 @@ use crate::{Architecture, Direction, Network, PredictorError, Recipe, Validation
 
 const METADATA: &str = "predictor";
 const VERSION: u32 = 1;
+/// `K` stays far below this.
+const MOST_SNAPSHOTS: usize = 10_000;
 
 /// Trained networks of one architecture: three (one an operation type) for each number of snapshots `K` it serves.
 ///
@@ -198,8 +200,8 @@ impl Predictor {
         let mut unread: BTreeSet<_> = file.names().into_iter().collect();
         let mut by_snapshots = BTreeMap::new();
         for (snapshots, card) in metadata.snapshots {
-            if snapshots < 2 {
-                let reason = format!("networks for {snapshots} snapshots; they need at least 2");
+            if !(2..=MOST_SNAPSHOTS).contains(&snapshots) {
+                let reason = format!("networks for {snapshots} snapshots; they need from 2 to {MOST_SNAPSHOTS}");
                 return Err(PredictorError::BadMetadata { key: METADATA, reason });
             }
             let networks = Networks::new(architecture, snapshots, card, |operation| {

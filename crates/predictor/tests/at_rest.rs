@@ -116,7 +116,7 @@ fn bad_files_say_what_is_wrong() {
     );
     assert_eq!(
         error_after(|file| file.replace("\"5\":", "\"1\":")),
-        "metadata key `predictor` is not understood: networks for 1 snapshots; they need at least 2"
+        "metadata key `predictor` is not understood: networks for 1 snapshots; they need from 2 to 10000"
     );
     assert_eq!(
         error_after(|file| file.tensors.retain(|(name, ..)| name != "k15.bias.dense2.kernel")),

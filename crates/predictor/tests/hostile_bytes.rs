@@ -77,12 +77,13 @@ fn spoilt_histories_are_refused_or_written_as_they_were_read() {
 /// Tensors that follow one another up to the end of all numbers: the sum of their lengths has no room.
 #[test]
 fn tensors_whose_ends_are_beyond_all_numbers_are_refused() {
-    let step = usize::MAX / 5;
+    // A tensor of more bytes has too many bits, and is refused for that.
+    let step = usize::MAX / 8;
     let tensor = |index: usize| {
         let offsets = [index * step, (index + 1) * step];
         format!(r#""t{index}":{{"dtype":"U8","shape":[{step}],"data_offsets":{offsets:?}}}"#)
     };
-    let tensors: Vec<String> = (0..5).map(tensor).collect();
+    let tensors: Vec<String> = (0..8).map(tensor).collect();
     let file = joined(format!("{{{}}}", tensors.join(",")).as_bytes(), b"");
     for refusal in [read_predictor(&file).unwrap_err(), read_history(&file).unwrap_err()] {
         assert!(refusal.contains("safetensors"), "{refusal}");
@@ -100,5 +101,17 @@ fn empty_tensors_with_impossible_sides_are_refused_by_name() {
         let more = more.replace("window.0.odd", "window.0.snapshots");
         let refusal = History::from_bytes(&joined(more.as_bytes(), &data)).unwrap_err().to_string();
         assert!(refusal.contains("window.0.snapshots"), "{refusal}");
+    }
+}
+
+#[test]
+fn more_snapshots_than_any_history_has_are_refused() {
+    for architecture in [Architecture::Conditioned, Architecture::Equivariant, Architecture::Paper] {
+        let (header, data) = parts(&Predictor::untrained(architecture, 3, &[3], 1).to_bytes().unwrap());
+        let header = String::from_utf8(header).unwrap();
+        let vast = header.replace(r#"\"3\":"#, r#"\"9223372036854775808\":"#);
+        assert_ne!(vast, header);
+        let refusal = read_predictor(&joined(vast.as_bytes(), &data)).unwrap_err();
+        assert!(refusal.contains("9223372036854775808 snapshots"), "{refusal}");
     }
 }

@@ -80,6 +80,10 @@ fn what_workers_report_is_certified_or_refused() {
     Parser::of("records of samples").cases(3000).memory(8 << 20).run(&[seed], |bytes| {
         let record: SampleRecord = json(bytes)?;
         record.check()?;
+        // Every id is hashed, and takes 32 bytes: a few letters may stand for 67 million.
+        if record.reads.iter().map(|reads| reads.ids.len()).sum::<u64>() > 100_000 {
+            return Ok(());
+        }
         let (certificate, disclosure) = issue(facts(&report, record, &stored), &key);
         let read = Certificate::parse(&certificate.to_bytes()).expect("what is issued is canonical");
         disclosure.check(&read.statement).map_err(words)
@@ -95,12 +99,16 @@ fn a_few_letters_that_stand_for_all_ids_are_refused_before_they_are_hashed() {
     record.reads[0].ids.0 = vec![[7, 3]];
     let refusal = record.check().expect_err("no range ends before it begins");
     assert!(refusal.contains("not in order"), "{refusal}");
-    // And so does who checks a certificate whose author opens it so.
+}
+
+#[test]
+fn a_disclosure_that_its_author_certified_to_be_vast_is_refused_before_it_is_hashed() {
+    const VAST: u32 = (1 << 26) + 1;
     let (mut certificate, mut disclosure) = issued(&key());
-    disclosure.reads[0].ids.0 = vec![[0, u32::MAX]];
-    certificate.statement.steps[0].reads[0].samples = u64::from(u32::MAX);
+    disclosure.reads[0].ids.0 = vec![[0, VAST]];
+    certificate.statement.steps[0].reads[0].samples = u64::from(VAST);
     let refusal = disclosure.check(&certificate.statement).expect_err("no job reads so many").to_string();
-    assert!(refusal.contains("4294967295"), "{refusal}");
+    assert!(refusal.contains("is the most"), "{refusal}");
 }
 
 #[test]

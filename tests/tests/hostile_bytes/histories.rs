@@ -169,3 +169,16 @@ fn chunks_that_claim_more_bytes_than_there_are_numbers_are_refused() {
     let refusal = look(&store, &lie).expect_err("no store has so many");
     assert!(refusal.contains(&lie.0), "{refusal}");
 }
+
+#[test]
+fn a_chunk_whose_name_is_no_digest_is_refused_by_its_field() {
+    let (store, record) = stored(Options { encoding: Encoding::Float32Snapshots, chunk_bytes: 16 });
+    let text = String::from_utf8(record).expect("is JSON");
+    let digest = text.split("\"sha256\":\"").nth(1).and_then(|rest| rest.get(..64)).expect("names a chunk");
+    let lie = text.replace(digest, &"../".repeat(1000));
+    let lie = store.put(&padded(lie.trim_end().as_bytes())).expect("stores");
+    let listed = list(&store, &Filter::default()).expect("damage of one history is no error of the list");
+    assert!(listed.histories.is_empty() && listed.unreadable.len() == 1, "{listed:?}");
+    let refusal = look(&store, &lie).expect_err("no such chunk");
+    assert!(refusal.contains("chunks[0].sha256"), "{refusal}");
+}

@@ -77,6 +77,13 @@ fn timeouts_longer_than_time_itself_are_refused() {
     assert!(refusal.starts_with("timeouts."), "{refusal}");
 }
 
+/// A parser takes a hundred bytes for each nest that is opened.
+#[test]
+fn timeouts_of_a_mebibyte_are_refused_before_they_are_read() {
+    let refusal = Timeouts::parse(&format!("lease = {}", "[".repeat(1 << 20))).expect_err("so long").to_string();
+    assert!(refusal.starts_with("timeouts: has 1048584 bytes"), "{refusal}");
+}
+
 #[test]
 fn drawn_tasks_are_refused_by_their_field_or_drawn() {
     let valid = Synthetic { task: SyntheticTask::Blobs, classes: 4, side: 8, samples: 20, seed: 1 };

@@ -6,13 +6,14 @@ use rewind_control::{Control, Event, JobHead, Now, StoredGang, StoredJob, TaskRe
 use rewind_coordinator::records::Records;
 use rewind_hostile_bytes::Parser;
 use rewind_job::{
-    DeviceKind, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Manifest, Rank, Round, RoundDone,
-    RoundRecord, ShardPlan, Specification, StepIndex, TaskIndex, Timeouts, WorkerEvent, Working,
+    Action, DeviceKind, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Manifest, Rank, Round, RoundDone,
+    RoundRecord, ShardPlan, Specification, StepIndex, TaskIndex, Term, Timeouts, WorkerEvent, Working,
 };
 use rewind_proto::{from_json, to_json};
 use rewind_state::{EmbeddedStore, StateStore, Write};
+use serde::Serialize;
 
-use crate::{json, parse, text};
+use crate::{json, parse, text, words};
 
 /// All that is stored of a job, but its name.
 type AtRest = (Specification, JobHead, Vec<Manifest>, Vec<JobEvent>, Vec<TaskRecord>);
@@ -124,57 +125,99 @@ fn stored_jobs_are_refused_or_led() {
     });
 }
 
-#[test]
-fn counts_rounds_and_plans_that_no_job_has_are_refused_by_their_record() {
-    let refused = |spoil: &dyn Fn(&mut StoredJob)| {
-        let (specification, head, manifests, events, tasks): AtRest = json(&seeds()[0]).expect("is what was written");
-        let mut stored = StoredJob { job: "job-7".into(), specification, head, manifests, events, tasks };
-        assert_eq!(stored.check(), Ok(()));
-        spoil(&mut stored);
-        stored.check().expect_err("is refused").0
-    };
-    assert_eq!(refused(&|job| job.head.generation = Generation(u64::MAX)), "head");
-    assert_eq!(refused(&|job| job.head.losses = u32::MAX), "head");
-    assert_eq!(refused(&|job| job.head.gang.as_mut().expect("has one").plan.boundaries.clear()), "head");
-    assert_eq!(refused(&|job| job.head.gang.as_mut().expect("has one").plan.boundaries = vec![0, 3, 2]), "head");
-    assert_eq!(refused(&|job| job.manifests[1].round = Round(u32::MAX)), "manifest");
-    assert_eq!(refused(&|job| job.manifests[1].step = StepIndex(99)), "manifest");
-    assert_eq!(refused(&|job| job.manifests.swap(0, 1)), "manifest");
-    assert_eq!(refused(&|job| job.events[0].sequence = u64::MAX), "event");
-    assert_eq!(refused(&|job| job.events[0].at = u64::MAX), "event");
+/// As a coordinator finds it in a real store.
+struct Store {
+    _folder: tempfile::TempDir,
+    store: Arc<EmbeddedStore>,
+    term: Term,
 }
 
-/// Value by value, as the coordinator reads them from a real store.
-#[test]
-fn a_value_of_the_store_is_refused_by_its_key_or_read() {
-    let seed: AtRest = serde_json::from_slice(&seeds()[0]).expect("is what was written");
-    let json = |value: serde_json::Result<Vec<u8>>| value.expect("writes");
-    let values = [
-        ("specification/job-1", json(serde_json::to_vec(&seed.0))),
-        ("head/job-1", json(serde_json::to_vec(&seed.1))),
-        ("manifest/job-1/0000/00000001", json(serde_json::to_vec(&seed.2[0]))),
-        ("event/job-1/00000001", json(serde_json::to_vec(&seed.3[0]))),
-    ];
-    for (spoilt, good) in &values {
+impl Store {
+    fn of(job: &AtRest) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(EmbeddedStore::open(&folder.path().join("state.redb")).expect("opens"));
         let term = store.campaign("here", Duration::from_secs(3600)).expect("campaigns").term;
-        let write = |key: &str, value: &[u8]| {
-            let expected = store.read(key).expect("reads").map(|(_, version)| version);
-            let write = Write { key: key.into(), value: Some(value.into()), expected };
-            store.write(term, &[write]).expect("writes");
-        };
-        for (key, value) in &values {
-            write(key, value);
+        let stored = Self { _folder: folder, store, term };
+        let (specification, head, manifests, events, tasks) = job;
+        stored.write("specification/job-1", &bytes(specification));
+        stored.write("head/job-1", &bytes(head));
+        for (index, manifest) in manifests.iter().enumerate() {
+            stored.write(&format!("manifest/job-1/0000/{:08}", index + 1), &bytes(manifest));
         }
+        for (index, event) in events.iter().enumerate() {
+            stored.write(&format!("event/job-1/{:08}", index + 1), &bytes(event));
+        }
+        for task in tasks {
+            stored.write(&format!("task/job-1/{:08}", task.task.0), &bytes(task));
+        }
+        stored
+    }
+
+    fn write(&self, key: &str, value: &[u8]) {
+        let expected = self.store.read(key).expect("reads").map(|(_, version)| version);
+        let write = Write { key: key.into(), value: Some(value.into()), expected };
+        self.store.write(self.term, &[write]).expect("writes");
+    }
+
+    /// What a leader takes up, or why it does not.
+    fn taken_up(&self) -> Result<Vec<StoredJob>, String> {
+        Records::open(self.store.clone(), self.term).map(|(_, stored)| stored.jobs).map_err(words)
+    }
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("writes")
+}
+
+#[test]
+fn counts_rounds_and_plans_that_no_job_has_are_refused_by_their_record() {
+    let refused_of = |seed: usize, record: &str, spoil: &dyn Fn(&mut AtRest)| {
+        let mut job: AtRest = json(&seeds()[seed]).expect("is what was written");
+        assert_eq!(Store::of(&job).taken_up().map(|jobs| jobs.len()), Ok(1));
+        spoil(&mut job);
+        let refusal = Store::of(&job).taken_up().expect_err("is refused");
+        assert!(refusal.contains(&format!("{record}/job-1")), "{refusal}");
+    };
+    let refused = |record: &str, spoil: &dyn Fn(&mut AtRest)| refused_of(0, record, spoil);
+    let boundaries = |head: &mut JobHead, boundaries: &[usize]| {
+        head.gang.as_mut().expect("has one").plan.boundaries = boundaries.to_vec();
+    };
+    refused("head", &|(_, head, ..)| head.generation = Generation(u64::MAX));
+    refused("head", &|(_, head, ..)| head.losses = u32::MAX);
+    refused("head", &|(_, head, ..)| boundaries(head, &[]));
+    refused("head", &|(_, head, ..)| boundaries(head, &[0, 3, 2]));
+    refused("manifest", &|(_, _, manifests, ..)| manifests[1].round = Round(u32::MAX));
+    refused("manifest", &|(_, _, manifests, ..)| manifests[1].step = StepIndex(99));
+    refused("manifest", &|(_, _, manifests, ..)| manifests.swap(0, 1));
+    refused("event", &|(_, _, _, events, _)| events[0].sequence = u64::MAX);
+    refused("event", &|(_, _, _, events, _)| events[0].at = u64::MAX);
+    refused_of(1, "task", &|(.., tasks)| tasks[1].task = TaskIndex(u32::MAX));
+    refused_of(1, "task", &|(.., tasks)| tasks[1].losses = u32::MAX);
+    refused_of(1, "specification", &|(specification, ..)| {
+        let Action::Collect(collect) = &mut specification.steps[0].action else { panic!("makes histories") };
+        collect.pack = 0;
+    });
+}
+
+/// Value by value, as the coordinator reads them.
+#[test]
+fn a_value_of_the_store_is_refused_by_its_key_or_read() {
+    let job: AtRest = json(&seeds()[0]).expect("is what was written");
+    let values = [
+        ("specification/job-1", bytes(&job.0)),
+        ("head/job-1", bytes(&job.1)),
+        ("manifest/job-1/0000/00000001", bytes(&job.2[0])),
+        ("event/job-1/00000001", bytes(&job.3[0])),
+    ];
+    for (spoilt, good) in &values {
+        let store = Store::of(&job);
         Parser::of("values of the store").cases(40).memory(16 << 20).run(std::slice::from_ref(good), |bytes| {
-            write(spoilt, bytes);
-            let (_, stored) = Records::open(store.clone(), term).map_err(|error| {
-                let error = error.to_string();
+            store.write(spoilt, bytes);
+            let jobs = store.taken_up().map_err(|error| {
                 assert!(error.contains("job-1"), "names no key: {error}");
                 error
             })?;
-            assert_eq!(stored.jobs.first().map(|job| job.job.clone()), Some(JobId::from("job-1")));
+            assert_eq!(jobs.first().map(|job| job.job.clone()), Some(JobId::from("job-1")));
             Ok(())
         });
     }
