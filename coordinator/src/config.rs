@@ -129,6 +129,8 @@ impl Config {
     pub fn etcd_options(&self) -> Result<EtcdOptions, String> {
         let mut options = EtcdOptions::new(self.etcd.clone(), self.etcd_prefix.clone());
         if let Some(ca) = &self.etcd_ca {
+            // A handshake passes over what is no certificate, and then believes nobody.
+            rewind_security::client_tls_for_token(ca).map_err(|error| format!("--etcd-ca: {error}"))?;
             let client = match (&self.etcd_certificate, &self.etcd_key) {
                 (Some(certificate), Some(key)) => {
                     Some((read("--etcd-certificate", certificate)?, read("--etcd-key", key)?))

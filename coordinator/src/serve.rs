@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rewind_job::{Digest, Timeouts};
@@ -15,7 +15,7 @@ use rewind_proto::{
     v1::{fleet_server::FleetServer, jobs_server::JobsServer, rendezvous_server::RendezvousServer},
 };
 use rewind_security::{Authorize, tokens::Tokens};
-use rewind_state::{EmbeddedStore, EtcdStore, StateStore};
+use rewind_state::{EmbeddedStore, EtcdStore, StateStore, StoreError};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -42,6 +42,11 @@ use crate::{
 };
 
 type Failure = Box<dyn std::error::Error>;
+
+/// Between two questions to a state store that has not answered yet.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often it says that it waits.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or Ctrl-C.
 pub fn serve(config: &Config) -> Result<(), Failure> {
@@ -94,7 +99,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let store: Arc<dyn StateStore> = if config.etcd.is_empty() {
         Arc::new(EmbeddedStore::open(&config.dir.join("state.redb"))?)
     } else {
-        Arc::new(EtcdStore::connect(config.etcd_options()?)?)
+        Arc::new(EtcdStore::new(config.etcd_options()?)?)
     };
     let beside = config.dir.join("artifacts").display().to_string();
     let artifacts = rewind_artifacts::open(config.artifacts.as_deref().unwrap_or(&beside))?;
@@ -154,6 +159,11 @@ async fn run(
     let (ready, is_ready) = watch::channel(false);
     if let Some(address) = config.health {
         rewind_proto::health::serve(address, is_ready).await.map_err(|error| format!("--health {address}: {error}"))?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        answered = answered(config, store.clone()) => answered?,
     }
     let listener = TcpListener::bind(config.listen)
         .await
@@ -225,6 +235,24 @@ async fn run(
     let _ = fs::remove_file(&address_file);
     outcome.map_err(|_| "the driver thread ended too early")??;
     Ok(())
+}
+
+/// Waits for the state store: it may start after its coordinators.
+async fn answered(config: &Config, store: Arc<dyn StateStore>) -> Result<(), Failure> {
+    let mut said: Option<Instant> = None;
+    loop {
+        let asked = store.clone();
+        match tokio::task::spawn_blocking(move || asked.leader()).await? {
+            Err(error @ StoreError::Unavailable(_)) => {
+                if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+                    tracing::warn!(etcd = config.etcd.join(","), "waits for the state store: {error}");
+                    said = Some(Instant::now());
+                }
+            }
+            answer => return Ok(answer.map(drop)?),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// For probes: the program serves always, each service while this coordinator leads.

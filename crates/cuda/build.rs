@@ -26,7 +26,10 @@ fn main() {
     compile(&libtorch, &object);
     // target/debug, where the programs are.
     let programs = object.ancestors().nth(4).expect("OUT_DIR lies in target/debug/build");
-    std::fs::copy(&object, programs.join("librewind_cuda.so")).expect("target/debug can be written");
+    // Whole, and another file than before: the old one may be in use, or be linked to.
+    let new = programs.join("librewind_cuda.so.new");
+    std::fs::copy(&object, &new).expect("target/debug can be written");
+    std::fs::rename(&new, programs.join("librewind_cuda.so")).expect("target/debug can be written");
 }
 
 fn compile(libtorch: &Path, object: &Path) {

@@ -43,7 +43,10 @@ fn main() {
     assert!(status.success(), "{link:?} ended with {status}");
     // Beside the programs, where `make test` names it to them.
     let programs = out.ancestors().nth(3).expect("OUT_DIR lies in target/debug/build");
-    fs::copy(out.join("libpretend_cuda.so"), programs.join("libpretend_cuda.so")).expect("target/debug can be written");
+    // Whole, and another file than before: the old one may be in use, or be linked to.
+    let new = programs.join("libpretend_cuda.so.new");
+    fs::copy(out.join("libpretend_cuda.so"), &new).expect("target/debug can be written");
+    fs::rename(&new, programs.join("libpretend_cuda.so")).expect("target/debug can be written");
 }
 
 /// Writes two lists of names: operations with a CUDA kernel, and those whose tensors libtorch does not compare itself

@@ -26,7 +26,10 @@ use tokio::{
     task::JoinSet,
     time::sleep_until,
 };
-use tonic::{Code, transport::Uri};
+use tonic::{
+    Code,
+    transport::{Endpoint, Uri},
+};
 
 use crate::{
     Entry, LARGEST_VALUE, Leader, PAGE, StateStore, StoreError, Version, Write, check_size, first_conflict, happened,
@@ -96,7 +99,26 @@ impl EtcdOptions {
         if self.call.is_zero() {
             return refused("calls to etcd need some time");
         }
+        if let Some(tls) = &self.tls {
+            let used = Endpoint::from_static("https://etcd").tls_config(tls.trust());
+            used.map_err(|error| {
+                StoreError::Failed(format!(
+                    "the certificate and the key for etcd do not fit: {}",
+                    with_causes(error.to_string(), error.source())
+                ))
+            })?;
+        }
         Ok(())
+    }
+}
+
+impl EtcdTls {
+    fn trust(&self) -> TlsOptions {
+        let trust = TlsOptions::new().ca_certificate(Certificate::from_pem(&self.ca));
+        match &self.client {
+            Some((certificate, key)) => trust.identity(Identity::from_pem(certificate, key)),
+            None => trust,
+        }
     }
 }
 
@@ -150,11 +172,7 @@ impl Members {
             .with_require_leader(true)
             .with_auto_token_refresh(true);
         if let Some(tls) = &options.tls {
-            let mut trust = TlsOptions::new().ca_certificate(Certificate::from_pem(&tls.ca));
-            if let Some((certificate, key)) = &tls.client {
-                trust = trust.identity(Identity::from_pem(certificate, key));
-            }
-            connect = connect.with_tls(trust);
+            connect = connect.with_tls(tls.trust());
         }
         if let Some((name, password)) = &options.user {
             connect = connect.with_user(name, password);
@@ -244,11 +262,14 @@ fn is_away(error: &EtcdError) -> bool {
 
 /// In its own words, with what lies behind it: "transport error" alone says little.
 fn describe(error: &EtcdError) -> String {
-    let (mut words, mut source) = match error {
-        EtcdError::GRpcStatus(status) => (status.message().to_owned(), status.source()),
-        EtcdError::TransportError(error) => (error.to_string(), error.source()),
-        other => (other.to_string(), other.source()),
-    };
+    match error {
+        EtcdError::GRpcStatus(status) => with_causes(status.message().to_owned(), status.source()),
+        EtcdError::TransportError(error) => with_causes(error.to_string(), error.source()),
+        other => with_causes(other.to_string(), other.source()),
+    }
+}
+
+fn with_causes(mut words: String, mut source: Option<&(dyn Error + 'static)>) -> String {
     while let Some(cause) = source {
         let cause_words = cause.to_string();
         if !words.contains(&cause_words) {
@@ -271,9 +292,11 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
+    /// Nobody is called yet: until a member answers, calls fail with [`StoreError::Unavailable`].
+    ///
     /// # Errors
-    /// Options that cannot be right; a user that etcd refuses; [`StoreError::Unavailable`] when no endpoint answers.
-    pub fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+    /// Options that cannot be right, certificates and keys included.
+    pub fn new(options: EtcdOptions) -> Result<Self, StoreError> {
         options.check()?;
         let failed = |error: std::io::Error| StoreError::Failed(format!("failed to start the thread of etcd: {error}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -281,7 +304,15 @@ impl EtcdStore {
         let (alive, dropped) = oneshot::channel::<()>();
         thread::Builder::new().name("etcd".into()).spawn(move || runtime.block_on(dropped)).map_err(failed)?;
         let members = Arc::new(Members::new(&options));
-        let store = Self { members, options, campaigns: Mutex::default(), runtime: handle, _alive: alive };
+        Ok(Self { members, options, campaigns: Mutex::default(), runtime: handle, _alive: alive })
+    }
+
+    /// The same, when a member answers.
+    ///
+    /// # Errors
+    /// As [`EtcdStore::new`]; a user that etcd refuses; [`StoreError::Unavailable`] when no endpoint answers.
+    pub fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+        let store = Self::new(options)?;
         store.leader().map_err(|error| {
             let endpoints = store.options.endpoints.join(", ");
             match error {

@@ -10,17 +10,17 @@ mod probes;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
     time::Duration,
 };
 
-use rewind_job::Report;
+use rewind_job::{JobStatus, Report, Round, StepIndex};
 use rewind_tests::{complaint, repository};
 
 use crate::pods::Pods;
 
-/// Set in the process that has network, mounts and processes for itself.
+/// Set in the process that has network, mounts and processes for itself, to the image's root.
 const APART: &str = "REWIND_TEST_APART";
 
 /// Where the image's root was assembled, once for all tests.
@@ -48,26 +48,34 @@ fn a_library_that_is_missing_in_the_image_is_found() {
     let _ = fs::remove_dir_all(&lacking);
     let linked = Command::new("cp").arg("--archive").arg("--link").arg(&whole).arg(&lacking).status().expect("cp runs");
     assert!(linked.success());
-    fs::remove_file(lacking.join("opt/rewind/.libtorch/torch/lib/libgomp.so.1")).expect("it is in the image");
+    let libraries = lacking.join("opt/rewind/.libtorch/torch/lib");
+    fs::remove_file(libraries.join("libgomp.so.1")).expect("it is in the image");
+    // No program of this stage opens it, and what it needs is not there.
+    let needy = "libcaffe2_nvrtc.so";
+    fs::copy(repository().join(".libtorch/torch/lib").join(needy), libraries.join(needy)).expect("it is in the wheel");
     let ran = image_root(&["--start", lacking.to_str().expect("printable")]);
     fs::remove_dir_all(&lacking).expect("it is ours");
     assert!(!ran.status.success());
-    assert!(
-        complaint(&ran).contains("rewind-worker") && complaint(&ran).contains("libgomp.so.1"),
-        "{}",
-        complaint(&ran)
-    );
+    for found in ["rewind-worker", "libgomp.so.1", "libcaffe2_nvrtc.so needs libnvrtc.so.13"] {
+        assert!(complaint(&ran).contains(found), "{found}: {}", complaint(&ran));
+    }
 }
 
 #[test]
 fn the_image_runs_as_its_manifests_say() {
-    if std::env::var_os(APART).is_none() {
-        image();
-        let ran = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    let Some(image) = std::env::var_os(APART) else {
+        // With it the keys of its pods go, however it ends.
+        let folder = tempfile::tempdir().expect("a folder");
+        let dies_with_its_parent = ["--pdeathsig", "KILL"];
+        let ran = Command::new("setpriv")
+            .args(dies_with_its_parent)
+            .args(["timeout", "--kill-after=5", "600", "setpriv"])
+            .args(dies_with_its_parent)
+            .args(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .arg(std::env::current_exe().expect("a test has a path"))
             .args(["--exact", "the_image_runs_as_its_manifests_say", "--nocapture"])
-            .env(APART, "1")
+            .env(APART, image())
+            .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
             .output()
             .expect("unshare comes with util-linux");
@@ -75,14 +83,16 @@ fn the_image_runs_as_its_manifests_say() {
         println!("{said}");
         assert!(ran.status.success(), "in namespaces of its own (this needs root): {}", ran.status);
         return;
-    }
+    };
 
     let secrets = tempfile::tempdir().expect("a folder");
     let secrets = secrets.path().join("secrets");
     let made = Command::new(repository().join("k8s/secrets")).arg(&secrets).output().expect("bash is there");
     assert!(made.status.success(), "{}", complaint(&made));
-    let mut pods =
-        Pods::of(with_etcd(image()), &[Path::new("k8s/overlays/cpu"), Path::new("k8s/operator"), secrets.as_path()]);
+    let mut pods = Pods::of(
+        with_etcd(image.into()),
+        &[Path::new("k8s/overlays/cpu"), Path::new("k8s/operator"), secrets.as_path()],
+    );
     let of = |pods: &Pods, set: &str| -> Vec<String> {
         pods.names().into_iter().filter(|name| name.starts_with(set)).collect()
     };
@@ -90,13 +100,26 @@ fn the_image_runs_as_its_manifests_say() {
     assert_eq!((coordinators.len(), workers.len(), of(&pods, "rewind-etcd").len()), (3, 2, 3));
 
     policies::enforce(&pods);
-    for name in pods.names() {
-        pods.start(&name);
+    // Coordinators wait for etcd, and are not started again for that.
+    for name in coordinators.iter().chain(&workers) {
+        pods.start(name);
+    }
+    for name in &coordinators {
+        pods.eventually("it waits", |pods| pods.log(name).contains("waits for the state store").then_some(()));
+        for (probe, succeeds) in [("startupProbe", true), ("livenessProbe", true), ("readinessProbe", false)] {
+            assert_eq!(probes::succeeds(&pods, name, probe), succeeds, "{name}: {probe}\n{}", pods.log(name));
+        }
+    }
+    for name in of(&pods, "rewind-etcd").iter().chain(&of(&pods, "rewind-operator")) {
+        pods.start(name);
     }
     for name in pods.names() {
         for probe in ["livenessProbe", "readinessProbe"] {
             pods.eventually(&format!("{name}: {probe}"), |pods| probes::succeeds(pods, &name, probe).then_some(()));
         }
+    }
+    for name in coordinators.iter().chain(&workers) {
+        assert_eq!(pods.pod(name).starts, 1, "{name} ended\n{}", pods.log(name));
     }
 
     // Who has no business with somebody does not get through, and who has does.
@@ -139,12 +162,36 @@ fn the_image_runs_as_its_manifests_say() {
     let quick = fs::read_to_string(repository().join("examples/quick.toml")).expect("reads");
     // On both workers: their collectives go from pod to pod.
     let quick = quick.replace("../.data/", "/data/").replace("world-size = 1", "world-size = 2");
+    // And long enough that a worker goes in the middle.
+    let quick = quick.replacen("epochs = 5", "epochs = 60", 1);
     let copied = pods.exec("rewind-operator", &["tee", "/tmp/quick.toml"], Some(quick.as_bytes()));
     assert!(copied.status.success(), "{}", complaint(&copied));
-    let ran =
-        pods.exec("rewind-operator", &["rewind", "submit", "/tmp/quick.toml", "--watch", "--out", "/tmp/out"], None);
+    let submit = ["rewind", "submit", "/tmp/quick.toml", "--watch", "--out", "/tmp/out"];
+    let mut watched = pods.command("rewind-operator", &submit);
+    let watched = watched.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+
+    // A worker that is deleted meanwhile leaves after its round, and comes back; no committed round is lost.
+    let Round(committed) = pods.eventually("rounds are committed", |pods| {
+        let jobs = pods.exec("rewind-operator", &["rewind", "jobs", "--json"], None);
+        let jobs: Vec<JobStatus> = serde_json::from_slice(&jobs.stdout).ok()?;
+        let (step, round) = jobs.first()?.committed?;
+        assert_eq!(step, StepIndex(0), "the job is over too soon for this test");
+        Some(round).filter(|round| *round >= Round(2))
+    });
+    let (time, ended_well) = pods.delete(&workers[1]);
+    assert!(ended_well, "{} after {time:?}\n{}", workers[1], pods.log(&workers[1]));
+    println!("SIGTERM of a worker with a round under way to its end: {time:?}");
+    pods.start(&workers[1]);
+    let ran = watched.and_then(Child::wait_with_output).expect("timeout comes with coreutils");
     assert!(ran.status.success(), "{}\n{}", complaint(&ran), pods.logs());
     println!("{}", String::from_utf8_lossy(&ran.stdout));
+    let log = pods.log(&workers[1]);
+    let again = log.lines().filter(|line| line.contains(r#""generation":2"#));
+    let goes_on = again.filter_map(|line| line.split_once("goes on after round ")).next().and_then(|(_, rest)| {
+        let digits = rest.split(|next: char| !next.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    });
+    assert!(goes_on.is_some_and(|round: u32| round >= committed), "{committed} was committed\n{log}");
     let report = pods.exec("rewind-operator", &["cat", "/tmp/out/report.json"], None);
     let report: Report = serde_json::from_slice(&report.stdout).expect("a report");
     assert_eq!(report.measured().count(), 3, "pretrained, retrained, unlearned");

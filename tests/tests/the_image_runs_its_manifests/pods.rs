@@ -19,6 +19,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Seconds after which a command in a container is ended.
+const EXEC: &str = "300";
 /// The address of the node, on the bridge that its pods are on.
 pub const NODE: &str = "10.42.0.1";
 
@@ -55,6 +57,8 @@ pub struct Pod {
     /// Holds the network while the container is started again.
     network: Child,
     container: Option<Child>,
+    /// How often its container was started.
+    pub starts: u32,
     is_stopped: bool,
 }
 
@@ -118,7 +122,8 @@ impl Pods {
                 fs::create_dir_all(folder.join(part)).expect("a folder");
             }
             let labels = labels.clone();
-            let pod = Pod { address, labels, specification, folder, network, container: None, is_stopped: false };
+            let pod =
+                Pod { address, labels, specification, folder, network, container: None, starts: 0, is_stopped: false };
             self.pods.insert(name, pod);
         }
     }
@@ -143,7 +148,7 @@ impl Pods {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("clones")).stderr(log);
         let container = command.spawn().expect("setpriv comes with util-linux");
         let pod = self.pods.get_mut(name).expect("it is there");
-        (pod.container, pod.is_stopped) = (Some(container), false);
+        (pod.container, pod.starts, pod.is_stopped) = (Some(container), pod.starts + 1, false);
     }
 
     /// Sources, targets and rights. What is mounted is made here, as its volume says.
@@ -250,22 +255,21 @@ impl Pods {
             .collect()
     }
 
-    /// A command in a running container, as `kubectl exec` runs it.
-    pub fn exec(&self, name: &str, words: &[&str], input: Option<&[u8]>) -> Output {
+    /// A command in a running container, as `kubectl exec` runs it, for at most [`EXEC`].
+    pub fn command(&self, name: &str, words: &[&str]) -> Command {
         let Some(first) = self.first_process(name) else { panic!("{name} does not run\n{}", self.log(name)) };
-        let mut command = Command::new("nsenter");
-        command.args([
-            "--mount",
-            "--net",
-            "--pid",
-            "--root",
-            "--wd=/",
-            "--target",
-            &first.as_raw_nonzero().to_string(),
-        ]);
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", EXEC, "nsenter", "--mount", "--net", "--pid", "--root", "--wd=/", "--target"]);
+        command.arg(first.as_raw_nonzero().to_string());
         command.args(as_its_user(&self.pods[name].specification)).args(self.environment(name)).args(words);
+        command
+    }
+
+    /// Runs such a command.
+    pub fn exec(&self, name: &str, words: &[&str], input: Option<&[u8]>) -> Output {
+        let mut command = self.command(name, words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("nsenter comes with util-linux");
+        let mut child = command.spawn().expect("timeout comes with coreutils");
         let mut stdin = child.stdin.take().expect("is piped");
         // It may end before it has read everything.
         let _ = stdin.write_all(input.unwrap_or_default());
@@ -292,9 +296,11 @@ impl Pods {
             if let Some(status) = child.try_wait().expect("it is a child") {
                 return (begun.elapsed(), status.success());
             }
-            if begun.elapsed() > Duration::from_secs(grace) {
+            let over = begun.elapsed().saturating_sub(Duration::from_secs(grace));
+            if !over.is_zero() {
                 let _ = kill_process(first, Signal::KILL);
             }
+            assert!(over < PATIENCE, "{name} does not end\n{}", self.log(name));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -333,6 +339,18 @@ impl Pods {
             format!("== {name}\n{}\n", lines[lines.len().saturating_sub(12)..].join("\n"))
         };
         self.names().iter().map(tail).collect()
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        for pod in self.pods.values_mut() {
+            for process in pod.container.iter_mut().chain([&mut pod.network]) {
+                // With it everything in the container ends.
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+        }
     }
 }
 
