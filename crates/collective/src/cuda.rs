@@ -9,7 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::shim::{self, Extension};
+use crate::{
+    extension::{Extension, open_for_all},
+    shim,
+};
 
 /// Names another file than the libtorch_cuda.so of the libtorch that the program is linked with.
 pub const CUDA_LIBRARY: &str = "REWIND_CUDA_LIBRARY";
@@ -111,7 +114,7 @@ fn find_devices(library: &Path) -> Result<Cuda, CudaError> {
 
 fn open_libraries(library: &Path) -> Result<Libraries, CudaError> {
     let missing = |detail| CudaError::NoLibrary { library: library.to_owned(), detail };
-    shim::open_for_all(library).map_err(missing)?;
+    open_for_all(library).map_err(missing)?;
     let extension = find_extension()
         .and_then(|library| Extension::open(&library).map_err(|detail| CudaError::BadExtension { library, detail }));
     if let Ok(extension) = &extension {

@@ -14,6 +14,8 @@ use tch::{Device, Tensor};
 mod abandon;
 mod cancel;
 pub mod cuda;
+mod extension;
+mod forming;
 mod process_group;
 mod recorder;
 mod shim;

@@ -1,14 +1,12 @@
-//! The C interface of the shims over libtorch, and of our shared object for CUDA: the only unsafe code.
+//! The C interface of the shims over libtorch. Beside `extension.rs` the only unsafe code.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use rewind_job::{Rank, WorldSize};
 use tch::{Device, Tensor};
 
@@ -37,6 +35,11 @@ unsafe impl Send for Group {}
 unsafe impl Send for Work {}
 
 impl Group {
+    /// What a constructor gave, or why it gave nothing.
+    pub(crate) fn of(group: *mut RawGroup, error: &RawError) -> Result<Self, Failure> {
+        NonNull::new(group).map(Self).ok_or_else(|| error.read())
+    }
+
     /// Forms a Gloo group, waiting for all ranks.
     pub(crate) fn gloo(
         store: Arc<dyn RendezvousStore>,
@@ -55,7 +58,7 @@ impl Group {
         let group = unsafe {
             rewind_gloo_connect(&store, rank, world_size, bind_address.as_ptr(), milliseconds(timeout), &mut error)
         };
-        NonNull::new(group).map(Self).ok_or_else(|| error.read())
+        Self::of(group, &error)
     }
 
     /// Forms an NCCL group on a device, waiting for all ranks.
@@ -148,97 +151,6 @@ impl Drop for Work {
     }
 }
 
-/// Opens a shared object whose names are then everybody's, for the life of the process.
-pub(crate) fn open_for_all(library: &Path) -> Result<(), String> {
-    // SAFETY: its initialisers are libtorch's, which register CUDA's kernels and nothing else.
-    let opened = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) };
-    opened.map(std::mem::forget).map_err(|error| reason(&error))
-}
-
-/// What the dynamic linker said, which stands below libloading's own words.
-fn reason(error: &libloading::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-type Connect = unsafe extern "C" fn(*const RawStore, i32, i32, i32, i64, *mut RawError) -> *mut RawGroup;
-type LimitMemory = unsafe extern "C" fn(i32, u64, *mut RawError) -> i32;
-type DeviceName = unsafe extern "C" fn(i32, *mut RawError) -> i32;
-type Settings = unsafe extern "C" fn();
-type WhyNone = unsafe extern "C" fn(*mut RawError);
-
-/// The functions of `librewind_cuda.so`, which stays open.
-pub(crate) struct Extension {
-    connect: Connect,
-    limit_memory: LimitMemory,
-    device_name: DeviceName,
-    settings: Settings,
-    why_none: WhyNone,
-}
-
-impl Extension {
-    /// libtorch's CUDA half is open already.
-    pub(crate) fn open(library: &Path) -> Result<Self, String> {
-        let failed = |error: libloading::Error| reason(&error);
-        // SAFETY: our own shared object has no initialisers of its own.
-        let opened = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(failed)?;
-        // SAFETY: these are the signatures of `cuda_shim.cc`, and the library is never closed.
-        let extension = unsafe {
-            Self {
-                connect: *opened.get::<Connect>(b"rewind_nccl_connect\0").map_err(failed)?,
-                limit_memory: *opened.get::<LimitMemory>(b"rewind_cuda_limit_memory\0").map_err(failed)?,
-                device_name: *opened.get::<DeviceName>(b"rewind_cuda_name\0").map_err(failed)?,
-                settings: *opened.get::<Settings>(b"rewind_cuda_settings\0").map_err(failed)?,
-                why_none: *opened.get::<WhyNone>(b"rewind_cuda_why_none\0").map_err(failed)?,
-            }
-        };
-        std::mem::forget(opened);
-        Ok(extension)
-    }
-
-    /// Sets the variables by which CUDA's libraries are told how to behave.
-    pub(crate) fn settle(&self) {
-        // SAFETY: no other thread runs yet, as `cuda::open` asks.
-        unsafe { (self.settings)() }
-    }
-
-    /// What CUDA says where it sees no device.
-    pub(crate) fn why_none(&self) -> String {
-        let mut answer = RawError::empty();
-        // SAFETY: fills the answer and nothing else.
-        unsafe { (self.why_none)(&mut answer) };
-        answer.read().message
-    }
-
-    fn connect(
-        &self,
-        store: Arc<dyn RendezvousStore>,
-        rank: i32,
-        world_size: i32,
-        device: i32,
-        timeout: Duration,
-    ) -> Result<Group, Failure> {
-        let store = callbacks(store);
-        let mut error = RawError::empty();
-        // SAFETY: the pointers live through the call, and C++ takes the store's context over.
-        let group = unsafe { (self.connect)(&store, rank, world_size, device, milliseconds(timeout), &mut error) };
-        NonNull::new(group).map(Group).ok_or_else(|| error.read())
-    }
-
-    pub(crate) fn limit_memory(&self, device: usize, bytes: u64) -> Result<(), Failure> {
-        // SAFETY: takes numbers alone, and fills the error.
-        done(|error| unsafe { (self.limit_memory)(device as i32, bytes, error) })
-    }
-
-    pub(crate) fn device_name(&self, device: usize) -> Result<String, Failure> {
-        let mut answer = RawError::empty();
-        // SAFETY: as in `limit_memory`; the name comes in the error's place.
-        match unsafe { (self.device_name)(device as i32, &mut answer) } {
-            0 => Ok(answer.read().message),
-            _ => Err(answer.read()),
-        }
-    }
-}
-
 pub(crate) fn cuda_be_deterministic() -> Result<(), Failure> {
     // SAFETY: takes nothing, and fills the error.
     done(|error| unsafe { rewind_cuda_be_deterministic(error) })
@@ -264,7 +176,7 @@ pub(crate) fn cuda_forget_peak(device: usize) -> Result<(), Failure> {
     done(|error| unsafe { rewind_cuda_forget_peak(device as i32, error) })
 }
 
-fn done(call: impl FnOnce(&mut RawError) -> i32) -> Result<(), Failure> {
+pub(crate) fn done(call: impl FnOnce(&mut RawError) -> i32) -> Result<(), Failure> {
     let mut error = RawError::empty();
     match call(&mut error) {
         0 => Ok(()),
@@ -282,12 +194,12 @@ fn pointer(tensor: &Tensor) -> *const c_void {
     tensor.as_ptr().cast()
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 #[repr(C)]
-struct RawGroup {
+pub(crate) struct RawGroup {
     _opaque: [u8; 0],
 }
 
@@ -300,17 +212,17 @@ const CONNECTION_ERROR: i32 = 1;
 const MESSAGE_LENGTH: usize = 2044;
 
 #[repr(C)]
-struct RawError {
+pub(crate) struct RawError {
     kind: i32,
     message: [c_char; MESSAGE_LENGTH],
 }
 
 impl RawError {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { kind: 0, message: [0; MESSAGE_LENGTH] }
     }
 
-    fn read(&self) -> Failure {
+    pub(crate) fn read(&self) -> Failure {
         // SAFETY: both sides end the message with a zero within its array.
         let message = unsafe { CStr::from_ptr(self.message.as_ptr()) };
         Failure { is_connection: self.kind == CONNECTION_ERROR, message: message.to_string_lossy().into_owned() }
@@ -328,7 +240,7 @@ impl RawError {
 }
 
 #[repr(C)]
-struct RawStore {
+pub(crate) struct RawStore {
     context: *mut c_void,
     set: extern "C" fn(*mut c_void, *const c_char, usize, *const u8, usize, *mut RawError) -> i32,
     get: extern "C" fn(*mut c_void, *const c_char, usize, i64, *mut c_void, *mut RawError) -> i32,
@@ -388,7 +300,7 @@ unsafe extern "C" {
 }
 
 /// The store as C++ calls it; whoever takes this over calls `release` once.
-fn callbacks(store: Arc<dyn RendezvousStore>) -> RawStore {
+pub(crate) fn callbacks(store: Arc<dyn RendezvousStore>) -> RawStore {
     RawStore {
         context: Box::into_raw(Box::new(store)).cast(),
         set: store_set,

@@ -19,8 +19,14 @@ use rewind_collective::{
 };
 use rewind_job::{DeviceKind, ShardPlan, SpecificationError, Tile};
 use rewind_predictor::SnapshotsIn;
-use serde::Serialize;
 use tch::{Device, Kind, Tensor};
+
+mod inspection;
+mod memory;
+
+pub use inspection::Inspection;
+pub use memory::Need;
+use memory::available_on_host;
 
 /// Of a GPU's free memory what a worker takes where it is not told: the rest is CUDA's and NCCL's own.
 const SHARE_OF_FREE: f64 = 0.92;
@@ -274,56 +280,6 @@ impl fmt::Display for WorkerDevice {
     }
 }
 
-/// Bytes that a rank's tensors take of its device, without activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Need {
-    pub without_trajectory: u64,
-    pub trajectory: u64,
-    /// What the trajectory takes of the host where it waits there: CUDA rounds each snapshot up to a power of two.
-    pub pinned: u64,
-}
-
-impl Need {
-    /// Of a model with `coordinates` weights, of which the rank owns some; `optimiser` and `snapshots` count the numbers
-    /// that it keeps for each of its own, `networks` the whole networks that are held at once.
-    pub fn of(
-        grid: &[Tile],
-        plan: &ShardPlan,
-        rank: rewind_job::Rank,
-        networks: u64,
-        optimiser: u64,
-        snapshots: u64,
-    ) -> Self {
-        let coordinates: u64 = grid.iter().map(|tile| tile.len as u64).sum();
-        let own = plan.range_of(rank, grid).len() as u64;
-        let padded = plan.padded_len(grid) as u64 * u64::from(plan.world_size().0);
-        Self {
-            // Weights, the gradients, and what a reduction or a gather holds: its input and what comes of it.
-            without_trajectory: 4 * ((networks + 1) * coordinates + 2 * padded + (optimiser + 1) * own),
-            trajectory: 4 * snapshots * own,
-            pinned: snapshots * (4 * own).next_power_of_two(),
-        }
-    }
-}
-
-/// What this process may still take of the host's memory: `MemAvailable`, or what its control group has left, if that is
-/// less. 0 where the kernel does not tell.
-fn available_on_host() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    let machine = kibibytes.map_or(0, |kibibytes| kibibytes * 1024);
-    let groups = [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")];
-    let left = groups.iter().filter_map(|files| left_in_group(Path::new("/sys/fs/cgroup"), *files));
-    left.fold(machine, u64::min)
-}
-
-/// Bytes that a control group's limit leaves; none where there is no limit.
-fn left_in_group(folder: &Path, (limit, used): (&str, &str)) -> Option<u64> {
-    let number = |file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
-    Some(number(limit)?.saturating_sub(number(used).unwrap_or(0)))
-}
-
 /// A file of the machine that says which process computes on a GPU, locked until that process ends.
 fn claimed(device: usize, folder: &Path) -> Result<File, DeviceError> {
     let shown = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -359,109 +315,9 @@ fn computes(device: usize) -> Result<(), DeviceError> {
     Err(DeviceError::Idle { device, detail: format!("it adds eight ones to {sum}") })
 }
 
-/// What this worker sees and would use: `rewind-worker devices`, and `rewind doctor`.
-#[derive(Debug, Serialize)]
-pub struct Inspection {
-    libtorch: &'static str,
-    cores: usize,
-    host_memory_available: u64,
-    cpu_capability: String,
-    driver: Option<String>,
-    gpus: Vec<Gpu>,
-    /// Why there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    no_gpus: Option<String>,
-    /// Why gangs of GPUs cannot be connected by NCCL.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    no_nccl: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    would_use: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    would_not_start: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Gpu {
-    device: String,
-    name: Option<String>,
-    memory_free: u64,
-    memory_total: u64,
-}
-
-impl Inspection {
-    pub fn make(wishes: Wishes) -> Self {
-        // Even where the CPU is wanted: who asks wants to know.
-        let opened = cuda::open();
-        let gpus = opened.as_ref().map_or(Vec::new(), |gpus| {
-            let gpu = |index: usize| {
-                let Memory { free, total } = gpus.memory(index).unwrap_or(Memory { free: 0, total: 0 });
-                let (device, name) = (format!("cuda:{index}"), gpus.name(index));
-                Gpu { device, name, memory_free: free, memory_total: total }
-            };
-            (0..gpus.devices()).map(gpu).collect()
-        });
-        let machine = crate::machine::describe(1, "cpu");
-        let chosen = WorkerDevice::choose(wishes);
-        Self {
-            libtorch: env!("LIBTORCH_VERSION"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            host_memory_available: available_on_host(),
-            cpu_capability: machine.cpu_capability,
-            driver: driver(Path::new("/proc/driver/nvidia/version")),
-            no_gpus: opened.as_ref().err().map(ToString::to_string),
-            no_nccl: match &opened {
-                Err(CudaError::NoLibrary { .. }) => None,
-                _ => cuda::has_nccl().err().map(|error| error.to_string()),
-            },
-            gpus,
-            would_use: chosen.as_ref().ok().map(ToString::to_string),
-            would_not_start: chosen.as_ref().err().map(ToString::to_string),
-        }
-    }
-
-    /// Whether the worker would start.
-    pub fn is_fit(&self) -> bool {
-        self.would_use.is_some()
-    }
-}
-
-/// The first line of the driver's file.
-fn driver(file: &Path) -> Option<String> {
-    std::fs::read_to_string(file).ok().and_then(|text| text.lines().next().map(str::to_owned))
-}
-
-impl fmt::Display for Inspection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { libtorch, cores, cpu_capability, .. } = self;
-        writeln!(
-            f,
-            "libtorch {libtorch}, {cores} cores ({cpu_capability}), {} of memory available",
-            ByteSize(self.host_memory_available)
-        )?;
-        if let Some(driver) = &self.driver {
-            writeln!(f, "driver: {driver}")?;
-        }
-        for Gpu { device, name, memory_free, memory_total } in &self.gpus {
-            let name = name.as_deref().unwrap_or("GPU");
-            writeln!(f, "{device}: {name}, {} free of {}", ByteSize(*memory_free), ByteSize(*memory_total))?;
-        }
-        if let Some(reason) = &self.no_gpus {
-            writeln!(f, "no GPU: {reason}")?;
-        }
-        if let Some(reason) = &self.no_nccl {
-            writeln!(f, "no NCCL: {reason}")?;
-        }
-        match (&self.would_use, &self.would_not_start) {
-            (Some(device), _) => write!(f, "would use {device}"),
-            (None, reason) => write!(f, "would not start: {}", reason.as_deref().unwrap_or_default()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rewind_job::{Layout, Rank, WorldSize};
 
     const GIB: u64 = 1 << 30;
 
@@ -518,20 +374,6 @@ mod tests {
     }
 
     #[test]
-    fn a_need_counts_the_networks_the_state_and_the_snapshots_of_the_own_shard() {
-        let layout = Layout::new([("w".to_owned(), vec![64, 128])]);
-        let grid = layout.tiles();
-        let of = |world| Need::of(&grid, &ShardPlan::balanced(&layout, WorldSize(world)), Rank(0), 2, 2, 15);
-        let trajectory = 4 * 15 * 8192;
-        assert_eq!(of(1), Need { without_trajectory: 4 * 8192 * (3 + 2 + 3), trajectory, pinned: trajectory });
-        let trajectory = 4 * 15 * 4096;
-        assert_eq!(of(2), Need { without_trajectory: 4 * (8192 * 5 + 4096 * 3), trajectory, pinned: trajectory });
-        let odd = Layout::new([("w".to_owned(), vec![5000])]);
-        let odd = Need::of(&odd.tiles(), &ShardPlan::balanced(&odd, WorldSize(1)), Rank(0), 1, 0, 3);
-        assert_eq!(odd.pinned, 3 * 32_768, "20,000 bytes are held as 32 KiB");
-    }
-
-    #[test]
     fn a_cpu_has_no_budget_and_auto_says_why_it_is_one() {
         let wishes = Wishes {
             device: Wanted::Cpu,
@@ -565,18 +407,6 @@ mod tests {
         claimed(4, folder.path()).expect("is another");
         drop(claim);
         claimed(3, folder.path()).expect("is free again");
-    }
-
-    #[test]
-    fn a_control_group_leaves_what_its_limit_leaves() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files = ("memory.max", "memory.current");
-        assert_eq!(left_in_group(folder.path(), files), None);
-        fs::write(folder.path().join("memory.max"), "max\n").expect("writes");
-        assert_eq!(left_in_group(folder.path(), files), None);
-        fs::write(folder.path().join("memory.max"), "1000\n").expect("writes");
-        fs::write(folder.path().join("memory.current"), "300\n").expect("writes");
-        assert_eq!(left_in_group(folder.path(), files), Some(700));
     }
 
     #[test]
