@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use rewind_artifacts::ArtifactError;
 use rewind_control::Event;
-use rewind_job::{Action, Digest, HistorySource, JobId, JobStatus, Report, SampleRecord, Specification};
+use rewind_job::{Action, Digest, HistorySource, JobId, JobStatus, Report, SampleRecord, Specification, shortened};
 use rewind_proto::{
     PIECE, not_leader, to_json,
     v1::{
@@ -137,9 +137,10 @@ impl Jobs for JobsService {
             _ => Status::internal(error.to_string()),
         })?;
         let Some((digest, weights)) = found else {
+            let reason = shortened(status.reason);
             let why = match status.state.is_final() {
-                true => format!("{job} has no report: {} ({})", status.state.name(), status.reason),
-                false => format!("{job} has no report yet: {} ({})", status.state.name(), status.reason),
+                true => format!("{job} has no report: {} ({reason})", status.state.name()),
+                false => format!("{job} has no report yet: {} ({reason})", status.state.name()),
             };
             return Err(Status::failed_precondition(why));
         };
@@ -161,6 +162,7 @@ impl Jobs for JobsService {
             weights_json: to_json(&weights),
             certificate: given.certificate,
             disclosure: given.disclosure,
+            no_certificate: given.no_certificate,
         }))
     }
 
@@ -197,6 +199,7 @@ impl JobsService {
             let mut packs = Vec::new();
             for (index, source) in std::mem::take(&mut predictor.histories).into_iter().enumerate() {
                 let refuse = |problem: String| {
+                    let problem = shortened(problem);
                     Status::invalid_argument(format!("step[0].train-predictor.histories[{index}]: {problem}"))
                 };
                 let HistorySource::Job(job) = source else {
@@ -232,28 +235,20 @@ impl JobsService {
         serde_json::from_slice(&bytes).map_err(|error| Status::data_loss(format!("{digest} is not a report: {error}")))
     }
 
-    /// What the job read; none if it took no note of it, or if that is gone.
-    async fn record_of(&self, report: &Report) -> Result<Option<SampleRecord>, Status> {
-        let Some(digest) = &report.samples else { return Ok(None) };
+    /// What the job read; or why that is not known, and nothing can be certified.
+    async fn record_of(&self, report: &Report) -> Result<Result<SampleRecord, String>, Status> {
+        let Some(digest) = &report.samples else { return Ok(Err("it took no note of what it read".into())) };
         let bytes = match self.artifact(digest.clone()).await {
             Ok(bytes) => bytes,
             Err(status) if status.code() == Code::Unavailable => return Err(status),
             Err(status) => {
-                tracing::warn!(
-                    "{}: no certificate, for the record of samples is lost: {}",
-                    report.job,
-                    status.message()
-                );
-                return Ok(None);
+                return Ok(Err(format!("the record of what it read is lost: {}", status.message())));
             }
         };
         let record = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
         let record = record.and_then(|record: SampleRecord| record.check().map(|()| record));
-        Ok(record
-            .inspect_err(|problem| {
-                tracing::warn!("{}: no certificate, for {digest} is no record of samples: {problem}", report.job);
-            })
-            .ok())
+        let refuse = |problem| format!("the record of what it read cannot be certified: {}", shortened(problem));
+        Ok(record.map_err(refuse))
     }
 
     /// Asks for a change, and answers with what became of the job.
@@ -277,7 +272,7 @@ async fn look(driver: &Driver, job: &JobId, seen: u64) -> Result<(JobStatus, Job
         .await
         .ok_or_else(|| standing_by(driver))?;
     let Some((status, events)) = found else {
-        return Err(Status::not_found(format!("there is no job {job}")));
+        return Err(Status::not_found(shortened(format!("there is no job {job}"))));
     };
     let last = events.last().map_or(seen, |event| event.sequence);
     let update = JobUpdate { status_json: to_json(&status), event_json: events.iter().map(to_json).collect() };

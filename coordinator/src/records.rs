@@ -6,14 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rewind_control::{Change, JobHead, StoredJob, TaskRecord};
+use rewind_control::{Change, Impossible, JobHead, StoredJob, TaskRecord};
 use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term, shortened};
 use rewind_state::{StateStore, StoreError, Version, Write};
 use rewind_telemetry::{
     fail_point,
     metrics::coordinator::{STORE_WRITE_FAILURES, STORE_WRITE_SECONDS},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// Jobs over a state store, as the leader of a term. Knows the version of every value that may change.
 pub struct Records {
@@ -55,10 +58,10 @@ impl Records {
         });
         let jobs: Vec<StoredJob> = jobs.collect();
         for job in &jobs {
-            job.check().map_err(|(record, problem)| {
-                let key = format!("{record}/{}", job.job);
-                StoreError::Unreadable { key, problem }
-            })?;
+            if let Err(impossible) = job.check() {
+                let key = records.key_of(&job.job, &impossible)?;
+                return Err(StoreError::Unreadable { key, problem: impossible.problem });
+            }
         }
         let doomed = records.all("doomed/")?.into_iter().map(|(key, since)| (Digest(job_in(&key).to_owned()), since));
         let doomed = doomed.collect();
@@ -100,6 +103,12 @@ impl Records {
     pub fn report(&self, job: &JobId) -> Result<Option<(Digest, Vec<StepWeights>)>, StoreError> {
         let key = format!("report/{job}");
         self.store.read(&key)?.map(|(value, _)| decode(&key, &value)).transpose()
+    }
+
+    /// Where a record is stored; what an impossible one says of its own place may be what is wrong with it.
+    fn key_of(&mut self, job: &JobId, Impossible { record, index, .. }: &Impossible) -> Result<String, StoreError> {
+        let numbered = self.all::<IgnoredAny>(&format!("{record}/{job}/"))?.into_iter().nth(*index);
+        Ok(numbered.map_or_else(|| format!("{record}/{job}"), |(key, _)| key))
     }
 
     /// Everything of a kind, in the order of its keys. Reading may take longer than a lease.

@@ -10,6 +10,8 @@ pub mod session;
 mod commit;
 mod coordinators;
 mod flight;
+#[cfg(test)]
+mod hostile_bytes;
 mod inputs;
 mod link;
 mod machine;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, GroupOptions, ProcessGroup, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Digest, Group, Layout, Manifest, Method, Optimiser, Part, Progress, RollBack, ShardPlan, Step,
-    StepIndex, Stop, Timeouts, Unlearn, WorkerEvent,
+    Action, Assignment, Digest, Group, Layout, Manifest, Method, Optimiser, Part, Progress, Rank, RollBack, ShardPlan,
+    Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent, WorldSize,
 };
 use rewind_models::Network;
 use rewind_predictor::{Predictor, SnapshotsIn};
@@ -42,6 +42,9 @@ pub enum RunError {
     Collective(#[from] CollectiveError),
     #[error("{0}")]
     Artifact(#[from] ArtifactError),
+    /// What the coordinator deals is not what there is.
+    #[error("the plan deals {dealt} tiles to {ranks} ranks: rank {rank} of {world} has a model of {tiles} tiles")]
+    Plan { dealt: usize, ranks: u32, rank: u32, world: u32, tiles: usize },
     #[error("failed to record a history: {0}")]
     History(String),
     /// libtorch ends what it cannot do with a panic; the worker goes on.
@@ -59,7 +62,11 @@ impl RunError {
     /// A lost peer is worth another generation; bad input is not.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Input(InputError::Bad(_)) | Self::Panicked(_) | Self::OutOfMemory { .. } | Self::History(_) => false,
+            Self::Input(InputError::Bad(_))
+            | Self::Plan { .. }
+            | Self::Panicked(_)
+            | Self::OutOfMemory { .. }
+            | Self::History(_) => false,
             Self::BrokenDevice { .. }
             | Self::Input(InputError::Away(_))
             | Self::Ended(_)
@@ -174,7 +181,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         rank: assignment.rank,
         layout: layout.clone(),
     });
-    let plan = link.wait_for_plan()?;
+    let plan = deals(link.wait_for_plan()?, assignment.rank, assignment.world_size, &layout)?;
     let coordinates = layout.coordinates();
     let snapshots_in = bench.device.place(need(&assignment, &layout, &plan)).map_err(InputError::Bad)?;
     tracing::debug!(?snapshots_in, "trajectories");
@@ -201,6 +208,16 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         gang = run.step(StepIndex(index as u32), gang)?;
     }
     report::make_and_send(&run, gang)
+}
+
+/// The plan, if it deals all of a model's tiles to the gang, and this rank is in it.
+pub fn deals(plan: ShardPlan, rank: Rank, world: WorldSize, layout: &Layout) -> Result<ShardPlan, RunError> {
+    let (ranks, tiles) = (plan.world_size(), layout.tiles().len());
+    let dealt = plan.boundaries.last().copied().unwrap_or_default();
+    if ranks == world && rank.0 < world.0 && dealt == tiles {
+        return Ok(plan);
+    }
+    Err(RunError::Plan { dealt, ranks: ranks.0, rank: rank.0, world: world.0, tiles })
 }
 
 /// The whole state of a committed round of a model with so many coordinates.
@@ -448,6 +465,25 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_of_another_gang_or_another_model_is_refused() {
+        let layout = Layout::new([("weight".into(), vec![3, 4096])]);
+        let of = |boundaries: &[usize], rank, world| {
+            let plan = ShardPlan { boundaries: boundaries.to_vec() };
+            deals(plan, Rank(rank), WorldSize(world), &layout).map(|plan| plan.range_of(Rank(rank), &layout.tiles()))
+        };
+        assert_eq!(of(&[0, 1, 3], 1, 2).expect("fits"), 4096..3 * 4096);
+        assert_eq!(of(&[0, 3, 3], 1, 2).expect("has more ranks than it needs"), 3 * 4096..3 * 4096);
+        for (boundaries, rank, world) in
+            [(&[0, 3][..], 1, 2), (&[0, 1, 2, 3], 1, 2), (&[0, 1, 2], 1, 2), (&[0, 1, 4], 1, 2), (&[0, 1, 3], 2, 2)]
+        {
+            let refused = of(boundaries, rank, world).expect_err("cannot be run");
+            assert!(!refused.is_retryable(), "{refused}");
+        }
+        let text = of(&[0, 1, 9], 1, 2).expect_err("is of another model").to_string();
+        assert_eq!(text, "the plan deals 9 tiles to 2 ranks: rank 1 of 2 has a model of 3 tiles");
+    }
 
     fn told(text: &str) -> RunError {
         RunError::Panicked(text.to_owned()).told_of("NVIDIA H200")

@@ -19,7 +19,7 @@ use crate::{
     inputs::InputError,
     link::Link,
     machine,
-    run::{Bench, RunError, form, load},
+    run::{Bench, RunError, deals, form, load},
 };
 
 /// The job's only step.
@@ -45,7 +45,7 @@ pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), Ru
         rank: assignment.rank,
         layout: trainee.layout().clone(),
     });
-    let plan = link.wait_for_plan()?;
+    let plan = deals(link.wait_for_plan()?, assignment.rank, assignment.world_size, trainee.layout())?;
     let coordinates = trainee.layout().coordinates();
     let gang =
         rewind_unlearning::Gang::new(form(assignment, link, bench, Device::Cpu)?, trainee.layout().clone(), plan);
@@ -105,7 +105,7 @@ fn recipes(specification: &Specification, wanted: &TrainPredictor) -> Vec<Recipe
 }
 
 /// Every history, once, in an order of their own: the same histories make the same predictor, however they are named.
-fn names_of(sources: &[HistorySource], artifacts: &dyn ArtifactStore) -> Result<Vec<Digest>, InputError> {
+pub(crate) fn names_of(sources: &[HistorySource], artifacts: &dyn ArtifactStore) -> Result<Vec<Digest>, InputError> {
     let field = |index: usize| format!("step[0].train-predictor.histories[{index}]");
     let mut names: Vec<Digest> = Vec::new();
     for (index, source) in sources.iter().enumerate() {

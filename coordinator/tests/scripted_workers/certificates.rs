@@ -83,7 +83,14 @@ async fn without_a_record_of_samples_there_is_a_report_and_no_certificate() {
 /// Whoever is asked for a report hashes every id of the record: a range of a few letters stands for all that there are.
 #[tokio::test]
 async fn a_record_of_too_many_samples_or_of_none_in_order_is_not_certified() {
-    for ids in [[7, 3], [0, (1 << 26) + 1]] {
+    const REASONS: [([u32; 2], &str); 2] = [
+        ([7, 3], "the ids read in `unlearned` are not in order"),
+        (
+            [0, (1 << 22) + 1],
+            "4194305 samples of forget are read by the method of `unlearned`, and 4194304 is the most",
+        ),
+    ];
+    for (ids, reason) in REASONS {
         let coordinator = Coordinator::start().await;
         let job = coordinator.submit(1).await;
         let mut one = ScriptedWorker::join(&coordinator, "worker-1").await;
@@ -96,6 +103,7 @@ async fn a_record_of_too_many_samples_or_of_none_in_order_is_not_certified() {
         let files = files(&coordinator, &job).await;
         assert!(!files.report_json.is_empty());
         assert!(files.certificate.is_empty() && files.disclosure.is_empty(), "{ids:?} is certified");
+        assert!(files.no_certificate.ends_with(reason), "{}", files.no_certificate);
     }
 }
 

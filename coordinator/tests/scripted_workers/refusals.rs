@@ -63,6 +63,22 @@ async fn bad_specifications_are_refused_by_field() {
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().starts_with(message), "wanted {message}\n got {}", refused.message());
     }
+    // gRPC writes each byte of such a letter as three.
+    for letter in ["é", "🦀"] {
+        let long = letter.repeat(100_000 / letter.len());
+        let texts = [
+            good.replace("\"mlp\"", &format!("\"{long}\"")),
+            format!("{good}\n[step.\"{long}\".\"{long}\"]"),
+            format!("\"{long}\" = 1\n{good}"),
+        ];
+        for text in texts {
+            let refused = coordinator.try_submit(text).await.expect_err("is no specification");
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+            let in_header = |byte: u8| if byte.is_ascii_alphanumeric() { 1 } else { 3 };
+            let header: usize = refused.message().bytes().map(in_header).sum();
+            assert!(refused.message().contains(letter) && header < 4096, "{header}: {refused}");
+        }
+    }
     let jobs = coordinator.jobs().await.list(ListRequest {}).await.expect("lists").into_inner();
     assert!(jobs.status_json.is_empty(), "nothing was stored");
     coordinator.submit(1).await;

@@ -91,7 +91,9 @@ impl Disclosure {
         let tree = format!("{}/{}/{}", reads.by.name(), reads.part.name(), reads.step);
         let key = self.key();
         let leaf = |id: u32| leaf_hash(&[&leaf_salt(&key, &tree, id)[..], &id.to_be_bytes()].concat());
-        let mut leaves: Vec<Hash> = reads.ids.iter().map(leaf).collect();
+        // As many as there are, and no room for more: a tree is large.
+        let mut leaves: Vec<Hash> = Vec::with_capacity(reads.ids.len() as usize);
+        leaves.extend(reads.ids.iter().map(leaf));
         leaves.sort_unstable();
         SealedReads { by: reads.by, part: reads.part, samples: leaves.len() as u64, root: digest(root(&leaves)) }
     }

@@ -103,6 +103,16 @@ pub struct StoredJob {
     pub tasks: Vec<TaskRecord>,
 }
 
+/// A stored record that no job has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible {
+    /// `specification`, `head`, `manifest`, `event` or `task`.
+    pub record: &'static str,
+    /// Among the job's records of this kind, from 0.
+    pub index: usize,
+    pub problem: String,
+}
+
 /// Counts of what happens to a job stay far below this.
 const LARGEST_COUNT: u64 = 1 << 31;
 /// The end of the year 9999 in Unix milliseconds: certificates write dates of four digits.
@@ -112,11 +122,13 @@ impl StoredJob {
     /// A leader computes with what it takes up: damage is found before.
     ///
     /// # Errors
-    /// Which kind of record is impossible (`specification`, `head`, `manifest`, `event`, `task`), and why.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
+    /// Which record is impossible, and why.
+    pub fn check(&self) -> Result<(), Impossible> {
         let Self { head, manifests, events, tasks, specification, .. } = self;
-        let require =
-            |holds: bool, record, problem: &str| if holds { Ok(()) } else { Err((record, problem.to_owned())) };
+        let require_at = |holds: bool, record, index, problem: &str| {
+            if holds { Ok(()) } else { Err(Impossible { record, index, problem: problem.to_owned() }) }
+        };
+        let require = |holds, record, problem| require_at(holds, record, 0, problem);
         let counts = [head.failures, head.losses, head.discards].map(u64::from);
         let furthest = head.furthest.map_or(0, |(_, round)| u64::from(round.0));
         let largest = counts.into_iter().fold(head.generation.0.max(furthest), u64::max);
@@ -127,23 +139,23 @@ impl StoredJob {
             require(one_each && in_order, "head", "the plan does not deal tiles to the gang's members")?;
         }
         let mut last = None;
-        for Manifest { step, round, .. } in manifests {
+        for (index, Manifest { step, round, .. }) in manifests.iter().enumerate() {
             let there = (step.0 as usize) < specification.steps.len() && u64::from(round.0) < LARGEST_COUNT;
-            require(there && round.0 > 0, "manifest", "of a round that the job does not have")?;
-            require(last < Some((step, round)), "manifest", "the rounds are not in order")?;
+            require_at(there && round.0 > 0, "manifest", index, "of a round that the job does not have")?;
+            require_at(last < Some((step, round)), "manifest", index, "the rounds are not in order")?;
             last = Some((step, round));
         }
-        let last = events.last().map_or(0, |event| event.sequence);
-        require(last < LARGEST_COUNT, "event", "its number is larger than any job's")?;
-        let dated = events.iter().all(|event| event.at <= LATEST);
-        require(dated, "event", "of a time after the year 9999")?;
+        for (index, event) in events.iter().enumerate() {
+            require_at(event.sequence < LARGEST_COUNT, "event", index, "its number is larger than any job's")?;
+            require_at(event.at <= LATEST, "event", index, "of a time after the year 9999")?;
+        }
         let packs = specification.collect().is_none_or(|collect| collect.pack > 0);
         require(packs, "specification", "its tasks make no networks")?;
         let total = specification.collect().map_or(0, rewind_job::Collect::tasks);
-        for TaskRecord { task, failures, losses, .. } in tasks {
-            require(task.0 < total, "task", "the job has no such task")?;
+        for (index, TaskRecord { task, failures, losses, .. }) in tasks.iter().enumerate() {
+            require_at(task.0 < total, "task", index, "the job has no such task")?;
             let sound = u64::from(*failures.max(losses)) < LARGEST_COUNT;
-            require(sound, "task", "a count is larger than any task's")?;
+            require_at(sound, "task", index, "a count is larger than any task's")?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use control::Control;
 pub use fleet::{Duty, LossReason};
-pub use job::{Change, JobHead, StoredGang, StoredJob, TaskRecord};
+pub use job::{Change, Impossible, JobHead, StoredGang, StoredJob, TaskRecord};
 use rewind_job::{Digest, Generation, JobId, Specification, WorkerCommand, WorkerEvent, WorkerId};
 
 /// Milliseconds since 1970.

@@ -78,11 +78,12 @@ impl Parser {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => refused += 1,
                 Err(problem) => panic!(
-                    "{}, case {number} of {cases}: {problem}\n  its bytes: {}\n  again: HOSTILE_SEED={} cargo test \
-                     --locked --workspace --test hostile_bytes",
+                    "{}, case {number} of {cases}: {problem}\n  its bytes: {}\n  again: HOSTILE_SEED={} and test {} of {}",
                     self.name,
                     self.last_case().display(),
                     chosen.as_deref().unwrap_or("0"),
+                    thread::current().name().unwrap_or_default(),
+                    program(),
                 ),
             }
         }
@@ -124,6 +125,13 @@ impl Parser {
     fn keep(&self, bytes: &[u8]) {
         fs::write(self.last_case(), bytes).expect("the temporary folder can be written");
     }
+}
+
+/// The name of the tests that run: Cargo adds a hash to it.
+fn program() -> String {
+    let path = env::current_exe().unwrap_or_default();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('-').map_or(&*name, |(name, _)| name).to_owned()
 }
 
 /// Of this thread: a busy machine makes it no longer.

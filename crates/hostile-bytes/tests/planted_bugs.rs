@@ -1,6 +1,6 @@
 //! That hostile bytes find bugs: parsers with one known bug each, which must be found.
 
-use std::panic;
+use std::{fs, panic};
 
 use rewind_hostile_bytes::{Answer, Parser};
 
@@ -60,6 +60,8 @@ fn found(seed: &[u8], read: fn(&[u8]) -> Answer, what: &str) {
     let failure = panic::catch_unwind(|| Parser::of("planted bugs").cases(2000).run(&seeds, read)).expect_err(what);
     let message = failure.downcast_ref::<String>().expect("a panic has words");
     assert!(message.contains(what) && message.contains("HOSTILE_SEED="), "{message}");
+    let bytes = message.lines().find_map(|line| line.trim().strip_prefix("its bytes: ")).expect("names the case");
+    fs::remove_file(bytes).expect("the case is kept");
 }
 
 #[test]

@@ -147,8 +147,12 @@ pub struct SampleRecord {
     pub reads: Vec<StepReads>,
 }
 
-/// Ids that one record may name in all: more than any job reads, and few enough to be hashed within a minute.
-const MOST_IDS: u64 = 1 << 26;
+/// Ids that one reader may have read of one part in one step: they are one tree of a certificate, and each takes 32 bytes
+/// while its root is made.
+pub const MOST_IDS_OF_A_TREE: u64 = 1 << 22;
+/// Ids of all trees of a record, which are made one after the other: a job of hundreds of steps reads fewer, and hashing
+/// them takes minutes.
+pub const MOST_IDS: u64 = 1 << 28;
 
 impl SampleRecord {
     /// A record comes from a worker: a range of a few letters can stand for all ids that there are.
@@ -168,9 +172,16 @@ pub fn check_reads(reads: &[StepReads]) -> Result<(), String> {
         if !reads.ids.are_in_order() {
             return Err(format!("the ids read in `{}` are not in order", reads.step));
         }
-        ids += reads.ids.len();
+        let own = reads.ids.len();
+        if own > MOST_IDS_OF_A_TREE {
+            let (step, part, by) = (&reads.step, reads.part.name(), reads.by.name());
+            return Err(format!(
+                "{own} samples of {part} are read by the {by} of `{step}`, and {MOST_IDS_OF_A_TREE} is the most"
+            ));
+        }
+        ids += own;
         if ids > MOST_IDS {
-            return Err(format!("{ids} ids are read up to `{}`, and {MOST_IDS} is the most", reads.step));
+            return Err(format!("{ids} samples are read up to `{}`, and {MOST_IDS} is the most", reads.step));
         }
     }
     Ok(())

@@ -379,7 +379,8 @@ pub fn read_report(files: &JobReport) -> Result<(Report, Vec<StepWeights>), Erro
     Ok((understood(from_json("report", &files.report_json))?, understood(from_json("weights", &files.weights_json))?))
 }
 
-fn read(update: JobUpdate) -> Result<Update, Error> {
+/// What a coordinator says of a job.
+pub fn read(update: JobUpdate) -> Result<Update, Error> {
     let events = update.event_json.iter().map(|json| understood(from_json("event", json))).collect::<Result<_, _>>()?;
     Ok(Update { status: understood(from_json("status", &update.status_json))?, events })
 }

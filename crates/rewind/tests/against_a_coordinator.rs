@@ -134,6 +134,7 @@ impl Jobs for Written {
         Ok(Response::new(JobReport {
             report_json: to_json(&report()),
             weights_json: to_json(&weights),
+            no_certificate: "it took no note of what it read".into(),
             ..JobReport::default()
         }))
     }
@@ -223,6 +224,8 @@ async fn weights_come_with_the_report_and_stay_in_their_folder() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let weights = std::fs::read_to_string(out.path().join("weights/_.._task-vector.safetensors")).unwrap();
     assert_eq!(weights, "bytes in pieces");
+    let said = text(&output.stderr);
+    assert!(said.contains("has no certificate: it took no note of what it read"), "{said}");
 }
 
 #[tokio::test]

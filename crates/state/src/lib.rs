@@ -63,7 +63,10 @@ pub enum StoreError {
     InUse(String),
     #[error("the state store failed: {0}")]
     Failed(String),
-    #[error("`{key}` in the state store is not readable: {problem}")]
+    #[error(
+        "`{key}` in the state store is not readable: {problem}; nothing was changed: start the version that wrote it, or \
+         restore the store from a backup"
+    )]
     Unreadable { key: String, problem: String },
     #[error("`{key}` has {bytes} bytes, and a value of the state store has at most {LARGEST_VALUE}")]
     TooLarge { key: String, bytes: usize },

@@ -1,6 +1,6 @@
 use rewind_certificate::{Certificate, Disclosure, Facts, Proof, PublicKey, SigningKey, issue};
 use rewind_hostile_bytes::Parser;
-use rewind_job::{Digest, Generation, Report, SampleRecord};
+use rewind_job::{Digest, Generation, MOST_IDS, MOST_IDS_OF_A_TREE, Ranges, Report, SampleRecord};
 
 use crate::{json, reports, text, words};
 
@@ -80,7 +80,7 @@ fn what_workers_report_is_certified_or_refused() {
     Parser::of("records of samples").cases(3000).memory(8 << 20).run(&[seed], |bytes| {
         let record: SampleRecord = json(bytes)?;
         record.check()?;
-        // Every id is hashed, and takes 32 bytes: a few letters may stand for 67 million.
+        // Every id is hashed, and takes 32 bytes: a few letters may stand for millions.
         if record.reads.iter().map(|reads| reads.ids.len()).sum::<u64>() > 100_000 {
             return Ok(());
         }
@@ -101,9 +101,39 @@ fn a_few_letters_that_stand_for_all_ids_are_refused_before_they_are_hashed() {
     assert!(refusal.contains("not in order"), "{refusal}");
 }
 
+/// One tree at a time: what is as large as it may be takes the memory of one.
+#[test]
+fn a_record_of_the_largest_trees_is_certified_with_the_memory_of_one() {
+    let (key, report, stored, mut record) = (key(), reports::report(), Digest("cd".repeat(32)), reports::record());
+    let largest = Ranges(vec![[7, 7 + MOST_IDS_OF_A_TREE as u32]]);
+    record.reads.iter_mut().for_each(|reads| reads.ids = largest.clone());
+    assert_eq!((record.check(), record.reads.len()), (Ok(()), 2));
+    let memory = allocation_counter::measure(|| {
+        let (certificate, _) = issue(facts(&report, record.clone(), &stored), &key);
+        let reads = certificate.statement.steps.iter().flat_map(|step| &step.reads);
+        assert_eq!(reads.map(|reads| reads.samples).collect::<Vec<_>>(), [MOST_IDS_OF_A_TREE; 2]);
+    });
+    assert!(memory.bytes_max < 32 * MOST_IDS_OF_A_TREE + (1 << 20), "took {} bytes", memory.bytes_max);
+
+    record.reads[1].ids.0[0][1] += 1;
+    let refusal = record.check().expect_err("one more than the largest");
+    assert!(refusal.contains("4194305 samples of forget are read by the method of `task-vector`"), "{refusal}");
+}
+
+#[test]
+fn a_record_of_too_many_trees_is_refused_before_they_are_hashed() {
+    let mut record = reports::record();
+    record.reads[0].ids = Ranges(vec![[0, MOST_IDS_OF_A_TREE as u32]]);
+    record.reads = vec![record.reads[0].clone(); (MOST_IDS / MOST_IDS_OF_A_TREE) as usize];
+    assert_eq!(record.check(), Ok(()));
+    record.reads.push(reports::record().reads[1].clone());
+    let refusal = record.check().expect_err("three more than all");
+    assert!(refusal.contains("268435459 samples are read up to `task-vector`"), "{refusal}");
+}
+
 #[test]
 fn a_disclosure_that_its_author_certified_to_be_vast_is_refused_before_it_is_hashed() {
-    const VAST: u32 = (1 << 26) + 1;
+    const VAST: u32 = MOST_IDS_OF_A_TREE as u32 + 1;
     let (mut certificate, mut disclosure) = issued(&key());
     disclosure.reads[0].ids.0 = vec![[0, VAST]];
     certificate.statement.steps[0].reads[0].samples = u64::from(VAST);

@@ -119,7 +119,7 @@ fn stored_jobs_are_refused_or_led() {
     Parser::of("stored jobs").cases(4000).memory(16 << 20).run(&seeds(), |bytes| {
         let (specification, head, manifests, events, tasks): AtRest = json(bytes)?;
         let stored = StoredJob { job: "job-7".into(), specification, head, manifests, events, tasks };
-        stored.check().map_err(|(record, problem)| format!("{record}: {problem}"))?;
+        stored.check().map_err(|found| format!("{} {}: {}", found.record, found.index, found.problem))?;
         lead(stored);
         Ok(())
     });
@@ -171,29 +171,30 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
 
 #[test]
 fn counts_rounds_and_plans_that_no_job_has_are_refused_by_their_record() {
-    let refused_of = |seed: usize, record: &str, spoil: &dyn Fn(&mut AtRest)| {
+    let refused_of = |seed: usize, key: &str, spoil: &dyn Fn(&mut AtRest)| {
         let mut job: AtRest = json(&seeds()[seed]).expect("is what was written");
         assert_eq!(Store::of(&job).taken_up().map(|jobs| jobs.len()), Ok(1));
         spoil(&mut job);
         let refusal = Store::of(&job).taken_up().expect_err("is refused");
-        assert!(refusal.contains(&format!("{record}/job-1")), "{refusal}");
+        assert!(refusal.starts_with(&format!("`{key}` in the state store")), "{refusal}");
+        assert!(refusal.ends_with("or restore the store from a backup"), "{refusal}");
     };
-    let refused = |record: &str, spoil: &dyn Fn(&mut AtRest)| refused_of(0, record, spoil);
+    let refused = |key: &str, spoil: &dyn Fn(&mut AtRest)| refused_of(0, key, spoil);
     let boundaries = |head: &mut JobHead, boundaries: &[usize]| {
         head.gang.as_mut().expect("has one").plan.boundaries = boundaries.to_vec();
     };
-    refused("head", &|(_, head, ..)| head.generation = Generation(u64::MAX));
-    refused("head", &|(_, head, ..)| head.losses = u32::MAX);
-    refused("head", &|(_, head, ..)| boundaries(head, &[]));
-    refused("head", &|(_, head, ..)| boundaries(head, &[0, 3, 2]));
-    refused("manifest", &|(_, _, manifests, ..)| manifests[1].round = Round(u32::MAX));
-    refused("manifest", &|(_, _, manifests, ..)| manifests[1].step = StepIndex(99));
-    refused("manifest", &|(_, _, manifests, ..)| manifests.swap(0, 1));
-    refused("event", &|(_, _, _, events, _)| events[0].sequence = u64::MAX);
-    refused("event", &|(_, _, _, events, _)| events[0].at = u64::MAX);
-    refused_of(1, "task", &|(.., tasks)| tasks[1].task = TaskIndex(u32::MAX));
-    refused_of(1, "task", &|(.., tasks)| tasks[1].losses = u32::MAX);
-    refused_of(1, "specification", &|(specification, ..)| {
+    refused("head/job-1", &|(_, head, ..)| head.generation = Generation(u64::MAX));
+    refused("head/job-1", &|(_, head, ..)| head.losses = u32::MAX);
+    refused("head/job-1", &|(_, head, ..)| boundaries(head, &[]));
+    refused("head/job-1", &|(_, head, ..)| boundaries(head, &[0, 3, 2]));
+    refused("manifest/job-1/0000/00000002", &|(_, _, manifests, ..)| manifests[1].round = Round(u32::MAX));
+    refused("manifest/job-1/0000/00000002", &|(_, _, manifests, ..)| manifests[1].step = StepIndex(99));
+    refused("manifest/job-1/0000/00000002", &|(_, _, manifests, ..)| manifests.swap(0, 1));
+    refused("event/job-1/00000001", &|(_, _, _, events, _)| events[0].sequence = u64::MAX);
+    refused("event/job-1/00000001", &|(_, _, _, events, _)| events[0].at = u64::MAX);
+    refused_of(1, "task/job-1/4294967295", &|(.., tasks)| tasks[1].task = TaskIndex(u32::MAX));
+    refused_of(1, "task/job-1/00000001", &|(.., tasks)| tasks[1].losses = u32::MAX);
+    refused_of(1, "specification/job-1", &|(specification, ..)| {
         let Action::Collect(collect) = &mut specification.steps[0].action else { panic!("makes histories") };
         collect.pack = 0;
     });

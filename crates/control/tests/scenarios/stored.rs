@@ -84,6 +84,9 @@ impl Stored {
                 }
             }
         }
+        for stored in self.read() {
+            assert_eq!(stored.check(), Ok(()), "{}: a leader would not take it up", stored.job);
+        }
         for (job, kept) in &self.jobs {
             let state = kept.head.as_ref().map(|head| head.state);
             let is_finished = state == Some(JobState::Finished) && kept.specification.collect().is_none();

@@ -1,6 +1,7 @@
 //! `rewind jobs`, `watch`, `cancel`, `pause`, `resume`, `tasks`, `events`.
 
-use rewind_job::{JobId, JobState, JobStatus};
+use rewind_job::{JobEvent, JobId, JobState, JobStatus};
+use rewind_proto::v1::TaskStatus;
 use serde_json::json;
 
 use crate::{
@@ -24,7 +25,7 @@ pub async fn list(jobs: Jobs) -> Result<(), Error> {
     Ok(())
 }
 
-fn describe(status: &JobStatus) -> String {
+pub fn describe(status: &JobStatus) -> String {
     let progress = status.progress.as_ref().filter(|_| !status.state.is_final());
     let progress = progress.map_or(String::new(), |progress| format!(" · {}", progress.text));
     format!(
@@ -92,16 +93,18 @@ pub async fn tasks(tasks: Tasks) -> Result<(), Error> {
         output::json(&rows.collect::<Vec<_>>());
         return Ok(());
     }
-    for task in &found {
-        let state = match (task.worker.as_str(), task.output.as_str()) {
-            ("", "") => "open".to_owned(),
-            (worker, "") => format!("on {worker}"),
-            (_, output) => format!("sha256:{output}"),
-        };
-        let failures = if task.failures > 0 { format!("  ({} failures)", task.failures) } else { String::new() };
-        output::line(format!("{:>6}  {state}{failures}", task.task));
-    }
+    found.iter().for_each(|task| output::line(describe_task(task)));
     Ok(())
+}
+
+pub fn describe_task(task: &TaskStatus) -> String {
+    let state = match (task.worker.as_str(), task.output.as_str()) {
+        ("", "") => "open".to_owned(),
+        (worker, "") => format!("on {worker}"),
+        (_, output) => format!("sha256:{output}"),
+    };
+    let failures = if task.failures > 0 { format!("  ({} failures)", task.failures) } else { String::new() };
+    format!("{:>6}  {state}{failures}", task.task)
 }
 
 pub async fn events(events: Events) -> Result<(), Error> {
@@ -112,8 +115,12 @@ pub async fn events(events: Events) -> Result<(), Error> {
         output::json(&decisions);
     } else {
         for event in &decisions {
-            output::line(format!("{}  gang {:<3}  {}", page::instant(event.at), event.generation.0, event.text));
+            output::line(describe_event(event));
         }
     }
     Ok(())
+}
+
+pub fn describe_event(event: &JobEvent) -> String {
+    format!("{}  gang {:<3}  {}", page::instant(event.at), event.generation.0, event.text)
 }

@@ -56,7 +56,10 @@ fn write(report: &Report, files: &JobReport, out: &Path, screen: &Screen) -> Res
     }
     let [certificate, disclosure] = ["certificate.json", "disclosure.json"].map(|name| out.join(name));
     if files.certificate.is_empty() {
-        screen.say(&format!("{} has no certificate", report.job));
+        // An older coordinator does not say why.
+        let why =
+            if files.no_certificate.is_empty() { "the coordinator gives no reason" } else { &files.no_certificate };
+        screen.say(&format!("{} has no certificate: {why}", report.job));
         for file in [certificate, disclosure] {
             make_way(&file, &report.job, screen)?;
         }
