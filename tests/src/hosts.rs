@@ -233,7 +233,7 @@ impl Hosts {
         let begun = Instant::now();
         while !namespaces.inhabitants().is_empty() {
             let left = namespaces.inhabitants().join(", ");
-            assert!(begun.elapsed() < PATIENCE, "host {number} is not gone after {PATIENCE:?}: {left} are in it");
+            assert!(begun.elapsed() < PATIENCE, "host {number} is not gone after {PATIENCE:?}; still there: {left}");
             thread::sleep(Duration::from_millis(20));
         }
     }
