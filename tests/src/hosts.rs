@@ -10,6 +10,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rewind_state::etcd_process::{Place, in_network, spawn};
@@ -22,6 +24,12 @@ use crate::{
 
 /// A host's disk, as its programs see it.
 pub const DISK: &str = "/var/lib/rewind";
+
+/// What `unshare` makes for a host.
+const NAMESPACES: [&str; 6] = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Nothing is left of a lost host within this time, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the first process of a host does: `ready` is its last word.
 const BOOT: &str = r#"
@@ -41,19 +49,43 @@ echo ready
 exec sleep infinity
 "#;
 
-/// Whether hosts can be had. Root has them; others are told, past the capture of output, that a test is not run.
+/// Whether hosts can be had. If not, that the test is not run, and why, is told past the capture of output.
 ///
 /// # Panics
-/// In CI (`CI` is set) without root: there no test is skipped.
+/// In CI (`CI` is set): there no test is skipped.
 pub fn can_be_had() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let why = "hosts with namespaces, mounts and TUN devices need root";
+    let mut command = Command::new("unshare");
+    command.args(NAMESPACES).args(["sh", "-c", "exec 3<>/dev/net/tun"]).stdin(Stdio::null());
+    let why = match command.output() {
+        Ok(tried) if tried.status.success() => return true,
+        Ok(tried) => String::from_utf8_lossy(&tried.stderr).trim().to_owned(),
+        Err(error) => format!("unshare: {error}"),
+    };
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let why = format!("hosts need namespaces, mounts and TUN devices, as root has them ({why})");
     assert!(std::env::var_os("CI").is_none(), "{test}: {why}, and in CI no test is skipped");
     let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {why}; `sudo -E make test` runs it");
     false
+}
+
+/// The namespaces of a host's files and processes. They, and with them its disk, last as long as anything is in them.
+pub struct Namespaces([PathBuf; 2]);
+
+impl Namespaces {
+    /// Processes of this machine that are in one of them.
+    pub fn inhabitants(&self) -> Vec<String> {
+        let processes = fs::read_dir("/proc").expect("is mounted").flatten().map(|entry| entry.path());
+        let is_inside = |process: &PathBuf| {
+            // Those of a process that has ended cannot be read.
+            let namespace = |kind| fs::read_link(process.join("ns").join(kind)).ok();
+            ["mnt", "pid"].into_iter().filter_map(namespace).any(|namespace| self.0.contains(&namespace))
+        };
+        let name = |process: PathBuf| {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            format!("{} ({})", process.display(), name.trim())
+        };
+        processes.filter(is_inside).map(name).collect()
+    }
 }
 
 /// One host.
@@ -65,8 +97,8 @@ pub struct Host {
 impl Host {
     fn start(network: &Network, address: Ipv4Addr) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]);
-        command.args(["--mount-proc", "sh", "-euc", BOOT, "boot"]).arg(repository());
+        command.args(["--pdeathsig", "KILL", "unshare"]).args(NAMESPACES);
+        command.args(["sh", "-euc", BOOT, "boot"]).arg(repository());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut holder = spawn(command).expect("setpriv and unshare come with util-linux");
         let mut word = String::new();
@@ -87,6 +119,12 @@ impl Host {
 
     fn namespace(&self, kind: &str) -> PathBuf {
         self.process().join("ns").join(kind)
+    }
+
+    /// Those of its files and processes.
+    pub fn namespaces(&self) -> Namespaces {
+        let read = |kind| fs::read_link(self.namespace(kind)).expect("the host is there");
+        Namespaces(["mnt", "pid_for_children"].map(read))
     }
 
     /// What stands before a program to start it on this host. The program ends with it.
@@ -190,9 +228,14 @@ impl Hosts {
     pub fn lose(&mut self, number: usize) {
         let host = self.hosts[number - 1].take().expect("it is not lost");
         self.network.disconnect(host.address);
-        let disk = host.disk();
+        let namespaces = host.namespaces();
         drop(host);
-        assert!(!disk.exists(), "its disk is gone");
+        let begun = Instant::now();
+        while !namespaces.inhabitants().is_empty() {
+            let left = namespaces.inhabitants().join(", ");
+            assert!(begun.elapsed() < PATIENCE, "host {number} is not gone after {PATIENCE:?}; still there: {left}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Nothing of what one of them sends arrives at any other; what is sent to it does.

@@ -1,6 +1,6 @@
 //! A real server of S3's protocol, which checks signatures; its buckets are folders.
 
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
@@ -32,7 +32,12 @@ impl S3Server {
         let runtime = Runtime::new().expect("starts");
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("is a socket");
-            while let Ok((socket, _)) = listener.accept().await {
+            loop {
+                let Ok((socket, _)) = listener.accept().await else {
+                    // Who connected is gone again, or no more files can be opened for now.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(socket), service.clone()));
             }

@@ -49,7 +49,7 @@ fn late_and_lost_packets_and_a_network_of_one_way_change_no_bit() {
         (status.generation.0 >= 2 && status.state == JobState::Running).then_some(())
     });
     println!("a gang trained again after {:?} (lease 3 s, detection 5 s)", begun.elapsed());
-    assert!(begun.elapsed().as_secs() < 30);
+    assert!(begun.elapsed().as_secs() < 120);
     hosts.network.heal();
     assert_eq!(bits(&cluster.report(&job)), expected);
 }

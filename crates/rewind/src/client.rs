@@ -24,7 +24,7 @@ use tonic::{
 use crate::{arguments::Where, error::Error};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first of several coordinators has so much time to answer before the next one is asked as well.
+/// Each of several coordinators has so much time to answer before the next one is asked as well.
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Coordinators that have no leader after so long will not have one soon.
 const ELECTION: Duration = Duration::from_secs(15);
@@ -120,27 +120,30 @@ impl Client {
         Self::connect_to_one(vec![address.to_owned()], Access::none()).await
     }
 
-    /// Connects to the first of them that answers. The next one is tried a moment later: a machine that is lost does not
-    /// even refuse.
+    /// Connects to the first of them that answers. The next one is tried as soon as one has failed, and a moment later if
+    /// none has: a machine that is lost does not even refuse.
     async fn connect_to_one(addresses: Vec<String>, access: Access) -> Result<Self, Error> {
+        let endpoints = addresses.iter().map(|address| Ok((address.clone(), endpoint_at(address, &access)?)));
+        // An address that is none is found here, whether the others answer or not.
+        let mut later = endpoints.collect::<Result<Vec<_>, Error>>()?.into_iter();
         let mut attempts = JoinSet::new();
-        for (place, address) in addresses.iter().cloned().enumerate() {
-            let access = access.clone();
-            attempts.spawn(async move {
-                tokio::time::sleep(HEAD_START * place as u32).await;
-                (jobs_at(&address, &access).await, address)
-            });
-        }
         let mut problem = Error::Address { text: String::new() };
-        while let Some(attempt) = attempts.join_next().await {
+        loop {
+            if let Some((address, endpoint)) = later.next() {
+                let bearer = access.bearer.clone();
+                attempts.spawn(async move { (jobs_through(endpoint, &address, bearer).await, address) });
+            }
+            let attempt = tokio::select! {
+                attempt = attempts.join_next() => attempt,
+                () = tokio::time::sleep(HEAD_START), if later.len() > 0 => continue,
+            };
             match attempt {
-                Ok((Ok(jobs), address)) => return Ok(Self { jobs, access, address, addresses }),
-                Ok((Err(error @ Error::Address { .. }), _)) => return Err(error),
-                Ok((Err(error), _)) => problem = error,
-                Err(_) => {}
+                Some(Ok((Ok(jobs), address))) => return Ok(Self { jobs, access, address, addresses }),
+                Some(Ok((Err(error), _))) => problem = error,
+                Some(Err(_)) => {}
+                None => return Err(problem),
             }
         }
-        Err(problem)
     }
 
     /// Makes a call; of several coordinators, to the one that leads.
@@ -339,6 +342,10 @@ impl Wish {
 }
 
 async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
+    jobs_through(endpoint_at(address, access)?, address, access.bearer.clone()).await
+}
+
+fn endpoint_at(address: &str, access: &Access) -> Result<Endpoint, Error> {
     if access.tls.is_none() && address.starts_with("https:") {
         let usage = format!("{address} needs --ca, and --certificate with --key or --token-file");
         return Err(Error::Usage(usage));
@@ -347,16 +354,16 @@ async fn jobs_at(address: &str, access: &Access) -> Result<Jobs, Error> {
         Some(tls) => tls.endpoint(address).map_err(|error| Error::Usage(error.to_string()))?,
         None => Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address { text: address.to_owned() })?,
     };
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PROBE_EVERY)
-        .keep_alive_timeout(PROBE_ANSWER);
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+    Ok(endpoint.http2_keep_alive_interval(PROBE_EVERY).keep_alive_timeout(PROBE_ANSWER))
+}
+
+async fn jobs_through(endpoint: Endpoint, address: &str, bearer: Bearer) -> Result<Jobs, Error> {
     let channel = endpoint
         .connect()
         .await
         .map_err(|error| Error::Unreachable { address: address.to_owned(), cause: plain(deepest(&error)) })?;
-    let jobs = JobsClient::with_interceptor(channel, access.bearer.clone());
+    let jobs = JobsClient::with_interceptor(channel, bearer);
     Ok(jobs.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
 }
 

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its answer")]
 
-use std::{pin::Pin, process::Output};
+use std::{
+    pin::Pin,
+    process::Output,
+    time::{Duration, Instant},
+};
 
 use rewind_job::*;
 use rewind_proto::{
@@ -15,6 +19,9 @@ use rewind_proto::{
 };
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
+
+/// So long the command line tries to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Written;
 
@@ -150,13 +157,18 @@ impl Jobs for Written {
 }
 
 async fn rewind(arguments: &[&str]) -> Output {
+    rewind_with_others("", "", arguments).await
+}
+
+/// Coordinators are named before and behind the one that answers.
+async fn rewind_with_others(before: &str, behind: &str, arguments: &[&str]) -> Output {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let addresses = format!("{before}http://{}{behind}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder().add_service(JobsServer::new(Written));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     tokio::process::Command::new(env!("CARGO_BIN_EXE_rewind"))
         .args(arguments)
-        .env("REWIND_COORDINATOR", address)
+        .env("REWIND_COORDINATOR", addresses)
         .output()
         .await
         .unwrap()
@@ -268,4 +280,37 @@ async fn tasks_are_listed_for_people_and_for_machines() {
     let json = rewind(&["tasks", "job-3", "--json"]).await;
     let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(rows[1], serde_json::json!({ "task": 1, "worker": "worker-1", "failures": 1, "output": null }));
+}
+
+#[tokio::test]
+async fn a_coordinator_that_does_not_even_refuse_is_not_waited_for() {
+    // One connection fills its backlog; to all others it says nothing, as a machine that is lost.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let silent = socket.listen(0).unwrap();
+    let _first = tokio::net::TcpStream::connect(silent.local_addr().unwrap()).await.unwrap();
+    let before = format!("http://{},", silent.local_addr().unwrap());
+    let begun = Instant::now();
+    let output = rewind_with_others(&before, "", &["jobs"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(begun.elapsed() < CONNECT_TIMEOUT, "it is asked beside the next one: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_coordinator_that_refuses_costs_no_time() {
+    // Nothing listens on port 1. With a head start for each of them this would take ten seconds.
+    let begun = Instant::now();
+    let output = rewind_with_others(&"http://127.0.0.1:1,".repeat(40), "", &["jobs"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_named_whoever_answers() {
+    let (before, behind) = ("http://127.0.0.1:1,", ",not an address");
+    for (before, behind) in [("", behind), (before, behind)] {
+        let output = rewind_with_others(before, behind, &["jobs"]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("not an address` is no address"), "{}", text(&output.stderr));
+    }
 }
