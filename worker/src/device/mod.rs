@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io::{Read, Write},
     path::Path,
     str::FromStr,
@@ -17,7 +17,7 @@ use rewind_collective::{
     Backend,
     cuda::{self, CudaError, Memory},
 };
-use rewind_job::{DeviceKind, ShardPlan, SpecificationError, Tile};
+use rewind_job::{DeviceKind, SpecificationError};
 use rewind_predictor::SnapshotsIn;
 use tch::{Device, Kind, Tensor};
 
