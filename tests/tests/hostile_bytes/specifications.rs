@@ -18,6 +18,10 @@ fn use_it(specification: &Specification) {
 #[test]
 fn a_specification_is_refused_by_its_field_or_written_as_it_was_read() {
     Parser::of("specification").cases(4000).memory(8 << 20).run(&examples(), |bytes| {
+        // As coordinators refuse it unread.
+        if bytes.len() > 256 << 10 {
+            return Err("has too many bytes".into());
+        }
         let specification = parse(text(bytes)?).map_err(|refused| {
             assert!(!refused.field.is_empty() && !refused.problem.is_empty(), "{refused:?}");
             refused.to_string()
@@ -50,7 +54,7 @@ fn a_refusal_repeats_the_beginning_of_what_it_refuses() {
     let long = "x".repeat(100_000);
     for specification in [format!("{long} = 1"), format!("name = \"a\"\n[model]\narchitecture = \"{long}\"")] {
         let refusal = parse(&specification).expect_err("is refused").to_string();
-        assert!(refusal.len() < 3000 && refusal.contains("bytes)"), "{} bytes", refusal.len());
+        assert!(refusal.len() < 3500 && refusal.contains("bytes)"), "{} bytes", refusal.len());
     }
 }
 
