@@ -237,12 +237,18 @@ async fn run(
     Ok(())
 }
 
+/// What TLS says of a certificate that is not the right one, here or at the other end: waiting does not mend it.
+const WRONG_CERTIFICATE: [&str; 2] = ["received fatal alert", "invalid peer certificate"];
+
 /// Waits for the state store: it may start after its coordinators.
 async fn answered(config: &Config, store: Arc<dyn StateStore>) -> Result<(), Failure> {
     let mut said: Option<Instant> = None;
     loop {
         let asked = store.clone();
         match tokio::task::spawn_blocking(move || asked.leader()).await? {
+            Err(StoreError::Unavailable(problem)) if WRONG_CERTIFICATE.iter().any(|words| problem.contains(words)) => {
+                return Err(format!("--etcd {}: {problem}", config.etcd.join(",")).into());
+            }
             Err(error @ StoreError::Unavailable(_)) => {
                 if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
                     tracing::warn!(etcd = config.etcd.join(","), "waits for the state store: {error}");
