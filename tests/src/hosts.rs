@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the first process of a host does: `ready` is its last word.
 const BOOT: &str = r#"
 ip link set dev lo up
+exec 9<"$1"
 for mount in $(cut -d ' ' -f 5 /proc/self/mountinfo); do
     mount -o remount,bind,ro "$mount" || true
 done 2>/dev/null
@@ -41,6 +42,14 @@ for folder in /tmp /run /dev/shm /var/lib; do
     mount -t tmpfs -o size=1g,mode=755 tmpfs "$folder"
 done
 mkdir /var/lib/rewind
+# The checkout itself may lie in a folder that each host has of its own.
+if [ ! -d "$1/target" ]; then
+    mkdir -p "$1"
+    mount --bind /proc/self/fd/9 "$1"
+    mount -o remount,bind,ro "$1"
+fi
+exec 9<&-
+ls "$1/target" >/dev/null
 if touch "$1/target/written-by-a-host" 2>/dev/null; then
     echo "$1 can be written to" >&2
     exit 1
