@@ -45,7 +45,8 @@ mkdir /var/lib/rewind
 # The checkout itself may lie in a folder that each host has of its own.
 if [ ! -d "$1/target" ]; then
     mkdir -p "$1"
-    mount --bind /proc/self/fd/9 "$1"
+    # Not by its name, which is hidden by now.
+    mount --no-canonicalize --bind /proc/self/fd/9 "$1"
     mount -o remount,bind,ro "$1"
 fi
 exec 9<&-
