@@ -17,7 +17,8 @@ use rewind_telemetry::metrics::{
 use crate::{
     flight,
     link::{EndedBy, Link},
-    run::{Bench, RunError, run},
+    run::{Bench, run},
+    run_error::RunError,
     task,
 };
 

@@ -21,6 +21,7 @@ mod probes;
 mod rendezvous;
 mod report;
 mod run;
+mod run_error;
 mod sample_record;
 mod task;
 mod train_predictor;

@@ -15,7 +15,8 @@ use crate::{
     machine,
     pictures::{activation_maps, landscape},
     probes::probe,
-    run::{Run, RunError},
+    run::Run,
+    run_error::RunError,
     sample_record::Notes,
 };
 

@@ -23,7 +23,8 @@ use crate::{
     compute::text_of,
     inputs::{InputError, partition_of, require_inside},
     link::Link,
-    run::{Bench, RunError},
+    run::Bench,
+    run_error::RunError,
 };
 
 /// Makes the task's histories and stores them. Their bytes are a function of the specification and of the network's

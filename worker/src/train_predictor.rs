@@ -19,7 +19,8 @@ use crate::{
     inputs::InputError,
     link::Link,
     machine,
-    run::{Bench, RunError, deals, form, load},
+    run::{Bench, deals, form, load},
+    run_error::RunError,
 };
 
 /// The job's only step.

@@ -6,7 +6,7 @@ use rewind_unlearning::{UnlearningError, load_weights};
 use tch::{Kind, Tensor};
 
 use super::{drawn, last_wish};
-use crate::run::{Run, RunError};
+use crate::{run::Run, run_error::RunError};
 
 /// Maps for the evaluation that asks for them; `network` is left with other weights. One rank alone can do it.
 pub fn measure(run: &Run, network: &Network) -> Result<Option<ActivationReport>, RunError> {

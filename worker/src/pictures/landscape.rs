@@ -11,7 +11,10 @@ use rewind_unlearning::{
 use tch::{Tensor, no_grad};
 
 use super::{drawn, last_wish};
-use crate::run::{RECOMPUTE_BATCH, Run, RunError};
+use crate::{
+    run::{RECOMPUTE_BATCH, Run},
+    run_error::RunError,
+};
 
 /// On each side of the paths, as a share of their extent.
 const MARGIN: f64 = 0.15;

@@ -8,7 +8,7 @@ use rewind_models::Network;
 use rewind_unlearning::{Gang, confidences};
 
 use super::Probed;
-use crate::run::RunError;
+use crate::run_error::RunError;
 
 /// Measures the network, and keeps what it answers as an artifact.
 pub fn keep(probed: &Probed, gang: &mut Gang, network: &Network) -> Result<Digest, RunError> {

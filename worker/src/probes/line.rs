@@ -5,7 +5,7 @@ use rewind_models::Network;
 use rewind_unlearning::{Gang, on_the_line};
 
 use super::Probed;
-use crate::run::RunError;
+use crate::run_error::RunError;
 
 /// Fills in the distance and the line; where the step is the beginning itself, there is no line.
 pub fn measure(

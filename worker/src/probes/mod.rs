@@ -9,10 +9,7 @@ use rewind_job::{Action, Evaluate, Measured, MeasuredOn, Specification, Specific
 use rewind_models::Network;
 use rewind_unlearning::{Gang, LabelledSamples, load_weights};
 
-use crate::{
-    inputs::JobData,
-    run::{Run, RunError},
-};
+use crate::{inputs::JobData, run::Run, run_error::RunError};
 
 /// A step whose weights are probed.
 struct Probed<'a> {

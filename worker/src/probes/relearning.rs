@@ -4,7 +4,7 @@ use rewind_job::{BatchNormPolicy, Relearned, Relearning, Schedule};
 use rewind_unlearning::{Descent, Gang, LabelledSamples, Learner, Pass, PassMode, Sparing, relearn};
 
 use super::Probed;
-use crate::run::RunError;
+use crate::run_error::RunError;
 
 /// Trains a copy of the step's weights on `D_r` alone, and another on `D_r` with a few samples of `D_f`.
 pub fn measure(probed: &Probed, wanted: &Relearning, gang: Gang) -> Result<(Gang, Relearned), RunError> {
