@@ -12,7 +12,7 @@ use rewind_state::{EtcdOptions, EtcdTls};
 
 /// Decides which workers run which jobs, commits their rounds, and answers `rewind`.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "rewind-coordinator", version)]
+#[command(name = "rewind-coordinator", version = rewind_version::VERSION_AND_COMMIT)]
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7060")]

@@ -28,6 +28,16 @@ pub struct Records {
 /// Between two renewals of the lead while everything is read.
 const RENEWAL: Duration = Duration::from_millis(200);
 
+/// The form of what this version stores; it reads older ones, too.
+///
+/// | format | since | what changed |
+/// |---|---|---|
+/// | 1 | 0.1.0 | was not written down |
+/// | 2 | 0.2.0 | specifications have a format of their own; those without are read as version 0.1 meant them |
+const STATE_FORMAT: u32 = 2;
+/// Where it is stored.
+const FORMAT_KEY: &str = "format";
+
 /// All that a new leader takes up.
 pub struct Stored {
     /// In the order of their keys.
@@ -40,6 +50,7 @@ impl Records {
     /// Reads everything, and keeps the lead meanwhile.
     pub fn open(store: Arc<dyn StateStore>, term: Term) -> Result<(Self, Stored), StoreError> {
         let mut records = Self { store, term, versions: BTreeMap::new() };
+        let (format, version) = records.format()?;
         let mut heads: BTreeMap<String, JobHead> =
             records.all("head/")?.into_iter().map(|(key, head)| (job_in(&key).to_owned(), head)).collect();
         let mut manifests = by_job(records.all::<Manifest>("manifest/")?);
@@ -65,7 +76,23 @@ impl Records {
         }
         let doomed = records.all("doomed/")?.into_iter().map(|(key, since)| (Digest(job_in(&key).to_owned()), since));
         let doomed = doomed.collect();
+        // After all could be read: what an older version can still lead stays its own until then.
+        if format < STATE_FORMAT {
+            let value = Some(encode(&STATE_FORMAT));
+            records.store.write(term, &[Write { key: FORMAT_KEY.to_owned(), value, expected: version }])?;
+        }
         Ok((records, Stored { jobs, doomed }))
+    }
+
+    /// What the store's records mean, and the version of the record that says so.
+    fn format(&self) -> Result<(u32, Option<Version>), StoreError> {
+        let Some((value, version)) = self.store.read(FORMAT_KEY)? else { return Ok((1, None)) };
+        let format: u32 = decode(FORMAT_KEY, &value)?;
+        if format > STATE_FORMAT {
+            let problem = format!("is {format}, and this version knows 1 to {STATE_FORMAT}: a later one has led here");
+            return Err(StoreError::Unreadable { key: FORMAT_KEY.to_owned(), problem });
+        }
+        Ok((format, Some(version)))
     }
 
     /// Stores changes, all or none. The same call may be repeated after [`StoreError::Unavailable`].

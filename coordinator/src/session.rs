@@ -140,8 +140,8 @@ async fn join(messages: &mut Streaming<WorkerMessage>) -> Result<(WorkerId, u32,
         let problem = format!("the name of a worker has 1 to {LONGEST_NAME} bytes and no control characters");
         return Err(Status::invalid_argument(problem));
     }
-    if version != env!("CARGO_PKG_VERSION") {
-        tracing::warn!(%worker, "is of version {version}, this coordinator of {}", env!("CARGO_PKG_VERSION"));
+    if version != rewind_version::VERSION {
+        tracing::warn!(%worker, "is of version {version}, this coordinator of {}", rewind_version::VERSION);
     }
     Ok((worker.clone(), *process, joined))
 }

@@ -13,7 +13,7 @@ use crate::device::{Connection, TrajectoryPlace, Wanted, Wishes};
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "rewind-worker",
-    version,
+    version = rewind_version::VERSION_AND_COMMIT,
     after_help = "rewind-worker devices [--json] shows which devices this worker sees, and which one it would use."
 )]
 pub struct Config {
@@ -125,7 +125,7 @@ impl DeviceArguments {
 
 /// Shows which devices this worker sees, and which one it would use with these options. Exit code 1: it would not start.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "rewind-worker devices", version)]
+#[command(name = "rewind-worker devices", version = rewind_version::VERSION_AND_COMMIT)]
 pub struct Devices {
     #[command(flatten)]
     pub device: DeviceArguments,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Manifest, Measured, MeasuredOn, Reader, Report, Round,
-    RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights, WorkerEvent,
+    Action, Assignment, CurvePoint, Digest, Evaluate, Manifest, Measured, MeasuredOn, REPORT_FORMAT, Reader, Report,
+    Round, RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights, WorkerEvent,
 };
 use rewind_models::Network;
 use rewind_unlearning::{Gang, Ledger, Predictions, load_weights, predictions};
@@ -221,7 +221,9 @@ fn assemble_report(run: &Run, all: Vec<(&Step, Measured)>, stop: Vec<StepStop>) 
         }
     }
     let mut report = Report {
-        version: env!("CARGO_PKG_VERSION").into(),
+        format: REPORT_FORMAT,
+        version: rewind_version::VERSION.into(),
+        commit: Some(rewind_version::COMMIT.into()),
         job: run.assignment.job.0.clone(),
         world_size: run.assignment.world_size,
         specification: specification.clone(),

@@ -215,7 +215,7 @@ impl Worker {
         let joined = WorkerEvent::Joined {
             worker: WorkerId(self.config.name.clone()),
             process: self.process,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: rewind_version::VERSION.to_owned(),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             device: self.device,
             working,

@@ -4,7 +4,7 @@ use rewind_artifacts::{ArtifactStore, digest_of};
 use rewind_histories::{Kind, Outline, Provenance};
 use rewind_job::{
     Assignment, DataSummary, Digest, Families, FittedLambda, FittedRivals, HeldOut, HistoryKind, HistoryPack,
-    HistorySource, Manifest, PredictorError, PredictorReading, PredictorReport, Report, Specification,
+    HistorySource, Manifest, PredictorError, PredictorReading, PredictorReport, REPORT_FORMAT, Report, Specification,
     SpecificationError, StepIndex, StepWeights, TrainPredictor, WorkerEvent,
 };
 use rewind_predictor::{
@@ -242,7 +242,9 @@ fn measure(
     let weights = artifacts.put(&predictor)?;
     tracing::info!(predictor = %digest_of(&predictor), "measured on {} histories", measured_on.len());
     let report = Report {
-        version: env!("CARGO_PKG_VERSION").into(),
+        format: REPORT_FORMAT,
+        version: rewind_version::VERSION.into(),
+        commit: Some(rewind_version::COMMIT.into()),
         job: assignment.job.0.clone(),
         world_size: assignment.world_size,
         specification: specification.clone(),

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CertificateError, PublicKey, SigningKey, Statement};
 
-/// The form of certificates that this program writes and reads.
-pub(crate) const FORMAT: u32 = 1;
-/// What is signed begins with this: a signature of something else says nothing here.
-const DOMAIN: &[u8] = b"rewind certificate 1\n";
+/// The form of certificates that this program writes.
+pub(crate) const FORMAT: u32 = 2;
+/// The oldest form that it reads: that of version 0.1.
+const OLDEST: u32 = 1;
 
 /// A statement and the signature of the coordinator that makes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,16 +36,18 @@ impl Certificate {
     /// Not a certificate, or not byte for byte as it was written.
     pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
         let refuse = |error: serde_json::Error| CertificateError::NotACertificate(shortened(error.to_string()));
+        // First its form: a later one may have fields that are unknown here, and that would be the wrong complaint.
+        let AnyForm { statement: AnyFormOfStatement { format } } = serde_json::from_slice(bytes).map_err(refuse)?;
+        if !(OLDEST..=FORMAT).contains(&format) {
+            return Err(CertificateError::Format { found: format, known: FORMAT });
+        }
         let certificate: Self = serde_json::from_slice(bytes).map_err(refuse)?;
         let canonical = certificate.to_bytes();
         if canonical != bytes {
             let same = canonical.iter().zip(bytes).take_while(|(ours, theirs)| ours == theirs).count();
             return Err(CertificateError::NotCanonical { byte: same });
         }
-        match certificate.statement.format {
-            FORMAT => Ok(certificate),
-            found => Err(CertificateError::Format { found, known: FORMAT }),
-        }
+        Ok(certificate)
     }
 
     /// The key that the certificate says it was signed with. Whose key that is, it cannot say.
@@ -74,6 +76,22 @@ impl Certificate {
 }
 
 fn message(statement: &Statement) -> Vec<u8> {
+    let statement_format = statement.format;
     let statement = serde_json::to_vec(statement).expect("a statement is made of structures and numbers");
-    [DOMAIN, &statement].concat()
+    [domain(statement_format).as_bytes(), &statement].concat()
+}
+
+/// What is signed begins with this: a signature of something else, or of another form, says nothing here.
+fn domain(format: u32) -> String {
+    format!("rewind certificate {format}\n")
+}
+
+#[derive(Deserialize)]
+struct AnyForm {
+    statement: AnyFormOfStatement,
+}
+
+#[derive(Deserialize)]
+struct AnyFormOfStatement {
+    format: u32,
 }

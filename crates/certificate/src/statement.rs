@@ -23,6 +23,9 @@ pub struct Statement {
     pub issued_at: String,
     /// Of the program that made the report.
     pub version: String,
+    /// The commit that this program was built from. Not in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     pub world_size: WorldSize,
     /// Gangs that the job has had: 1 if it was never interrupted.
     pub generations: u64,
@@ -189,6 +192,7 @@ pub fn issue(facts: Facts, key: &SigningKey) -> (Certificate, Disclosure) {
         job: report.job.clone(),
         issued_at: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(issued_at)).to_string(),
         version: report.version.clone(),
+        commit: report.commit.clone(),
         world_size: report.world_size,
         generations: generation.0,
         machine: serde_json::to_value(&report.machine).expect("words and a number"),

@@ -60,8 +60,15 @@ pub struct RoundRecord {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What its fields mean: [`REPORT_FORMAT`] in reports that this version makes; 1, which is not written, in those of
+    /// version 0.1.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub format: u32,
     /// Version of the program that made it.
     pub version: String,
+    /// The commit that this program was built from; version 0.1 did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     pub job: String,
     pub world_size: WorldSize,
     pub specification: Specification,
@@ -96,6 +103,22 @@ pub struct Report {
     pub samples: Option<Digest>,
     /// The search that found the settings (`search-log` of the specification).
     pub search: Option<serde_json::Value>,
+}
+
+/// The form of reports that this version writes; it reads older ones, too.
+///
+/// | format | since | what changed |
+/// |---|---|---|
+/// | 1 | 0.1.0 | was not written down |
+/// | 2 | 0.2.0 | `commit`; the specification is of format 2, and so are the methods' names |
+pub const REPORT_FORMAT: u32 = 2;
+
+fn first_format() -> u32 {
+    1
+}
+
+fn is_first_format(format: &u32) -> bool {
+    *format == 1
 }
 
 impl Report {

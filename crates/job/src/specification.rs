@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod data;
 mod evaluation;
+mod format;
 mod synthetic;
 mod train_predictor;
 mod training;
@@ -21,6 +22,7 @@ pub use collect::{
 };
 pub use data::{Backdoor, Data, Forget, IdxFiles, Pool, Split};
 pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
+pub use format::SPECIFICATION_FORMAT;
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
@@ -36,8 +38,11 @@ use crate::{DeviceKind, Digest, WorldSize};
 
 /// One job: a model, its data, and the steps to run on a gang of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", remote = "Self")]
 pub struct Specification {
+    /// What its words mean: [`SPECIFICATION_FORMAT`] once it is read. Without one it means what version 0.1 meant.
+    #[serde(default = "format::first")]
+    pub format: u32,
     /// Shown in lists and reports.
     pub name: String,
     /// Everything random in the job follows from it: initial weights, order of samples.

@@ -20,7 +20,7 @@ use crate::devices::LocalDevice;
 #[derive(Debug, Parser)]
 #[command(
     name = "rewind",
-    version,
+    version = rewind_version::VERSION_AND_COMMIT,
     propagate_version = true,
     after_help = "Exit codes: 0 done · 1 the job, the fleet or the network failed · 2 wrong usage or a refused specification\n\n\
 Start here:\n  rewind demo\n  rewind up --workers 2 &\n  rewind submit examples/demo.toml --watch --out out/demo"

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Action, Augment, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack,
-    Schedule, Source, Specification, Step, Stop, TaskVector, Training, Unlearn,
+    Schedule, Source, Specification, Step, Stop, TaskVector, Training, Unlearn, format::AsWritten,
 };
 use crate::shortened;
 
@@ -31,16 +31,25 @@ impl Specification {
     /// # Errors
     /// Names the field and what is wrong with it. Files are not opened here.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, SpecificationError> {
+        Self::parse_telling(text, folder).map(|(specification, _)| specification)
+    }
+
+    /// As [`Self::parse`]; with a sentence for each word of an older format that is called otherwise now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_telling(text: &str, folder: &Path) -> Result<(Self, Vec<String>), SpecificationError> {
         let document = toml::Deserializer::parse(text)
             .map_err(|error| SpecificationError::new("specification", error.to_string().trim().to_owned()))?;
         let table = toml::from_str::<toml::Table>(text);
-        let mut specification: Self = serde_path_to_error::deserialize(document).map_err(|error| {
+        let AsWritten(mut specification) = serde_path_to_error::deserialize(document).map_err(|error| {
             let field = error.path().to_string();
             SpecificationError::new(
                 if field == "." { "specification".to_owned() } else { field },
                 error.into_inner().message().to_owned(),
             )
         })?;
+        let renamed = specification.upgrade()?;
         let makes_its_own = specification.collect().is_some_and(|collect| !collect.architectures.is_empty())
             || specification.train_predictor().is_some();
         let is_there = |field| makes_its_own || table.as_ref().is_ok_and(|table| table.contains_key(field));
@@ -48,7 +57,7 @@ impl Specification {
         require(is_there("data"), "data", "is missing")?;
         specification.for_each_path(|_, path| *path = folder.join(&*path));
         specification.check()?;
-        Ok(specification)
+        Ok((specification, renamed))
     }
 
     /// The specification as TOML; [`Self::parse`] reads it back.

@@ -28,7 +28,9 @@ impl Runs<'_> {
     /// The same specification is the same job, unless that has ended without a result.
     pub async fn submit_one(&self, client: &mut Client, specification: &Specification) -> Result<JobId, Error> {
         if !self.fresh {
-            let submission = digest_of(specification.to_toml().as_bytes()).0;
+            // What another version made is not what this one would make.
+            let identity = format!("{}\n{}", rewind_version::VERSION, specification.to_toml());
+            let submission = digest_of(identity.as_bytes()).0;
             let job = client.submit_as(specification, submission).await?;
             let status = client.status(&job).await?;
             if status.state == JobState::Finished || !status.state.is_final() {

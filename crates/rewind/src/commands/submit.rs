@@ -17,8 +17,11 @@ use crate::{
 };
 
 pub async fn run(submit: Submit) -> Result<(), Error> {
-    let specification = read(&submit.specification)?;
+    let (specification, renamed) = read_telling(&submit.specification)?;
     let screen = Screen::new();
+    for sentence in renamed {
+        screen.say(&sentence);
+    }
     let mut client = Client::connect(&submit.at).await?;
     let job = client.submit(&specification).await?;
     if !submit.watch && submit.out.is_none() {
@@ -48,11 +51,17 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
 
 /// Reads a specification; its paths become absolute, as the workers need them.
 pub fn read(path: &Path) -> Result<Specification, Error> {
+    read_telling(path).map(|(specification, _)| specification)
+}
+
+/// As [`read`], with what is called otherwise since the specification was written.
+fn read_telling(path: &Path) -> Result<(Specification, Vec<String>), Error> {
     let usage = |error: std::io::Error| Error::Usage(format!("failed to read {}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(usage)?;
     let file = path.canonicalize().map_err(usage)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
-    Specification::parse(&text, folder).map_err(|error| Error::Specification(format!("{}: {error}", path.display())))
+    Specification::parse_telling(&text, folder)
+        .map_err(|error| Error::Specification(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

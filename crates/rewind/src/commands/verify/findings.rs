@@ -23,12 +23,14 @@ struct Finding {
 /// Printed as they come, or as JSON at the end.
 pub struct Findings {
     json: bool,
+    /// Why what differs from here on is no failure.
+    not_comparable: Option<String>,
     found: Vec<Finding>,
 }
 
 impl Findings {
     pub fn new(json: bool) -> Self {
-        Self { json, found: Vec::new() }
+        Self { json, not_comparable: None, found: Vec::new() }
     }
 
     pub fn holds(&mut self, check: &str, text: impl ToString) {
@@ -36,7 +38,15 @@ impl Findings {
     }
 
     pub fn fails(&mut self, check: &str, text: impl ToString) {
-        self.add(check, Outcome::Fails, text.to_string());
+        match &self.not_comparable {
+            None => self.add(check, Outcome::Fails, text.to_string()),
+            Some(why) => self.add(check, Outcome::Open, format!("not comparable: {why}; {}", text.to_string())),
+        }
+    }
+
+    /// From here on what differs is told, and is no failure.
+    pub fn stop_judging(&mut self, why: String) {
+        self.not_comparable = Some(why);
     }
 
     pub fn open(&mut self, check: &str, text: impl ToString) {

@@ -116,8 +116,10 @@ fn signed(bytes: &[u8], wanted: Option<PublicKey>, findings: &mut Findings) -> O
             return None;
         }
     };
-    let Statement { job, issued_at, version, .. } = &certificate.statement;
-    findings.holds("form", format!("{job}, issued {issued_at} by version {version}; byte for byte as it was written"));
+    let Statement { job, issued_at, version, commit, .. } = &certificate.statement;
+    let commit = commit.as_ref().map_or(String::new(), |commit| format!(" ({commit})"));
+    let text = format!("{job}, issued {issued_at} by version {version}{commit}; byte for byte as it was written");
+    findings.holds("form", text);
     match certificate.verify(wanted) {
         Ok(key) => {
             findings.holds("signature", format!("holds for the key with the fingerprint {}", key.fingerprint()));

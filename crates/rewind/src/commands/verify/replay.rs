@@ -41,8 +41,15 @@ pub struct Certified<'a> {
 /// The fleet cannot be reached, or the job ends without a result. What differs is a finding, no error.
 pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings) -> Result<(), Error> {
     let statement = certified.statement;
-    let refused = |error: rewind_job::SpecificationError| Error::Specification(error.to_string());
-    let mut specification = Specification::parse(&statement.specification, Path::new("/")).map_err(refused)?;
+    let mut specification = match Specification::parse(&statement.specification, Path::new("/")) {
+        Ok(specification) => specification,
+        Err(refusal) if statement.version != rewind_version::VERSION => {
+            let versions = format!("{} made it, and version {}", statement.version, rewind_version::VERSION);
+            findings.open("replay", format!("not comparable: version {versions} refuses its specification: {refusal}"));
+            return Ok(());
+        }
+        Err(refusal) => return Err(Error::Specification(refusal.to_string())),
+    };
     if !data_here_is_the_same(statement, &specification, findings) {
         return Ok(());
     }
@@ -54,6 +61,10 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     finished(&follow_interruptibly(&mut client, &job, &screen).await?)?;
     let files = client.report_files(&job).await?;
     let (report, _) = read_report(&files)?;
+    if let Some(why) = another_program(statement, &report) {
+        findings.open("replay", format!("not comparable: {why}"));
+        findings.stop_judging(why);
+    }
     data_read_is_the_same(statement, &report, findings);
     let results: BTreeMap<&str, &Measured> =
         report.measured().map(|measured| (measured.name.as_str(), measured)).collect();
@@ -72,12 +83,7 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
             None => findings.fails(&check, format!("{job} has no such step")),
             Some(found) if found.weights == step.weights_after => findings.holds(&check, "the same bits"),
             Some(found) if obstacles.is_empty() => {
-                let text = format!(
-                    "other bits on the same kind of machine: {} in {job}; unless the program was built from another \
-                     commit, which its version does not tell",
-                    found.weights
-                );
-                findings.fails(&check, text);
+                findings.fails(&check, format!("other bits on the same kind of machine: {} in {job}", found.weights));
             }
             Some(found) => {
                 figures(step, found, findings);
@@ -154,6 +160,18 @@ fn data_read_is_the_same(statement: &Statement, report: &Report, findings: &mut 
     }
 }
 
+/// Why nothing of the replay can be held against the certified job: another version may compute otherwise, and has reasons.
+fn another_program(statement: &Statement, report: &Report) -> Option<String> {
+    let program = |version: &str, commit: Option<&String>| match commit {
+        Some(commit) => format!("version {version} ({commit})"),
+        None => format!("version {version}"),
+    };
+    let same = report.version == statement.version && report.commit == statement.commit;
+    let now = program(&report.version, report.commit.as_ref());
+    let then = program(&statement.version, statement.commit.as_ref());
+    (!same).then(|| format!("it ran {now}, and the certified job {then}"))
+}
+
 /// Why equal bits cannot be expected.
 fn obstacles(statement: &Statement, report: &Report) -> Vec<String> {
     let mut obstacles = Vec::new();
@@ -161,9 +179,7 @@ fn obstacles(statement: &Statement, report: &Report) -> Vec<String> {
     if machine != statement.machine {
         obstacles.push(format!("it ran on {}, and the certified job on {}", machine, statement.machine));
     }
-    if report.version != statement.version {
-        obstacles.push(format!("it ran version {}, and the certified job {}", report.version, statement.version));
-    }
+    obstacles.extend(another_program(statement, report));
     if report.world_size != statement.world_size {
         let (now, then) = (report.world_size, statement.world_size);
         obstacles.push(format!("it ran on {now} workers, and the certified job on {then}"));
