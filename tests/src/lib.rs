@@ -62,7 +62,17 @@ impl Fleet {
 
     /// The same with these options and variables.
     pub fn start_with(workers: u32, options: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"), workers, options, environment)
+    }
+
+    /// A fleet that goes on with a store that another one has left: a copy of the folder `store`.
+    pub fn start_on(store: &Path, workers: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        copy_folder(store, &folder.path().join("fleet"));
+        Self::start_in(folder, workers, &["--device", "cpu"], &[])
+    }
+
+    fn start_in(folder: TempDir, workers: u32, options: &[&str], environment: &[(&str, &str)]) -> Self {
         let up = Command::new(program("rewind"))
             .args(["up", "--workers", &workers.to_string(), "--dir"])
             .arg(folder.path().join("fleet"))
@@ -211,6 +221,20 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         if matches!(self.up.try_wait(), Ok(None)) {
             self.stop();
+        }
+    }
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("makes a folder");
+    for entry in fs::read_dir(from).expect("there is such a folder") {
+        let entry = entry.expect("lists");
+        let place = to.join(entry.file_name());
+        if entry.file_type().expect("is of a type").is_dir() {
+            copy_folder(&entry.path(), &place);
+        } else {
+            fs::copy(entry.path(), place).expect("copies");
         }
     }
 }
