@@ -436,6 +436,22 @@ mod tests {
     }
 
     #[test]
+    fn comparisons_of_earlier_versions_are_read() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kept/0.1/benchmarks");
+        let mut read = 0;
+        for folder in ["small", "full"] {
+            for entry in std::fs::read_dir(kept.join(folder)).expect("is kept") {
+                let path = entry.expect("lists").path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    Plan::read(&path).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+                    read += 1;
+                }
+            }
+        }
+        assert_eq!(read, 10);
+    }
+
+    #[test]
     fn every_combination_is_a_setting_and_stops_where_retrain_is() {
         let plan = plan(FILE).expect("is valid");
         let settings: Vec<&str> = plan.tries(0).iter().map(|setting| setting.setting.as_str()).collect();
