@@ -103,7 +103,9 @@ mod tests {
             Path::new(""),
         );
         Report {
+            format: 1,
             version: String::new(),
+            commit: None,
             job: String::new(),
             world_size: WorldSize(1),
             specification: specification.expect("a valid specification"),

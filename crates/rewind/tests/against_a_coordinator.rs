@@ -51,7 +51,9 @@ fn update(status: &JobStatus) -> JobUpdate {
 fn report() -> Report {
     let text = include_str!("../../../examples/quick.toml");
     Report {
+        format: 1,
         version: "0.1.0".into(),
+        commit: None,
         job: "job-1".into(),
         world_size: WorldSize(1),
         specification: Specification::parse(text, std::path::Path::new("/examples")).unwrap(),

@@ -15,7 +15,9 @@ pub fn report() -> Report {
     retrain.average_gap = Some(0.0);
     let fall = [96.1, 71.2, 48.3, 31.4, 20.6, 14.2, 11.8, 9.6, 8.7, 8.1, 7.7, 7.4, 7.1];
     Report {
+        format: 1,
         version: "0.1.0".into(),
+        commit: None,
         job: "job-7".into(),
         world_size: WorldSize(2),
         specification,
