@@ -4,7 +4,9 @@ import json
 
 import torch
 
+from methods import METHODS
 from protocol import Inputs
+from resnet18_keras import ResNet18Keras
 
 SIDE, CHANNELS, CLASSES = 8, 1, 10
 FORGET, REMAINING, BATCH = 13, 18, 6
@@ -107,7 +109,7 @@ def draw_method(
     for name, count in (("forget", FORGET), ("remaining", REMAINING)):
         tensors[f"{name}.images"] = draw.uniform(count, 1, 1, 1) * draw.uniform(count, CHANNELS, SIDE, SIDE).round()
         tensors[f"{name}.labels"] = draw.labels(count)
-    reads_remaining = method in ("salun", "random-label", "scrub", "fine-tune", "retrain", "fisher")
+    reads_remaining = "remaining" in METHODS[method].reads
     for index, count in enumerate(_passes(method, table, rounds)):
         tensors[f"order.{index}"] = draw.order(count)
     tensors["order.recompute"] = draw.order(REMAINING if reads_remaining else FORGET)
@@ -117,9 +119,10 @@ def draw_method(
             tensors[f"noise.{index}.{name.removeprefix('weights.')}"] = draw.normal(*tensors[name].shape)
     tensors["extra.weight"] = draw.normal(1, 6 if network == "vgg-small" else 11)
     tensors["extra.bias"] = draw.normal(1)
-    if method == "rewinding":
+    if method in ("rewinding", "nowcasting"):
+        architecture, snapshots = ("wnn", 5) if method == "nowcasting" else ("paper", table["trajectory"]["snapshots"])
         for kind in ("convolution", "fully-connected", "bias"):
-            parameters = draw_predictor(draw, "paper", table["trajectory"]["snapshots"])
+            parameters = draw_predictor(draw, architecture, snapshots)
             tensors.update({f"predictor.{kind}.{name}": tensor for name, tensor in parameters.items()})
     case = {
         "kind": "method",
@@ -150,7 +153,7 @@ def _passes(method, table, rounds):
         ]
     if method in ("salun", "random-label"):
         return ([FORGET + REMAINING] if table.get("remaining") == "mixed" else [FORGET, REMAINING]) * rounds
-    return [REMAINING if method in ("fine-tune", "retrain") else FORGET] * rounds
+    return [REMAINING if METHODS[method].reads == ("remaining",) else FORGET] * rounds
 
 
 def list_method_cases():
@@ -208,6 +211,8 @@ def list_method_cases():
     yield "fisher-expected-mlp", draw_method("fisher", {"form": "expected", "alpha": 1e-5}, **mlp)
     yield "scrub", draw_method("scrub", scrub, schedule=MILESTONES)
     yield "scrub-mlp", draw_method("scrub", scrub, optimiser=ADAM, **mlp)
+    yield "nowcasting", draw_method("nowcasting", {}, rounds=7, optimiser=SLOW)
+    yield "nowcasting-mlp", draw_method("nowcasting", {}, rounds=6, optimiser=SLOW, **mlp)
     yield "fine-tune", draw_method("fine-tune", {}, policy="recompute")
     yield "retrain", draw_method("retrain", {}, schedule="cosine", optimiser=ADAM)
 
@@ -219,6 +224,7 @@ def list_cases():
     yield from _list_training_parts()
     yield from _list_measurements()
     yield from _list_augmentations()
+    yield from _list_networks()
 
 
 def _list_predictor_cases():
@@ -323,6 +329,7 @@ def _list_measurements():
         "retrain": {"UA": 60.0, "RA": 30.0, "TA": 90.0, "MIA": 10.0},
     }
     tensors["triggered.logits"][:, 3] += 1.5
+    tensors |= {"kid.real": draw.normal(3, 8, 5), "kid.generated": draw.normal(3, 9, 5) + 0.3}
     yield "score/all", case, Inputs(tensors)
 
 
@@ -346,3 +353,27 @@ def _list_augmentations():
     drawn = {"top": draw.labels(count, 9), "left": draw.labels(count, 9), "flip": torch.arange(count) % 2}
     case = {"kind": "augment", "augment": "crop-flip", "padding": 4}
     yield "augment/crop-flip", case, Inputs({"images": images, **drawn})
+
+
+def _list_networks():
+    for network in ("vgg-small", "mlp"):
+        draw = Draw(11)
+        tensors, metadata = draw_network(draw, network)
+        tensors["images"] = draw.uniform(5, CHANNELS, SIDE, SIDE)
+        yield f"network/{network}", {"kind": "network", "network": network}, Inputs(tensors, metadata)
+    case = {"kind": "network", "network": "resnet18-keras"}
+    yield "network/resnet18-keras", case, Inputs(draw_resnet18_keras(Draw(12), (3, 4, 5, 6), 2, 16))
+
+
+def draw_resnet18_keras(draw, widths, count, side):
+    """Tensors of the authors' ResNet-18 in narrow, and `count` images of `side` x `side`."""
+    template = ResNet18Keras(3, widths, CLASSES)
+    tensors = {"images": draw.normal(count, 3, side, side)}
+    for name, weight in template.named_parameters():
+        tensors[f"weights.{name}"] = draw.normal(*weight.shape) * (2 / max(weight[0].numel(), 4)) ** 0.5
+    for name, buffer in template.named_buffers():
+        if name.endswith("running_var"):
+            tensors[f"buffers.{name}"] = 0.001 + draw.uniform(*buffer.shape)
+        elif name.endswith("running_mean"):
+            tensors[f"buffers.{name}"] = 0.2 * draw.normal(*buffer.shape)
+    return tensors

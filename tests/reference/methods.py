@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import boundary
 import neg_grad
 import noise
+import nowcasting
 import plain_training
 import random_label
 import scrub
@@ -67,6 +68,7 @@ METHODS = {
             "ascent-forgotten",
         ),
     ),
+    "nowcasting": Method(nowcasting.train_with_nowcasting, ("remaining",), ("snapshot-before-epoch", "never-jumps")),
     "fine-tune": Method(plain_training.train_on_remaining, ("remaining",)),
     "retrain": Method(plain_training.train_on_remaining, ("remaining",)),
 }
@@ -123,6 +125,8 @@ def _list_option_faults(name, table, case, inputs):
         known.append("student-asked-twice")
     if name == "scrub" and table.get("forget-batch-size") != table.get("remaining-batch-size"):
         known.append("one-batch-size")
+    if name == "nowcasting" and networks_with_statistics and case["forward"].get("batch-norm") != "frozen":
+        known.append("norms-nowcast")
     if name == "fisher":
         known.append("without-cap")
         if table["form"] == "expected":

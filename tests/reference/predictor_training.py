@@ -25,14 +25,13 @@ FAULTS = [
     "squared-error",
     "order-ignored",
     "differences-forward",
-    "bias-correction-forgotten",
 ]
 
 
 def list_faults(case, inputs):
     """The faults that can show in this case."""
     late = len(inputs["order"]) > case["batch-size"]
-    return [fault for fault in FAULTS if (late or fault != "order-ignored") and fault != "bias-correction-forgotten"]
+    return [fault for fault in FAULTS if late or fault != "order-ignored"]
 
 
 def penalise(parameters):

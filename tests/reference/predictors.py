@@ -24,7 +24,7 @@ from faults import planted
 from protocol import Malformed
 
 STREAMS = ("weights_stream", "differences_stream")
-LARGEST_SUBNORMAL = 1.18e-38  # a drift scale below this counts as none
+SMALLEST_NORMAL = 1.18e-38  # a drift scale below this counts as none
 FAULTS = {
     "paper": [
         "wrong-sign",
@@ -183,7 +183,7 @@ def _wnn_stream(parameters, stream, inputs):
 
 def _scaled_differences(window, scale):
     """Differences newest last, divided by the drift scale of the tensor, [coordinates, K-1]; none for no scale."""
-    if scale < LARGEST_SUBNORMAL:
+    if scale < SMALLEST_NORMAL:
         return None
     differences = (window[:, 1:] - window[:, :-1]) / scale
     return differences.flip(1) if planted("newest-first") else differences

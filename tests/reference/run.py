@@ -1,8 +1,9 @@
 """Computes what a case must give, from the papers alone. See README.md for the protocol.
 
-python tests/reference/run.py CASE_DIR [--plant FAULT]   writes CASE_DIR/expected.safetensors and expected.json
-python tests/reference/run.py --faults KIND | CASE_DIR   lists faults that can be planted, one a line
-python tests/reference/run.py --self-test                 shows that each planted fault changes a result
+python tests/reference/run.py CASE_DIR... [--plant FAULT]   writes CASE_DIR/expected.safetensors and expected.json
+python tests/reference/run.py CASE_DIR... --plant-each      also CASE_DIR/planted/FAULT/expected.* for every fault
+python tests/reference/run.py --faults KIND | CASE_DIR      lists faults that can be planted, one a line
+python tests/reference/run.py --self-test                   shows that each planted fault changes a result
 """
 
 import argparse
@@ -18,6 +19,7 @@ import attacks
 import augmentation
 import batch_norm
 import faults
+import forward
 import methods
 import optimisers
 import predictor_training
@@ -36,6 +38,7 @@ KINDS = {
     "attack": attacks,
     "score": scores,
     "augment": augmentation,
+    "network": forward,
 }
 
 
@@ -74,11 +77,30 @@ def list_kind_faults(kind):
     return list(known)
 
 
+def list_faults(name):
+    """The faults that can show in the case of a folder, or in some case of a kind."""
+    if not (Path(name) / "case.json").exists():
+        return list_kind_faults(name)
+    case, inputs = protocol.read_case(name)
+    return kind_of(case).list_faults(case, inputs)
+
+
+def answer(folder, fault, each):
+    """Reads a case and writes what is expected of it; with `each`, what every fault would make of it, too."""
+    case, inputs = protocol.read_case(folder)
+    protocol.write_expected(folder, *compute(case, inputs, fault))
+    for planted in kind_of(case).list_faults(case, inputs) if each else []:
+        place = Path(folder) / "planted" / planted
+        place.mkdir(parents=True, exist_ok=True)
+        protocol.write_expected(place, *compute(case, inputs, planted))
+
+
 def main():
     """Parses the command line and does the one thing asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", metavar="CASE_DIR")
+    parser.add_argument("cases", nargs="*", metavar="CASE_DIR")
     parser.add_argument("--plant", metavar="FAULT")
+    parser.add_argument("--plant-each", action="store_true")
     parser.add_argument("--faults", metavar="KIND")
     parser.add_argument("--self-test", action="store_true")
     arguments = parser.parse_args()
@@ -87,17 +109,15 @@ def main():
 
         return test_all()
     if arguments.faults:
-        folder = Path(arguments.faults)
-        if (folder / "case.json").exists():
-            case, inputs = protocol.read_case(folder)
-            print(*kind_of(case).list_faults(case, inputs), sep="\n")
-        else:
-            print(*list_kind_faults(arguments.faults), sep="\n")
+        print(*list_faults(arguments.faults), sep="\n")
         return 0
-    if not arguments.case:
+    if not arguments.cases:
         parser.error("a case's folder is missing")
-    case, inputs = protocol.read_case(arguments.case)
-    protocol.write_expected(arguments.case, *compute(case, inputs, arguments.plant))
+    for folder in arguments.cases:
+        try:
+            answer(folder, arguments.plant, arguments.plant_each)
+        except protocol.Malformed as error:
+            raise protocol.Malformed(f"{folder}: {error}") from error
     return 0
 
 

@@ -2,7 +2,8 @@
 
 UA, RA, TA and the average gap: Fan et al., "SalUn" (ICLR 2024) and Jang et al. (AAAI 2025), table 1.
 Backdoor success: Gu et al., "BadNets" (2017): the share of *other* classes' samples that the trigger turns
-into the target. Logit-scaled confidence: Carlini et al. (S&P 2022): log p_y - log of the others' sum, as
+into the target. KID: Binkowski et al., "Demystifying MMD GANs" (ICLR 2018), section 4: unbiased, cubic kernel, mean
+over batches. Logit-scaled confidence: Carlini et al. (S&P 2022): log p_y - log of the others' sum, as
 research/mi_lira_2021/score.py of tensorflow/privacy computes it (50 samples: 4e-15 apart).
 """
 
@@ -16,6 +17,8 @@ FAULTS = [
     "accuracy-for-error",
     "sum-for-mean",
     "gap-signed",
+    "kernel-squared",
+    "pairs-with-themselves",
     "target-class-counted",
     "confidence-not-scaled",
     "forgotten-class-counted",
@@ -24,7 +27,9 @@ FAULTS = [
 
 def list_faults(case, inputs):
     """The faults that can show in this case."""
-    known = ["wrong-sign", "sum-for-mean", "confidence-not-scaled"]
+    measured = any(f"{name}.logits" in inputs for name in ("forget", "remaining", "test"))
+    known = ["wrong-sign", "sum-for-mean", "confidence-not-scaled"] if measured else []
+    known += ["kernel-squared", "pairs-with-themselves"] if "kid.real" in inputs else []
     known += ["accuracy-for-error"] if "forget.logits" in inputs else []
     known += ["gap-signed"] if "retrain" in case else []
     known += ["target-class-counted"] if "triggered.logits" in inputs else []
@@ -57,6 +62,24 @@ def average_gap(figures, retrained):
     return sum(gap if planted("gap-signed") else abs(gap) for gap in gaps) / len(gaps)
 
 
+def measure_kernel_distance(real, generated):
+    """KID: unbiased squared MMD under the kernel (x . y / d + 1)^3, mean over the batches [batches, samples, d]."""
+    real, generated = real.double(), generated.double()
+
+    def kernel(one, other):
+        return (one @ other.transpose(1, 2) / one.shape[2] + 1) ** (2 if planted("kernel-squared") else 3)
+
+    def mean_of_pairs(features):
+        similarities, count = kernel(features, features), features.shape[1]
+        if planted("pairs-with-themselves"):
+            return similarities.mean(dim=(1, 2))
+        diagonal = similarities.diagonal(dim1=1, dim2=2).sum(dim=1)
+        return (similarities.sum(dim=(1, 2)) - diagonal) / (count * (count - 1))
+
+    across = kernel(real, generated).mean(dim=(1, 2))
+    return (mean_of_pairs(real) + mean_of_pairs(generated) - 2 * across).mean().item()
+
+
 def measure_backdoor(logits, labels, target):
     """Percent of samples of other classes, with the trigger in them, that are taken for `target`."""
     others = torch.ones_like(labels, dtype=torch.bool) if planted("target-class-counted") else labels != target
@@ -85,6 +108,8 @@ def compute(case, inputs):
         figures["backdoor-success"] = measure_backdoor(
             inputs["triggered.logits"], inputs["triggered.labels"], case["target"]
         )
+    if "kid.real" in inputs:
+        figures["kid"] = measure_kernel_distance(inputs["kid.real"], inputs["kid.generated"])
     if "retrain" in case:
         figures["average-gap"] = average_gap(figures, case["retrain"])
     return tensors, {**figures, "cross-entropy": losses}
