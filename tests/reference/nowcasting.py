@@ -1,10 +1,10 @@
 """WNN at work: training on D_r that jumps ahead after every fifth epoch.
 
-Jang, Yun, Kim, Youn, "Learning to Boost Training by Periodic Nowcasting Near Future Weights" (ICML 2023), algorithm
-1. Read beside the callback `WeightForecasting` in CNN/WNN.py of jjh6297/WNN: a snapshot at the end of each epoch,
-and at the end of each fifth one the prediction from the last five takes the place of the weights; the optimiser
-lives on. Layers with four arrays (BatchNorm) are left out, scale and shift too. The code's bias branch adds the raw
-newest value inside the scaled sum; here all three types follow the form of the other two.
+Jang, Yun, Kim, Youn, "Learning to Boost Training by Periodic Nowcasting Near Future Weights" (ICML 2023). Read
+beside the callback `WeightForecasting` in CNN/WNN.py of jjh6297/WNN: a snapshot at the end of each epoch, and at the
+end of each fifth one the prediction from the last five takes the place of the weights; the optimiser lives on.
+Layers with four arrays (BatchNorm) are left out, scale and shift too. The code's bias branch adds the raw newest
+value inside the scaled sum; here all three types follow the form of the other two.
 """
 
 import torch
