@@ -8,8 +8,8 @@ use std::{
 };
 
 use rewind_artifacts::ArtifactStore;
-use rewind_datasets::{DataError, check_split, idx, inspect_pool};
-use rewind_job::{Action, Forget, Source, Specification, SpecificationError};
+use rewind_datasets::{DataError, check_class, check_split, idx, inspect_pool};
+use rewind_job::{Action, ClassApart, Forget, Source, Specification, SpecificationError};
 
 /// Bytes of a specification: stores keep values small, and JSON is longer than TOML.
 const LARGEST_SPECIFICATION: usize = 256 << 10;
@@ -60,17 +60,22 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
     if let Some(pool) = &specification.data.pool {
         let field = pool.folder().map_or("data.pool", |(field, _)| field);
         let found = inspect_pool(pool).map_err(|error| of_data(field, error))?;
-        fits_model(&specification, found.shape, pool.images_field(), found.largest_label, pool.labels_field())?;
+        fits_model(&specification, found.shape, pool.images_field(), &found.labels, pool.labels_field())?;
         if let Some(split) = &specification.data.split {
-            check_split(split, found.count, found.training).map_err(|error| of_data("data.split", error))?;
+            check_split(split, found.labels.len(), found.training).map_err(|error| of_data("data.split", error))?;
             forget_share(&specification.data.forget, split.train)?;
+            if let Forget::Class(class) = &specification.data.forget {
+                let apart = check_class(class, &found.labels, found.training, split)
+                    .map_err(|error| of_data("data.forget.class", error))?;
+                rules_have_samples(&specification, apart)?;
+            }
         }
     }
     if let Forget::Files(files) = &specification.data.forget {
         let field = "data.forget.files";
         let found = idx::inspect(&files.images, &files.labels).map_err(|error| of_data(field, error))?;
         let (images, labels) = ("data.forget.files.images", "data.forget.files.labels");
-        fits_model(&specification, found.shape, images, found.largest_label, labels)?;
+        fits_model(&specification, found.shape, images, &found.labels, labels)?;
     }
     if let Some(path) = &specification.search_log {
         let unreadable = |error: String| refuse("search-log", format!("{}: {error}", path.display()));
@@ -111,7 +116,7 @@ fn fits_model(
     specification: &Specification,
     shape: [usize; 3],
     images: &str,
-    largest_label: u8,
+    found_labels: &[u8],
     labels: &str,
 ) -> Result<(), SpecificationError> {
     let model = &specification.model;
@@ -119,6 +124,7 @@ fn fits_model(
     if shape != image {
         return Err(refuse(images, format!("images are {shape:?}, but model.image is {image:?}")));
     }
+    let largest_label = found_labels.iter().copied().max().unwrap_or(0);
     if u32::from(largest_label) >= model.classes {
         let problem = format!("label {largest_label} is not below model.classes ({})", model.classes);
         return Err(refuse(labels, problem));
@@ -132,13 +138,30 @@ fn forget_share(forget: &Forget, train: u32) -> Result<(), SpecificationError> {
         Forget::Backdoor(backdoor) => ("data.forget.backdoor.share", backdoor.share),
         Forget::LabelNoise { share, .. } => ("data.forget.label-noise.share", *share),
         Forget::Random { share, .. } => ("data.forget.random.share", *share),
-        Forget::Class { .. } | Forget::Everything | Forget::Files(_) | Forget::Nothing => return Ok(()),
+        Forget::Class(_) | Forget::Everything | Forget::Files(_) | Forget::Nothing => return Ok(()),
     };
     let count = (share * f64::from(train)).round();
     if count < 1.0 || count >= f64::from(train) {
         let problem =
             format!("{share} of {train} training samples are {count}: some must be forgotten and some remain");
         return Err(refuse(field, problem));
+    }
+    Ok(())
+}
+
+/// Rules that compare a forgotten class with unseen samples of it need some.
+fn rules_have_samples(specification: &Specification, apart: Option<ClassApart>) -> Result<(), SpecificationError> {
+    let Some(ClassApart { label, validation: 0, .. }) = apart else { return Ok(()) };
+    for (index, step) in specification.steps.iter().enumerate() {
+        let Action::Unlearn(unlearn) = &step.action else { continue };
+        let rules = [
+            ("like-unseen", unlearn.stop.like_unseen.is_some()),
+            ("membership-auc-at-most", unlearn.stop.membership_auc_at_most.is_some()),
+        ];
+        if let Some((rule, _)) = rules.into_iter().find(|(_, is_set)| *is_set) {
+            let problem = format!("compares with validation samples of class {label}, and there are none");
+            return Err(refuse(&format!("step[{index}].unlearn.stop.{rule}"), problem));
+        }
     }
     Ok(())
 }

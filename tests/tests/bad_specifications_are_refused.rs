@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rewind_datasets::{Samples, idx};
 use rewind_tests::{Fleet, complaint, small_job};
 
 #[test]
@@ -17,6 +18,16 @@ fn bad_specifications_are_refused_by_field() {
     let images = good.split("images = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a path").to_owned();
     let labels = images.replace("images-idx3", "labels-idx1");
     let in_folder = |name: &str| folder.join(name).display().to_string();
+    // One sample of class 0, and all others of class 4.
+    let labels_of_two = (0..900).map(|at| if at == 0 { 0 } else { 4 }).collect();
+    let two = Samples { shape: [1, 28, 28], images: vec![0; 900 * 784], labels: labels_of_two };
+    idx::write(&two, &folder.join("images-of-two"), &folder.join("labels-of-two")).expect("writes");
+    let of_two = |label: u32| {
+        let class = format!("class = {{ label = {label}, held-out = \"apart\" }}");
+        let text = good.replace(&images, &in_folder("images-of-two")).replace(&labels, &in_folder("labels-of-two"));
+        let text = text.replace("label-noise = { share = 0.2, seed = 3 }", &class);
+        if text.contains("format =") { text } else { format!("format = 2\n{text}") }
+    };
 
     let cases: Vec<(&str, String, &str)> = vec![
         ("not TOML", "name = ".into(), "specification"),
@@ -48,6 +59,13 @@ fn bad_specifications_are_refused_by_field() {
             "weights that are none",
             good.replace("[data]", &format!("weights = \"{}\"\n[data]", in_folder("no-weights"))),
             "model.weights",
+        ),
+        ("a class that nobody has", of_two(9), "data.forget.class: no training sample would be forgotten"),
+        ("a class that is most of it", of_two(4), "data.forget.class: class 4 leaves test data, and all 100 samples"),
+        (
+            "a rule without samples",
+            of_two(0).replacen("rounds = 3 }", "rounds = 3, like-unseen = 0.05 }", 1),
+            "step[2].unlearn.stop.like-unseen: compares with validation samples of class 0",
         ),
         (
             "missing predictor",

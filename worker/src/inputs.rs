@@ -84,10 +84,22 @@ pub struct JobData {
     pub validation: Option<LabelledSamples>,
     pub test: Option<LabelledSamples>,
     pub attack: Option<LabelledSamples>,
+    /// Held-out samples of a class that is forgotten whole.
+    pub class_apart: ClassApart,
+    /// Test samples of other classes with a backdoor's trigger on them, labelled with its target.
+    pub triggered: Option<LabelledSamples>,
     pub summary: DataSummary,
     /// What the positions in each part stand for.
     pub ids: Ids,
     pub forget_digests: Vec<SampleDigest>,
+}
+
+/// Samples of a class that has left the parts that they were drawn for; absent where there are none.
+#[derive(Default)]
+pub struct ClassApart {
+    pub test: Option<LabelledSamples>,
+    pub validation: Option<LabelledSamples>,
+    pub attack: Option<LabelledSamples>,
 }
 
 impl JobData {
@@ -104,8 +116,23 @@ impl JobData {
             test: partition.test().map(|s| s.len() as u64),
             validation: partition.validation().map(|s| s.len() as u64),
             attack: partition.attack().map(|s| s.len() as u64),
+            class_apart: partition.class_apart().map(rewind_datasets::ClassApart::counts),
+            triggered: partition.triggered().map(|s| s.len() as u64),
             files: file_digests(specification)?,
         };
+        // They follow what is left of their part: see `sample_record::ids_of`.
+        let behind = |subset: &Subset, part: Option<&Subset>| {
+            (!subset.is_empty()).then(|| labelled(subset).after(part.map_or(0, Subset::len)))
+        };
+        let class_apart = partition.class_apart().map(|apart| ClassApart {
+            test: behind(&apart.test, partition.test()),
+            validation: behind(&apart.validation, partition.validation()),
+            attack: behind(&apart.attack, partition.attack()),
+        });
+        let triggered = partition.triggered().filter(|triggered| !triggered.is_empty()).map(|triggered| {
+            let samples = LabelledSamples::of(&triggered, |id| partition.triggered_image(id), partition.shape());
+            samples.after(partition.test().map_or(0, Subset::len))
+        });
         Ok(Self {
             forget: labelled(partition.forget()),
             forget_truth: tensors(truth.as_ref()),
@@ -114,6 +141,8 @@ impl JobData {
             validation: tensors(partition.validation()),
             test: tensors(partition.test()),
             attack: tensors(partition.attack()),
+            class_apart: class_apart.unwrap_or_default(),
+            triggered,
             summary,
             ids: sample_record::ids_of(&partition),
             forget_digests: sample_record::digests_of(&partition, partition.forget()),
@@ -130,6 +159,10 @@ impl JobData {
             (Part::Validation, self.validation.as_ref()),
             (Part::Test, self.test.as_ref()),
             (Part::Attack, self.attack.as_ref()),
+            (Part::Test, self.class_apart.test.as_ref()),
+            (Part::Validation, self.class_apart.validation.as_ref()),
+            (Part::Attack, self.class_apart.attack.as_ref()),
+            (Part::Test, self.triggered.as_ref()),
         ];
         parts.into_iter().filter_map(|(part, samples)| Some((part, samples?))).collect()
     }

@@ -14,6 +14,7 @@ mod flight;
 mod hostile_bytes;
 mod inputs;
 mod link;
+mod loss_attack;
 mod machine;
 mod outbox;
 mod pictures;

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use rewind_artifacts::{Shard, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, CurvePoint, Digest, Evaluate, Manifest, Measured, MeasuredOn, REPORT_FORMAT, Reader, Report,
-    Round, RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights, WorkerEvent,
+    Action, Assignment, BackdoorSuccess, CurvePoint, Digest, Evaluate, Forget, Manifest, Measured, MeasuredOn,
+    REPORT_FORMAT, Reader, Report, Round, RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights,
+    WorkerEvent,
 };
 use rewind_models::Network;
-use rewind_unlearning::{Gang, Ledger, Predictions, load_weights, predictions};
+use rewind_unlearning::{Gang, LabelledSamples, Ledger, Predictions, accuracy, load_weights, predictions};
 
 use crate::{
+    loss_attack::attack_losses,
     machine,
     pictures::{activation_maps, landscape},
     probes::probe,
@@ -181,17 +183,40 @@ fn measure(
             Err(error) => tracing::warn!("{}: no membership attack: {error}", step.name),
         }
     }
+    let class_test = data.class_apart.test.as_ref().filter(|_| read == MeasuredOn::Test);
+    let triggered = data.triggered.as_ref().filter(|_| read == MeasuredOn::Test);
+    measured.forgotten_class_accuracy = answers(class_test)?.as_ref().map(Predictions::accuracy);
+    if matches!(run.assignment.specification.data.forget, Forget::Backdoor(_)) {
+        let held_out = answers(triggered)?.as_ref().map(Predictions::accuracy);
+        measured.backdoor = Some(BackdoorSuccess { forget: forget.accuracy(), held_out });
+    }
+    // Samples of the classes of D_f: where one is forgotten whole, they lie apart.
+    let (unseen, unseen_answers) = match &data.class_apart.attack {
+        Some(of_class) => (Some(of_class), answers(Some(of_class))?),
+        None => (data.attack.as_ref(), attack),
+    };
+    if let (Some(unseen), Some(unseen_answers)) = (unseen.filter(|unseen| !unseen.is_empty()), unseen_answers) {
+        let seed = run.assignment.specification.seed;
+        let found = attack_losses(seed, (&data.forget, &forget), (unseen, &unseen_answers))?;
+        if let Some(reason) = &found.reason {
+            tracing::warn!("{}: no attack on losses: {reason}", step.name);
+        }
+        measured.loss_attack = Some(found);
+    }
     if let Action::Unlearn(unlearn) = &step.action {
         let mut point = |round: Round, state: &Shard| -> Result<(), RunError> {
             load_weights(network, state);
             let forget = predictions(network, gang, &data.forget)?;
             let test = test_data.map(|test| predictions(network, gang, test)).transpose()?;
-            let clean = data.forget_truth.as_ref().map(|truth| predictions(network, gang, truth)).transpose()?;
+            let mut of =
+                |samples: Option<&LabelledSamples>| samples.map(|samples| accuracy(network, gang, samples)).transpose();
             measured.curve.push(CurvePoint {
                 round,
                 forget_accuracy: forget.accuracy(),
-                clean_accuracy: clean.as_ref().map(Predictions::accuracy),
+                clean_accuracy: of(data.forget_truth.as_ref())?,
                 test_accuracy: test.as_ref().map(Predictions::accuracy),
+                forgotten_class_accuracy: of(class_test)?,
+                backdoor_held_out: of(triggered)?,
                 forget_loss: Some(forget.loss()),
                 test_loss: test.as_ref().map(Predictions::loss),
             });
@@ -269,7 +294,8 @@ fn warnings(report: &Report) -> Vec<String> {
         .collect();
     if !weak.is_empty() {
         warnings.push(format!(
-            "The membership attack hardly tells members from others for {}: its figures (MIA) say little there.",
+            "The membership attack (SVC, confidence) hardly tells members from others for {}: its figures (MIA) say little \
+             there.",
             weak.join(", ")
         ));
     }

@@ -8,7 +8,8 @@ use rewind_job::{Digest, Manifest, Part, Ranges, Read, Reader, SampleDigest, Sam
 /// The ids behind the positions of every part.
 pub type Ids = BTreeMap<Part, Vec<u32>>;
 
-/// The parts of a job's samples, by name.
+/// The parts of a job's samples, by name. Samples of a class that lies apart follow what is left of their part; test
+/// samples that are read once more with a trigger follow the test part.
 pub fn ids_of(partition: &Partition) -> Ids {
     let parts = [
         (Part::Forget, Some(partition.forget())),
@@ -18,7 +19,15 @@ pub fn ids_of(partition: &Partition) -> Ids {
         (Part::Test, partition.test()),
         (Part::Attack, partition.attack()),
     ];
-    parts.into_iter().filter_map(|(part, subset)| Some((part, subset?.ids.clone()))).collect()
+    let mut ids: Ids = parts.into_iter().filter_map(|(part, subset)| Some((part, subset?.ids.clone()))).collect();
+    if let Some(apart) = partition.class_apart() {
+        let apart = [(Part::Test, &apart.test), (Part::Validation, &apart.validation), (Part::Attack, &apart.attack)];
+        apart.into_iter().for_each(|(part, subset)| ids.entry(part).or_default().extend(&subset.ids));
+    }
+    if let Some(triggered) = partition.triggered() {
+        ids.entry(Part::Test).or_default().extend(triggered.ids);
+    }
+    ids
 }
 
 /// The samples of a subset: SHA-256 over the label that was trained with (four bytes, big-endian), then the pixels.

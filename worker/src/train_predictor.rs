@@ -248,7 +248,7 @@ fn measure(
         job: assignment.job.0.clone(),
         world_size: assignment.world_size,
         specification: specification.clone(),
-        data: DataSummary { forget: 0, remaining: None, test: None, validation: None, attack: None, files: Vec::new() },
+        data: DataSummary::default(),
         machine: machine::describe(specification.fleet.threads, "cpu"),
         pretrained: None,
         retrain: None,

@@ -84,8 +84,8 @@ fn of_this_job(report: &Report) -> Vec<String> {
         .collect();
     if !weak.is_empty() {
         sentences.push(format!(
-            "That members cannot be told from others, by MIA: on samples that were held out the attack is right about as \
-             often as a guess for {}. Its figures say little there.",
+            "That members cannot be told from others, by MIA (SVC, confidence): on samples that were held out the attack is \
+             right about as often as a guess for {}. Its figures say little there.",
             weak.join(", ")
         ));
     } else if unlearned.iter().any(|measured| measured.mia.is_none()) {

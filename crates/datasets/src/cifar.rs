@@ -95,12 +95,11 @@ pub(crate) fn read(folder: &Path, set: Cifar) -> Result<PoolSamples, DataError> 
 
 pub(crate) fn inspect(folder: &Path, set: Cifar) -> Result<PoolSummary, DataError> {
     let files = set.files(folder)?;
-    let (mut count, mut largest_label) = (0, 0);
+    let mut labels = Vec::new();
     for (path, records) in &files {
-        count += records;
-        set.for_each_record(path, *records, |label, _| largest_label = largest_label.max(label))?;
+        set.for_each_record(path, *records, |label, _| labels.push(label))?;
     }
-    Ok(PoolSummary { count, training: Some(training_of(&files)), shape: SHAPE, largest_label })
+    Ok(PoolSummary { labels, training: Some(training_of(&files)), shape: SHAPE })
 }
 
 #[cfg(test)]
@@ -132,7 +131,7 @@ mod tests {
         assert_eq!(samples.image(3), &record(&[8], 101)[1..]);
         assert_eq!(samples.image(10), &record(&[7], 200)[1..]);
         let summary = inspect(folder.path(), CIFAR10).expect("reads");
-        assert_eq!(summary, PoolSummary { count: 11, training: Some(10), shape: [3, 32, 32], largest_label: 9 });
+        assert_eq!(summary, PoolSummary { labels: samples.labels, training: Some(10), shape: [3, 32, 32] });
     }
 
     #[test]
@@ -144,7 +143,7 @@ mod tests {
         let PoolSamples { samples, training } = read(folder.path(), CIFAR100).expect("reads");
         assert_eq!((samples.labels.as_slice(), training), (&[99, 42, 5][..], Some(2)));
         assert_eq!(samples.image(1), &record(&[3, 42], 2)[2..]);
-        assert_eq!(inspect(folder.path(), CIFAR100).expect("reads").largest_label, 99);
+        assert_eq!(inspect(folder.path(), CIFAR100).expect("reads").largest_label(), 99);
     }
 
     #[test]

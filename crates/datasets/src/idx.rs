@@ -33,6 +33,11 @@ impl Samples {
         let pixels = self.shape.iter().product::<usize>();
         &self.images[index * pixels..(index + 1) * pixels]
     }
+
+    pub(crate) fn image_mut(&mut self, index: usize) -> &mut [u8] {
+        let pixels = self.shape.iter().product::<usize>();
+        &mut self.images[index * pixels..(index + 1) * pixels]
+    }
 }
 
 /// Why data cannot be used.
@@ -47,12 +52,11 @@ pub enum DataError {
 }
 
 /// What a pair of files holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdxSummary {
-    pub count: usize,
+    pub labels: Vec<u8>,
     /// Channels, height, width.
     pub shape: [usize; 3],
-    pub largest_label: u8,
 }
 
 /// Reads images (`[n, height, width]` or `[n, channels, height, width]`) and their labels (`[n]`).
@@ -78,9 +82,7 @@ pub fn inspect(images: &Path, labels: &Path) -> Result<IdxSummary, DataError> {
     let mut label_file = IdxFile::open(labels)?;
     let shape = check_pair(&image_file, &label_file)?;
     image_file.check_length()?;
-    let labels = label_file.data()?;
-    let largest_label = labels.iter().copied().max().unwrap_or(0);
-    Ok(IdxSummary { count: labels.len(), shape, largest_label })
+    Ok(IdxSummary { labels: label_file.data()?, shape })
 }
 
 /// The images' channels, height and width, if these are images and labels of the same samples.
@@ -227,7 +229,7 @@ mod tests {
         let samples = read(&images, &labels).expect("reads");
         assert_eq!(samples, Samples { shape: [1, 1, 1], images: vec![7, 9], labels: vec![4, 5] });
         let summary = inspect(&images, &labels).expect("reads");
-        assert_eq!(summary, IdxSummary { count: 2, shape: [1, 1, 1], largest_label: 5 });
+        assert_eq!(summary, IdxSummary { labels: vec![4, 5], shape: [1, 1, 1] });
     }
 
     #[test]
@@ -253,7 +255,7 @@ mod tests {
         std::fs::write(&images, [gzip(&IMAGES[..10]), gzip(&IMAGES[10..])].concat()).expect("writes");
         std::fs::write(&labels, gzip(&LABELS)).expect("writes");
         assert_eq!(read(&images, &labels).expect("reads").images, [7, 9]);
-        assert_eq!(inspect(&images, &labels).expect("reads").count, 2);
+        assert_eq!(inspect(&images, &labels).expect("reads").labels.len(), 2);
 
         std::fs::write(&images, gzip(&IMAGES[..17])).expect("writes");
         let refusal = inspect(&images, &labels).expect_err("refused").to_string();

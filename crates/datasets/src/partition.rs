@@ -1,14 +1,17 @@
 //! Who is who: training, test, validation, attack; to be forgotten, remaining. Drawn once, by seeds.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::collections::BTreeSet;
 
 use rand::{RngExt, seq::SliceRandom};
-use rewind_job::{Backdoor, Data, Forget, Pool, Split};
+use rewind_job::{Backdoor, Data, Forget, Pool};
 
-use crate::{DataError, PoolSamples, Samples, check_split, generator};
+use crate::{
+    ClassApart, DataError, PoolSamples, Samples,
+    class_apart::{self, check_forgotten},
+    generator,
+    split::{Parts, split_pool},
+    trigger::draw_trigger,
+};
 
 /// Some samples, and the labels to use for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,13 @@ impl Subset {
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
+
+    /// The samples whose id and label are wanted, in the same order.
+    pub(crate) fn filter(&self, keep: impl Fn(u32, u8) -> bool) -> Self {
+        let all = self.ids.iter().zip(&self.labels).map(|(&id, &label)| (id, label));
+        let (ids, labels) = all.filter(|&(id, label)| keep(id, label)).unzip();
+        Self { ids, labels }
+    }
 }
 
 /// All samples of a job and the parts they play.
@@ -36,15 +46,14 @@ pub struct Partition {
     forget: Subset,
     true_forget_labels: Vec<u8>,
     pooled: Option<Pooled>,
+    backdoor: Option<Backdoor>,
 }
 
 #[derive(Debug)]
 struct Pooled {
-    train: Subset,
+    parts: Parts,
     remaining: Subset,
-    test: Subset,
-    validation: Subset,
-    attack: Subset,
+    class_apart: Option<ClassApart>,
 }
 
 impl Partition {
@@ -52,7 +61,7 @@ impl Partition {
     ///
     /// # Errors
     /// Names the field: a label that is no class, images of two sizes, a split larger than the pool, forget data
-    /// that are none or all of the training samples.
+    /// that are none or all of the training samples, held-out parts that a class leaves empty.
     pub fn new(data: &Data, classes: u32, pool: Option<PoolSamples>, own: Option<Samples>) -> Result<Self, DataError> {
         let (mut pool, training) = pool.map_or((None, None), |pool| (Some(pool.samples), pool.training));
         let pool_labels = data.pool.as_ref().map_or("data.pool.labels", Pool::labels_field);
@@ -70,7 +79,7 @@ impl Partition {
         }
         let offset = pool.as_ref().map_or(0, Samples::len) as u32;
         let mut parts = match (&pool, &data.split) {
-            (Some(pool), Some(split)) => Some(split_pool(pool, training, split)?),
+            (Some(pool), Some(split)) => Some(split_pool(&pool.labels, training, split)?),
             _ => None,
         };
         let (forget, true_forget_labels) = match (&data.forget, &own, &mut parts) {
@@ -81,14 +90,22 @@ impl Partition {
             (forget, _, Some(parts)) => choose_forget(forget, classes, parts)?,
             _ => return Err(refuse("data.forget", "needs data.pool, or forget data in files of its own".into())),
         };
-        if let (Forget::Backdoor(backdoor), Some(pool)) = (&data.forget, &mut pool) {
-            forget.ids.iter().for_each(|&id| draw_line(pool, id, backdoor));
+        let backdoor = match &data.forget {
+            Forget::Backdoor(backdoor) => Some(backdoor.clone()),
+            _ => None,
+        };
+        if let (Some(backdoor), Some(pool)) = (&backdoor, &mut pool) {
+            let shape = pool.shape;
+            forget.ids.iter().for_each(|&id| draw_trigger(pool.image_mut(id as usize), shape, backdoor));
         }
-        if let Some(parts) = &mut parts {
+        let pooled = parts.map(|mut parts| {
+            let class_apart = data.forget.class_apart().map(|label| class_apart::set_apart(label, &mut parts));
             let chosen: BTreeSet<u32> = forget.ids.iter().copied().collect();
-            parts.remaining = filter(&parts.train, |id| !chosen.contains(&id));
-        }
-        Ok(Self { samples: pool.into_iter().chain(own).collect(), forget, true_forget_labels, pooled: parts })
+            let remaining = parts.train.filter(|id, _| !chosen.contains(&id));
+            Ok(Pooled { parts, remaining, class_apart: class_apart.transpose()? })
+        });
+        let samples = pool.into_iter().chain(own).collect();
+        Ok(Self { samples, forget, true_forget_labels, pooled: pooled.transpose()?, backdoor })
     }
 
     /// Channels, height, width.
@@ -131,7 +148,7 @@ impl Partition {
 
     /// All training samples, wrong labels included.
     pub fn train(&self) -> Option<&Subset> {
-        self.pooled.as_ref().map(|p| &p.train)
+        self.pooled.as_ref().map(|p| &p.parts.train)
     }
 
     /// `D_r`: training samples that are not forgotten; none where all are.
@@ -140,15 +157,40 @@ impl Partition {
     }
 
     pub fn test(&self) -> Option<&Subset> {
-        self.pooled.as_ref().map(|p| &p.test)
+        self.pooled.as_ref().map(|p| &p.parts.test)
     }
 
     pub fn validation(&self) -> Option<&Subset> {
-        self.pooled.as_ref().map(|p| &p.validation)
+        self.pooled.as_ref().map(|p| &p.parts.validation)
     }
 
     pub fn attack(&self) -> Option<&Subset> {
-        self.pooled.as_ref().map(|p| &p.attack)
+        self.pooled.as_ref().map(|p| &p.parts.attack)
+    }
+
+    /// Held-out samples of a class that is forgotten whole; none where there is no such class, or where they have stayed
+    /// in the parts that they were drawn for.
+    pub fn class_apart(&self) -> Option<&ClassApart> {
+        self.pooled.as_ref()?.class_apart.as_ref()
+    }
+
+    /// Test samples of other classes than a backdoor's target, labelled with the target: what
+    /// [`Self::triggered_image`] makes of them opens the backdoor, where there still is one. None without a backdoor.
+    pub fn triggered(&self) -> Option<Subset> {
+        let target = self.backdoor.as_ref()?.label;
+        let mut others = self.test()?.filter(|_, label| u32::from(label) != target);
+        others.labels.fill(target as u8);
+        Some(others)
+    }
+
+    /// The pixels of a sample with the trigger drawn on them, as on the forget data; as they are without a backdoor.
+    /// Panics on an id that no subset of this partition has.
+    pub fn triggered_image(&self, id: u32) -> Vec<u8> {
+        let mut image = self.image(id).to_vec();
+        if let Some(backdoor) = &self.backdoor {
+            draw_trigger(&mut image, self.shape(), backdoor);
+        }
+        image
     }
 }
 
@@ -156,61 +198,8 @@ pub(crate) fn refuse(field: &str, problem: String) -> DataError {
     DataError::Specification { field: field.into(), problem }
 }
 
-fn filter(subset: &Subset, keep: impl Fn(u32) -> bool) -> Subset {
-    let (ids, labels) =
-        subset.ids.iter().zip(&subset.labels).filter(|&(&id, _)| keep(id)).map(|(&id, &label)| (id, label)).unzip();
-    Subset { ids, labels }
-}
-
-/// The line along the left edge, in all channels.
-fn draw_line(pool: &mut Samples, id: u32, backdoor: &Backdoor) {
-    let [channels, height, width] = pool.shape;
-    let len = channels * height * width;
-    let image = &mut pool.images[id as usize * len..][..len];
-    for row in image.chunks_mut(width) {
-        row[..(backdoor.width as usize).min(width)].fill(backdoor.value);
-    }
-}
-
-/// Stratified by label: every part has the classes in the proportions of what it is taken from, within rounding. Where the
-/// first `training` samples are the data set's training samples, those alone give the training part, and the others
-/// the held-out parts.
-fn split_pool(pool: &Samples, training: Option<usize>, split: &Split) -> Result<Pooled, DataError> {
-    check_split(split, pool.len(), training)?;
-    let mut rng = generator(split.seed, "split");
-    // Classes interleaved by relative position: any run of such a list is stratified.
-    let mut spread = |from: Range<usize>| {
-        let mut by_class: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-        for id in from.clone() {
-            by_class.entry(pool.labels[id]).or_default().push(id as u32);
-        }
-        let mut spread: Vec<(f64, u8, u32)> = Vec::with_capacity(from.len());
-        for (&label, ids) in &mut by_class {
-            ids.shuffle(&mut rng);
-            let count = ids.len() as f64;
-            spread.extend(ids.iter().enumerate().map(|(i, &id)| ((i as f64 + 0.5) / count, label, id)));
-        }
-        spread.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-        spread.into_iter().map(|(_, _, id)| id).collect::<Vec<u32>>()
-    };
-    let mut ids = spread(0..training.unwrap_or(pool.len()));
-    let mut rest = match training {
-        Some(training) => spread(training..pool.len()),
-        None => ids.split_off(split.train as usize),
-    };
-    ids.truncate(split.train as usize);
-    let subset = |mut ids: Vec<u32>| {
-        ids.sort_unstable();
-        let labels = ids.iter().map(|&id| pool.labels[id as usize]).collect();
-        Subset { ids, labels }
-    };
-    let [test, validation, attack] =
-        [split.test, split.validation, split.attack].map(|size| subset(rest.drain(..size as usize).collect()));
-    Ok(Pooled { train: subset(ids), remaining: Subset::default(), test, validation, attack })
-}
-
 /// Picks `D_f` out of the training samples; label noise changes their labels there too.
-fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(Subset, Vec<u8>), DataError> {
+fn choose_forget(forget: &Forget, classes: u32, parts: &mut Parts) -> Result<(Subset, Vec<u8>), DataError> {
     let train = &mut parts.train;
     // In the order of the draw: where some are passed over, others take their place.
     let share_among = |share: f64, seed: u64, purpose: &str, is_eligible: &dyn Fn(usize) -> bool| {
@@ -241,20 +230,15 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
             ("data.forget.backdoor", positions.map_err(refused)?)
         }
         Forget::Random { share, seed } => ("data.forget.random", share_of_train(*share, *seed, "random-forget")),
-        Forget::Class { label } => {
-            let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == *label).collect();
+        Forget::Class(class) => {
+            let positions = (0..train.len()).filter(|&at| u32::from(train.labels[at]) == class.label).collect();
             ("data.forget.class", positions)
         }
         Forget::Everything => return Ok((train.clone(), train.labels.clone())),
         Forget::Nothing => return Ok((Subset::default(), Vec::new())),
         Forget::Files(_) => return Err(refuse("data.forget.files", "its files were not read".into())),
     };
-    if positions.is_empty() {
-        return Err(refuse(field, "no training sample would be forgotten".into()));
-    }
-    if positions.len() == train.len() {
-        return Err(refuse(field, "every training sample would be forgotten".into()));
-    }
+    check_forgotten(field, positions.len(), train.len())?;
     let true_labels = positions.iter().map(|&at| train.labels[at]).collect();
     if let Forget::LabelNoise { seed, .. } = forget {
         if !(2..=256).contains(&classes) {
@@ -278,7 +262,7 @@ fn choose_forget(forget: &Forget, classes: u32, parts: &mut Pooled) -> Result<(S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rewind_job::IdxFiles;
+    use rewind_job::{ForgottenClass, HeldOutClass, IdxFiles, Split};
 
     fn samples(count: usize) -> Samples {
         Samples {
@@ -298,6 +282,14 @@ mod tests {
             split: Some(Split { seed: 3, train: 100, test: 20, validation: 10, attack: 10 }),
             forget,
         }
+    }
+
+    fn class(label: u32) -> Forget {
+        Forget::Class(ForgottenClass { label, held_out: HeldOutClass::Apart })
+    }
+
+    fn kept(label: u32) -> Forget {
+        Forget::Class(ForgottenClass { label, held_out: HeldOutClass::Kept })
     }
 
     fn noise() -> Forget {
@@ -360,6 +352,7 @@ mod tests {
         let (forget, train) = (partition.forget(), partition.train().unwrap());
         assert_eq!(forget.len(), 20);
         assert_eq!(partition.remaining().unwrap().len(), 80);
+        assert_eq!(partition.triggered(), None);
         for ((&id, &label), &truth) in forget.ids.iter().zip(&forget.labels).zip(partition.true_forget_labels()) {
             assert_eq!(u32::from(truth), id % 5);
             assert_eq!(partition.file_label(id), truth);
@@ -394,6 +387,14 @@ mod tests {
         let refusal =
             Partition::new(&data(Forget::Backdoor(greedy)), 5, Some(self::pool(150)), None).expect_err("refused");
         assert!(refusal.to_string().contains("asks for 90 samples, but only 80 have another label"), "{refusal}");
+        // Unseen samples of other classes, with the same line; in their own part they stay as they are.
+        let triggered = partition.triggered().expect("there is a backdoor");
+        assert_eq!(triggered.ids, partition.test().unwrap().filter(|id, _| id % 5 != 2).ids);
+        assert_eq!((triggered.len(), triggered.labels), (16, vec![2; 16]));
+        for id in triggered.ids {
+            let old = id as u8;
+            assert_eq!(partition.triggered_image(id), [255, old, old, 255, old, old]);
+        }
         for part in [partition.remaining(), partition.test(), partition.validation()] {
             let clean = |&id: &u32| partition.image(id) == [id as u8; 6];
             assert!(part.unwrap().ids.iter().all(clean));
@@ -439,8 +440,7 @@ mod tests {
         // 90 of class 0, and 15 of each other one.
         pool.labels = (0..150).map(|i| if i < 90 { 0 } else { (1 + i % 4) as u8 }).collect();
         let total = |class: u8| pool.labels.iter().filter(|&&label| label == class).count() as f64;
-        let partition =
-            Partition::new(&data(Forget::Class { label: 1 }), 5, Some(pool.clone().into()), None).expect("splits");
+        let partition = Partition::new(&data(kept(1)), 5, Some(pool.clone().into()), None).expect("splits");
         for part in [partition.train(), partition.test(), partition.validation(), partition.attack()] {
             let part = part.expect("there is a pool");
             for class in 0..5 {
@@ -456,7 +456,7 @@ mod tests {
         let test = |forget| {
             Partition::new(&data(forget), 5, Some(pool(150)), None).expect("splits").test().cloned().expect("a pool")
         };
-        assert_eq!(test(noise()), test(Forget::Class { label: 1 }));
+        assert_eq!(test(noise()), test(kept(1)));
     }
 
     #[test]
@@ -475,11 +475,36 @@ mod tests {
     }
 
     #[test]
-    fn one_class_is_forgotten_whole() {
-        let partition = Partition::new(&data(Forget::Class { label: 2 }), 5, Some(pool(150)), None).expect("splits");
+    fn a_class_is_forgotten_whole_and_its_held_out_samples_lie_apart() {
+        let new = |forget| Partition::new(&data(forget), 5, Some(pool(150)), None).expect("splits");
+        let partition = new(class(2));
         assert!(partition.forget().ids.iter().all(|id| id % 5 == 2));
         assert_eq!(partition.forget().len(), 20);
+        let apart = partition.class_apart().expect("they lie apart");
+        assert_eq!([&apart.test, &apart.validation, &apart.attack].map(Subset::len), [4, 2, 2]);
+        let before = new(kept(2));
+        assert_eq!((before.forget(), before.class_apart()), (partition.forget(), None));
+        for (left, apart, drawn) in [
+            (partition.test(), &apart.test, before.test()),
+            (partition.validation(), &apart.validation, before.validation()),
+            (partition.attack(), &apart.attack, before.attack()),
+        ] {
+            assert!(apart.labels.iter().all(|&label| label == 2));
+            let of_others = drawn.unwrap().filter(|_, label| label != 2);
+            assert_eq!(left, Some(&of_others));
+        }
+        assert_eq!(partition.remaining(), before.remaining());
         assert!(partition.remaining().unwrap().labels.iter().all(|&label| label != 2));
+        assert_eq!(new(noise()).class_apart(), None);
+    }
+
+    #[test]
+    fn a_class_that_is_most_of_the_data_is_refused_by_field() {
+        let mut pool = samples(150);
+        pool.labels = (0..150).map(|i| if i < 148 { 1 } else { 0 }).collect();
+        let refusal = |forget| Partition::new(&data(forget), 5, Some(pool.clone().into()), None).expect_err("refused");
+        let text = refusal(class(1)).to_string();
+        assert!(text.starts_with("data.forget.class: class 1 leaves ") || text.contains("every training"), "{text}");
     }
 
     #[test]
@@ -503,7 +528,7 @@ mod tests {
         assert!(refusal(tiny, 5, 150).starts_with("data.forget.random: no training sample"));
         let most = Forget::LabelNoise { share: 0.999, seed: 0 };
         assert!(refusal(most, 5, 150).starts_with("data.forget.label-noise: every training sample"));
-        assert!(refusal(Forget::Class { label: 7 }, 8, 150).starts_with("data.forget.class: no training sample"));
+        assert!(refusal(class(7), 8, 150).starts_with("data.forget.class: no training sample"));
         assert!(refusal(noise(), 300, 150).starts_with("model.classes: must be from 2 to 256"));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rewind_job::{IdxFiles, Pool, Split, shortened};
 
-use crate::{DataError, Samples, cifar, idx, partition::refuse, tiny_imagenet};
+use crate::{DataError, IdxSummary, Samples, cifar, idx, partition::refuse, tiny_imagenet};
 
 /// Samples, and which of them their data set calls training samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +21,25 @@ impl From<Samples> for PoolSamples {
 }
 
 /// What a source holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSummary {
-    pub count: usize,
+    /// In the pool's order.
+    pub labels: Vec<u8>,
     /// As in [`PoolSamples`].
     pub training: Option<usize>,
     /// Channels, height, width.
     pub shape: [usize; 3],
-    pub largest_label: u8,
+}
+
+impl PoolSummary {
+    /// Samples.
+    pub fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub fn largest_label(&self) -> u8 {
+        self.labels.iter().copied().max().unwrap_or(0)
+    }
 }
 
 /// Reads all samples of a pool, always in the same order.
@@ -51,9 +62,8 @@ pub fn read_pool(pool: &Pool) -> Result<PoolSamples, DataError> {
 pub fn inspect_pool(pool: &Pool) -> Result<PoolSummary, DataError> {
     match pool {
         Pool::Idx(IdxFiles { images, labels }) => {
-            let found = idx::inspect(images, labels)?;
-            let (count, shape, largest_label) = (found.count, found.shape, found.largest_label);
-            Ok(PoolSummary { count, training: None, shape, largest_label })
+            let IdxSummary { labels, shape } = idx::inspect(images, labels)?;
+            Ok(PoolSummary { labels, training: None, shape })
         }
         Pool::Cifar10(folder) => cifar::inspect(folder, cifar::CIFAR10),
         Pool::Cifar100(folder) => cifar::inspect(folder, cifar::CIFAR100),

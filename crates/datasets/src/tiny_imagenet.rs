@@ -171,9 +171,8 @@ pub(crate) fn read(folder: &Path) -> Result<PoolSamples, DataError> {
 pub(crate) fn inspect(folder: &Path) -> Result<PoolSummary, DataError> {
     let listing = list(folder)?;
     let [height, width] = size_of(&listing.training[0].0)?;
-    let largest_label = listing.all().map(|&(_, label)| label).max().unwrap_or(0);
-    let (count, training) = (listing.all().count(), Some(listing.training_count()));
-    Ok(PoolSummary { count, training, shape: [3, height, width], largest_label })
+    let labels = listing.all().map(|&(_, label)| label).collect();
+    Ok(PoolSummary { labels, training: Some(listing.training_count()), shape: [3, height, width] })
 }
 
 #[cfg(test)]
@@ -225,7 +224,7 @@ mod tests {
             }
         }
         let summary = inspect(root.path()).expect("reads");
-        assert_eq!(summary, PoolSummary { count: 7, training: Some(4), shape: [3, 16, 16], largest_label: 1 });
+        assert_eq!(summary, PoolSummary { labels: samples.labels, training: Some(4), shape: [3, 16, 16] });
         let files = image_files(root.path()).expect("lists");
         assert_eq!(files.len(), 7);
         assert!(files[0].ends_with("train/n01/images/n01_0.JPEG") && files[6].ends_with("val/images/val_2.JPEG"));

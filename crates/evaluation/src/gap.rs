@@ -109,14 +109,7 @@ mod tests {
             job: String::new(),
             world_size: WorldSize(1),
             specification: specification.expect("a valid specification"),
-            data: DataSummary {
-                forget: 1,
-                remaining: None,
-                test: None,
-                validation: None,
-                attack: None,
-                files: Vec::new(),
-            },
+            data: DataSummary { forget: 1, ..DataSummary::default() },
             machine: Machine {
                 threads: 1,
                 libtorch: String::new(),

@@ -3,6 +3,7 @@
 //! Nothing here does input or output, reads a clock, or knows libtorch.
 
 mod assignment;
+mod attacks;
 mod identity;
 mod layout;
 mod reads;
@@ -12,6 +13,7 @@ mod specification;
 mod timeouts;
 
 pub use assignment::*;
+pub use attacks::*;
 pub use identity::*;
 pub use layout::*;
 pub use reads::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, JobEvent, Read, Round, Specification, WorldSize};
+use crate::{BackdoorSuccess, Digest, JobEvent, LossAttack, Read, Round, Specification, WorldSize};
 
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,10 +280,20 @@ pub struct Measured {
     /// Accuracy on validation data, which choices may read.
     #[serde(default)]
     pub va: Option<f64>,
-    /// Share of the forget data that the attack calls non-member.
+    /// Where a whole class is forgotten and has left test data: accuracy on its samples of the test part. The aim is
+    /// Retrain's value, which is 0 or near it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten_class_accuracy: Option<f64>,
+    /// Where a backdoor is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backdoor: Option<BackdoorSuccess>,
+    /// Share of the forget data that the attack "SVC, confidence" calls non-member (SalUn's definition).
     pub mia: Option<f64>,
-    /// Balanced accuracy of the attack on held-out members and non-members; near 50 it says nothing.
+    /// Balanced accuracy of that attack on held-out members and non-members; near 50 it says nothing.
     pub mia_attack_accuracy: Option<f64>,
+    /// The attack "logistic, loss"; null where there are no held-out samples for attacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_attack: Option<LossAttack>,
     /// Mean distance of RA, UA, TA and MIA from Retrain's.
     pub average_gap: Option<f64>,
     pub seconds: f64,
@@ -292,14 +302,15 @@ pub struct Measured {
     /// The round whose weights were measured.
     pub selected: Round,
     pub weights: Digest,
-    /// Euclidean distance from the network before unlearning (`evaluate.line`).
+    /// Euclidean distance from the network before unlearning (`evaluate.line`). Retrain starts from the same initial weights
+    /// as that network, where both are trained in one job: its distance would be larger from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line: Vec<LinePoint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relearning: Option<Relearned>,
-    /// The artifact with the confidence in each sample: see [`CONFIDENCES`].
+    /// The artifact with the confidence in each sample: see [`CONFIDENCES`](crate::CONFIDENCES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidences: Option<Digest>,
     /// Round 0 is the start.
@@ -316,6 +327,12 @@ pub struct CurvePoint {
     #[serde(default)]
     pub clean_accuracy: Option<f64>,
     pub test_accuracy: Option<f64>,
+    /// On test samples of the forgotten class, which have left test data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten_class_accuracy: Option<f64>,
+    /// [`BackdoorSuccess::held_out`](crate::BackdoorSuccess::held_out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backdoor_held_out: Option<f64>,
     /// Mean cross-entropy, in nats.
     #[serde(default)]
     pub forget_loss: Option<f64>,
@@ -342,41 +359,6 @@ pub struct Relearned {
     pub from_remaining: Vec<f64>,
     /// Trained on `D_r` and a few samples of `D_f`; empty if that was not asked for.
     pub from_some: Vec<f64>,
-}
-
-/// Names of the tensors in an artifact of confidences (safetensors): `sample` (int64 `[n]`, ids of the training samples, of
-/// forget samples that are not among them, and of the test samples), `confidence` (float64 `[n]`: logit-scaled,
-/// `ln(p / (1 − p))` for the probability `p` of the label that was trained with; Carlini et al., 2022, equation 3) and
-/// `forgotten` (uint8 `[n]`: 1 for samples of `D_f`).
-pub const CONFIDENCES: [&str; 3] = ["sample", "confidence", "forgotten"];
-
-/// Likelihood-ratio membership inference with shadow models (Carlini et al., 2022) against what a method left: can its
-/// networks, from which a sample was unlearned, be told from networks that never saw the sample? Each seed's network is
-/// attacked with what the networks of the other seeds taught about each sample.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LikelihoodRatio {
-    /// Networks of each world from which the attack learned about a sample, on average.
-    pub shadows: f64,
-    /// Attacked pairs of a network and a sample: unlearned ones, and ones that were never in.
-    pub unlearned: u64,
-    pub never_in: u64,
-    /// Area under the ROC curve; 0.5 is guessing.
-    pub auc: f64,
-    /// True-positive rates in percent at 1 % and at 0.1 % false positives.
-    pub at_1: f64,
-    pub at_01: f64,
-    /// The samples that the attack finds most surely, the surest first.
-    pub worst_off: Vec<WorstOff>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WorstOff {
-    /// Position in the pool.
-    pub sample: u32,
-    /// Mean over networks of the logarithm of the likelihood ratio, in nats: above 0 for "was in, and unlearned".
-    pub ratio: f64,
-    /// Networks that it was unlearned from.
-    pub networks: u32,
 }
 
 /// What networks look at.
@@ -442,15 +424,34 @@ pub struct LandscapePath {
     pub selected: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataSummary {
     pub forget: u64,
     pub remaining: Option<u64>,
     pub test: Option<u64>,
     pub validation: Option<u64>,
     pub attack: Option<u64>,
+    /// Samples of a forgotten class that have left test, validation and attack data; they are in none of the three
+    /// figures above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_apart: Option<ClassApart>,
+    /// Test samples of other classes than the backdoor's target, which are read once more with the trigger on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered: Option<u64>,
     /// SHA-256 of each file that was read.
     pub files: Vec<(String, Digest)>,
+}
+
+/// Held-out samples of a forgotten class, by the part that they were drawn for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassApart {
+    pub label: u32,
+    /// Accuracy on the class is measured on these.
+    pub test: u64,
+    /// The rules `like-unseen` and `membership-auc-at-most` compare the forget data with these.
+    pub validation: u64,
+    /// The attack "logistic, loss" tells the forget data from these.
+    pub attack: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ pub use check::SpecificationError;
 pub use collect::{
     Collect, CollectUnlearning, HistoryData, HistoryPack, NetworkRecipe, SkippedNetwork, UnlearningRecipe,
 };
-pub use data::{Backdoor, Data, Forget, IdxFiles, Pool, Split};
+pub use data::{Backdoor, Data, Forget, ForgottenClass, HeldOutClass, IdxFiles, Pool, Split};
 pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
 pub use format::SPECIFICATION_FORMAT;
 use serde::{Deserialize, Serialize};

@@ -57,7 +57,7 @@ fn report() -> Report {
         job: "job-1".into(),
         world_size: WorldSize(1),
         specification: Specification::parse(text, std::path::Path::new("/examples")).unwrap(),
-        data: DataSummary { forget: 7, remaining: None, test: None, validation: None, attack: None, files: vec![] },
+        data: DataSummary { forget: 7, ..DataSummary::default() },
         machine: Machine { threads: 1, libtorch: "2.13.0".into(), cpu_capability: "AVX2".into(), device: "cpu".into() },
         pretrained: None,
         retrain: None,

@@ -16,18 +16,12 @@ impl Positions {
         Self(vec![0; samples.div_ceil(32)])
     }
 
-    /// Positions are within the bound: libtorch refuses to read others.
-    pub fn insert(&mut self, positions: &[i64]) {
-        for &position in positions {
-            self.set(position as usize);
-        }
-    }
-
     pub fn insert_range(&mut self, range: Range<usize>) {
-        range.for_each(|position| self.set(position));
+        range.for_each(|position| self.insert(position));
     }
 
-    fn set(&mut self, position: usize) {
+    /// Positions are within the bound: libtorch refuses to read others.
+    pub fn insert(&mut self, position: usize) {
         if let Some(word) = self.0.get_mut(position / 32) {
             *word |= 1 << (position % 32);
         }
@@ -54,7 +48,8 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Samples that belong to the same part are the same ones, with other labels perhaps.
+    /// Samples that belong to the same part are the same ones, with other labels perhaps, or others that follow them
+    /// ([`LabelledSamples::after`]).
     pub fn new(samples: &'a [(Part, &'a LabelledSamples)]) -> Self {
         Self { samples, entries: BTreeMap::new() }
     }
@@ -63,8 +58,7 @@ impl<'a> Ledger<'a> {
     pub fn put_down_to(&mut self, reader: Reader) {
         for (part, samples) in self.samples {
             let read = samples.take_read();
-            let entry = self.entries.entry((reader, *part)).or_insert_with(|| Positions::none(samples.len()));
-            entry.add(&read);
+            self.entries.entry((reader, *part)).or_insert_with(|| Positions::none(0)).add(&read);
         }
     }
 
@@ -113,6 +107,22 @@ mod tests {
     fn samples(count: i64) -> LabelledSamples {
         let images = Tensor::zeros([count, 1, 2, 2], (Kind::Float, Device::Cpu));
         LabelledSamples::new(images, Tensor::zeros([count], (Kind::Int64, Device::Cpu)))
+    }
+
+    #[test]
+    fn samples_that_follow_others_of_their_part_are_noted_behind_them() {
+        let (test, apart) = (samples(40), samples(30).after(40));
+        let parts = [(Part::Test, &test), (Part::Test, &apart)];
+        let mut ledger = Ledger::new(&parts);
+        let _ = (test.range(38..40), apart.select(&[2, 29]), apart.range(0..1));
+        ledger.put_down_to(Reader::Evaluation);
+        let _ = apart.labels();
+        ledger.put_down_to(Reader::Rules);
+        let read = |by, ranges: &[[u32; 2]]| Read { part: Part::Test, by, positions: Ranges(ranges.to_vec()) };
+        assert_eq!(
+            ledger.close(&mut alone()).expect("is alone"),
+            [read(Reader::Rules, &[[40, 70]]), read(Reader::Evaluation, &[[38, 41], [42, 43], [69, 70]])]
+        );
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct StepRun<'a> {
     /// Where `D_f` is measured, with the labels that were trained with.
     pub forget: &'a LabelledSamples,
     pub validation: Option<&'a LabelledSamples>,
+    /// Unseen samples of the classes of `D_f`, where validation data has none of them: what `like-unseen` and
+    /// `membership-auc-at-most` compare `D_f` with. None: validation data.
+    pub unseen: Option<&'a LabelledSamples>,
     /// All samples whose reading is noted in the records.
     pub watched: &'a [(Part, &'a LabelledSamples)],
 }
@@ -93,7 +96,8 @@ pub fn run_rounds(
         }
         let validation =
             run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
-        let unseen = validation.as_ref().map(|validation| validation.probability.as_slice());
+        let of_class = run.unseen.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
+        let unseen = of_class.as_ref().or(validation.as_ref()).map(|unseen| unseen.probability.as_slice());
         let weight_change = learner.change_since(&before)?;
         let cost = meter.read(&mut learner.gang)?;
         ledger.put_down_to(Reader::Rules);

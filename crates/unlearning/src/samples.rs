@@ -14,6 +14,8 @@ pub struct LabelledSamples {
     images: Tensor,
     /// `[samples]`, int64.
     labels: Tensor,
+    /// The first one's position in its part.
+    first: usize,
     read: RefCell<Positions>,
 }
 
@@ -21,13 +23,21 @@ impl LabelledSamples {
     /// `images` are `[samples, channels, height, width]`, float32; `labels` are `[samples]`, int64.
     pub fn new(images: Tensor, labels: Tensor) -> Self {
         let read = RefCell::new(Positions::none(labels.size()[0] as usize));
-        Self { images, labels, read }
+        Self { images, labels, first: 0, read }
+    }
+
+    /// The same samples, which follow so many others in their part: what is read of them is noted at these positions.
+    pub fn after(mut self, others: usize) -> Self {
+        self.first = others;
+        self.take_read();
+        self
     }
 
     /// A subset's samples; `image` gives the pixels of an id, `shape` is channels, height, width.
-    pub fn of<'a>(subset: &Subset, image: impl Fn(u32) -> &'a [u8], shape: [usize; 3]) -> Self {
+    pub fn of<P: AsRef<[u8]>>(subset: &Subset, image: impl Fn(u32) -> P, shape: [usize; 3]) -> Self {
         let [channels, height, width] = shape.map(|side| side as i64);
-        let pixels: Vec<u8> = subset.ids.iter().flat_map(|&id| image(id).iter().copied()).collect();
+        let mut pixels: Vec<u8> = Vec::with_capacity(subset.len() * shape.iter().product::<usize>());
+        subset.ids.iter().for_each(|&id| pixels.extend_from_slice(image(id).as_ref()));
         let images =
             Tensor::from_slice(&pixels).view([subset.ids.len() as i64, channels, height, width]).to_kind(Kind::Float)
                 / 255.0;
@@ -69,13 +79,13 @@ impl LabelledSamples {
 
     /// All images, `[samples, channels, height, width]`.
     pub fn images(&self) -> &Tensor {
-        self.read.borrow_mut().insert_range(0..self.len());
+        self.note(0..self.len());
         &self.images
     }
 
     /// All labels, `[samples]`.
     pub fn labels(&self) -> &Tensor {
-        self.read.borrow_mut().insert_range(0..self.len());
+        self.note(0..self.len());
         &self.labels
     }
 
@@ -88,20 +98,26 @@ impl LabelledSamples {
 
     /// The images and labels at these positions.
     pub fn select(&self, positions: &[i64]) -> (Tensor, Tensor) {
-        self.read.borrow_mut().insert(positions);
+        let mut read = self.read.borrow_mut();
+        positions.iter().for_each(|&position| read.insert(self.first + position as usize));
+        drop(read);
         let positions = Tensor::from_slice(positions);
         (self.images.index_select(0, &positions), self.labels.index_select(0, &positions))
     }
 
     /// The images and labels from one position up to another, as views.
     pub fn range(&self, range: Range<usize>) -> (Tensor, Tensor) {
-        self.read.borrow_mut().insert_range(range.clone());
+        self.note(range.clone());
         let cut = |tensor: &Tensor| tensor.narrow(0, range.start as i64, range.len() as i64);
         (cut(&self.images), cut(&self.labels))
     }
 
-    /// What was read since the last call.
+    fn note(&self, range: Range<usize>) {
+        self.read.borrow_mut().insert_range(self.first + range.start..self.first + range.end);
+    }
+
+    /// Positions in the part that were read since the last call.
     pub(crate) fn take_read(&self) -> Positions {
-        self.read.replace(Positions::none(self.len()))
+        self.read.replace(Positions::none(self.first + self.len()))
     }
 }

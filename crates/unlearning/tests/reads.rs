@@ -67,6 +67,7 @@ fn run(learner: &mut Learner, method: &Method, stop: Stop, retains: bool, record
         recompute: retains.then_some((&remaining, 7)),
         forget: &forget,
         validation: Some(&validation),
+        unseen: None,
         watched: &watched,
     };
     let mut kept = Kept::default();

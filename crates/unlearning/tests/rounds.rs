@@ -86,6 +86,7 @@ fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Ke
         recompute: Some((&forget, 7)),
         forget: &forget,
         validation: Some(&validation),
+        unseen: None,
         watched: &[],
     };
     let mut kept = Kept::default();

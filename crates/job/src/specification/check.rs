@@ -237,8 +237,12 @@ impl Specification {
                 require(fits, "data.forget.backdoor.width", "must be at least 1, and less than the image's width")?;
             }
             Forget::Random { share, .. } => check_share(*share, "data.forget.random.share")?,
-            Forget::Class { label } => {
-                require(*label < self.model.classes, "data.forget.class.label", "must be less than model.classes")?;
+            Forget::Class(class) => {
+                require(
+                    class.label < self.model.classes,
+                    "data.forget.class.label",
+                    "must be less than model.classes",
+                )?;
             }
             Forget::Everything => {}
             Forget::Files(_) => return Ok(()),

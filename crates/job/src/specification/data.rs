@@ -175,7 +175,7 @@ pub enum Forget {
     /// A random share of the training samples.
     Random { share: f64, seed: u64 },
     /// All training samples of one class.
-    Class { label: u32 },
+    Class(ForgottenClass),
     /// All training samples: the network is to be as if it had learned nothing. Nothing remains.
     Everything,
     /// Samples of their own.
@@ -199,6 +199,27 @@ pub struct Backdoor {
     pub value: u8,
 }
 
+/// A class that is forgotten whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ForgottenClass {
+    pub label: u32,
+    #[serde(default)]
+    pub held_out: HeldOutClass,
+}
+
+/// Where the held-out samples of a forgotten class belong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldOutClass {
+    /// They leave test, validation and attack data, as published: accuracy on them is a figure of its own, and no choice
+    /// rewards a network for knowing the class still.
+    #[default]
+    Apart,
+    /// They stay, as in version 0.1.
+    Kept,
+}
+
 fn two() -> u32 {
     2
 }
@@ -213,9 +234,17 @@ impl Forget {
         match &mut self {
             Self::LabelNoise { seed, .. } | Self::Random { seed, .. } => *seed = drawn_by,
             Self::Backdoor(backdoor) => backdoor.seed = drawn_by,
-            Self::Class { .. } | Self::Everything | Self::Files(_) | Self::Nothing => {}
+            Self::Class(_) | Self::Everything | Self::Files(_) | Self::Nothing => {}
         }
         self
+    }
+
+    /// The class whose held-out samples leave test, validation and attack data.
+    pub fn class_apart(&self) -> Option<u32> {
+        match self {
+            Self::Class(ForgottenClass { label, held_out: HeldOutClass::Apart }) => Some(*label),
+            _ => None,
+        }
     }
 
     /// Whether some training samples are not forgotten: `D_r` is there.

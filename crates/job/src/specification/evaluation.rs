@@ -63,7 +63,8 @@ pub struct Relearning {
 }
 
 /// Loss and accuracy on the straight line from the weights of `from` (share 0) to the step's own (share 1). BatchNorm's
-/// statistics lie on the line, too.
+/// statistics lie on the line, too. Steps that train in one job start from the same initial weights: what is measured
+/// between a pretrained network and Retrain are two trainings that parted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Line {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Specification, SpecificationError, check::require};
+use super::{Forget, HeldOutClass, Specification, SpecificationError, check::require};
 
 /// The form of specifications that this version writes. Older ones are read, and become this one.
 ///
@@ -37,8 +37,17 @@ impl Specification {
 }
 
 /// Version 0.1.
-fn upgrade_from_1(_specification: &mut Specification) -> Vec<String> {
-    Vec::new()
+fn upgrade_from_1(specification: &mut Specification) -> Vec<String> {
+    let mut renamed = Vec::new();
+    if let Forget::Class(class) = &mut specification.data.forget {
+        class.held_out = HeldOutClass::Kept;
+        renamed.push(
+            "data.forget.class is `held-out = \"kept\"` now: held-out samples of the class stay in test, validation and \
+             attack data; from format 2 on they lie apart unless this is said"
+                .to_owned(),
+        );
+    }
+    renamed
 }
 
 /// A specification in the words of its format.

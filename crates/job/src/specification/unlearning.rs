@@ -317,11 +317,13 @@ pub struct Stop {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forget_accuracy_at_most: Option<f64>,
     /// Stop at the first round in which confidences on `D_f` are like those on validation data: the two-sample
-    /// Kolmogorov–Smirnov test gives at least this probability.
+    /// Kolmogorov–Smirnov test gives at least this probability. Where a whole class is forgotten, and its held-out samples
+    /// lie apart, those of the validation part take the place of validation data: what Retrain, which knows nothing of the
+    /// class, answers alike in both is what the rule waits for. That the class is forgotten it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like_unseen: Option<f64>,
     /// Stop at the first round in which confidence tells `D_f` from validation data with at most this area under the
-    /// curve; 0.5 is guessing.
+    /// curve; 0.5 is guessing. Of a whole class as in `like_unseen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership_auc_at_most: Option<f64>,
     /// Stop after the round in which the step has run so long: `90s`, `10m`.

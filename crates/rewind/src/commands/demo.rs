@@ -103,7 +103,8 @@ fn moved(file: &Path, folder: &Path) -> PathBuf {
 }
 
 fn summary(report: &Report, out: &Path) -> String {
-    let head = ["method", "RA", "UA", "TA", "MIA", "average gap", "time", "epochs on D_f", "moved"];
+    let mia = ["MIA (SVC, confidence)", "MIA (logistic, loss)"];
+    let head = ["method", "RA", "UA", "TA", mia[0], "average gap", mia[1], "time", "epochs on D_f", "moved"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(report.measured().map(row));
     let mut text = format!("\n{}\n", output::table(&rows));
@@ -130,7 +131,8 @@ fn summary(report: &Report, out: &Path) -> String {
 }
 
 fn row(measured: &Measured) -> Vec<String> {
-    let figures = [measured.ra, measured.ua, measured.ta, measured.mia, measured.average_gap];
+    let on_losses = measured.loss_attack.as_ref().and_then(|attack| attack.accuracy);
+    let figures = [measured.ra, measured.ua, measured.ta, measured.mia, measured.average_gap, on_losses];
     std::iter::once(measured.name.clone())
         .chain(figures.map(|figure| page::decimal(figure, 1)))
         .chain([

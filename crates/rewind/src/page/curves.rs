@@ -97,6 +97,28 @@ static TRUE_LABELS: Form = Form {
     ..TEST
 };
 
+static CLASS: Form = Form {
+    id: "class",
+    title: "Is the class gone from unseen images, too?",
+    explained: "Each line is one method, round by round, from left to right as the samples to forget fade. It is asked for unseen images of their class, which are in no other figure. Lower is better: Retrain, which was never taught the class, is the mark.",
+    y: "accuracy on held-out samples of the class, %",
+    higher_is_better: false,
+    point: |point| Some((point.forget_accuracy, point.forgotten_class_accuracy?)),
+    place: |measured| Some((100.0 - measured.ua?, measured.forgotten_class_accuracy?)),
+    ..TEST
+};
+
+static TRIGGER: Form = Form {
+    id: "trigger",
+    title: "Does the backdoor open on unseen images?",
+    explained: "Each line is one method, round by round, from left to right as the samples to forget lose the label of the backdoor. The trigger is drawn on unseen images of other classes. Lower is better: fewer of them get the label of the backdoor.",
+    y: "unseen images with the trigger that open it, %",
+    higher_is_better: false,
+    point: |point| Some((point.forget_accuracy, point.backdoor_held_out?)),
+    place: |measured| Some((100.0 - measured.ua?, measured.backdoor?.held_out?)),
+    ..TEST
+};
+
 static LOSS: Form = Form {
     id: "losses",
     title: "Undoing overfitting",
@@ -115,14 +137,14 @@ static LOSS: Form = Form {
     place: |measured| Some((measured.forget_loss?, measured.test_loss?)),
 };
 
-/// The curves that the data allow: losses where everything is forgotten, else test accuracy, and accuracy with true
-/// labels where the taught ones are others.
+/// The curves that the data allow: losses where everything is forgotten, else test accuracy, accuracy with true labels
+/// where the taught ones are others, and what is left on unseen images of a class or of a backdoor.
 pub fn forms(forgets_everything: bool, methods: &[&Measured]) -> Vec<&'static Form> {
     let is_there = |form: &&Form| methods.iter().any(|method| !form.path(method).is_empty());
     if forgets_everything && is_there(&&LOSS) {
         return vec![&LOSS];
     }
-    [&TEST, &TRUE_LABELS].into_iter().filter(is_there).collect()
+    [&TEST, &TRUE_LABELS, &CLASS, &TRIGGER].into_iter().filter(is_there).collect()
 }
 
 pub fn render(stage: &Stage, report: &Report) -> String {
@@ -150,7 +172,11 @@ pub fn forgetting(lines: &Lines, form: &Form, further: &str) -> String {
     let best = lines.methods().filter_map(|method| form.path(method).into_iter().map(|(_, y)| y).reduce(better));
     let notable = places().map(|(_, y)| y).chain(best);
     let whole = if form.limits == PERCENT { Scale::covering } else { Scale::covering_finely }(values(), form.limits, 5);
-    let close_up = if form.higher_is_better { close_up(notable, values()) } else { close_below(notable, values()) };
+    let close_up = match (form.higher_is_better, form.limits == PERCENT) {
+        (true, _) => close_up(notable, values()),
+        (false, false) => close_below(notable, values()),
+        (false, true) => None,
+    };
     let far = if form.limits == PERCENT { 100.0 } else { FAR };
     let is_cut = close_up.is_some() || all().any(|(x, _)| x > far);
     let draw =

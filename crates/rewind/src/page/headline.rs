@@ -58,8 +58,9 @@ fn asked(report: &Report) -> String {
         Forget::Random { .. } => {
             format!("A trained network was to forget <strong>{forget}{of} training samples</strong>, drawn at random.")
         }
-        Forget::Class { label } => format!(
-            "A trained network was to forget <strong>{forget}{of} training samples</strong>: all of class {label}."
+        Forget::Class(class) => format!(
+            "A trained network was to forget <strong>{forget}{of} training samples</strong>: all of class {}.",
+            class.label
         ),
         Forget::Everything => {
             format!("A trained network was to forget <strong>all {forget} samples</strong> that it was trained on.")
@@ -148,7 +149,7 @@ fn not_proven(report: &Report) -> String {
         .and_then(|method| method.mia_attack_accuracy)
         .is_some_and(|accuracy| accuracy.is_finite() && (accuracy - 50.0).abs() < WEAK_ATTACK_POINTS);
     if attack_is_weak {
-        text.push_str(" The membership attack used here hardly tells members from others, so its figure says little.");
+        text.push_str(" The membership attack used here (SVC, confidence) hardly tells members from others, so its figure says little.");
     }
     if best(report).is_some_and(|method| method.mia.is_none()) {
         text.push_str(" No membership attack was run.");
@@ -192,6 +193,16 @@ fn tiles(report: &Report) -> String {
         percent(remembered(method)),
         format!("before {} · Retrain {}", of(&report.pretrained, remembered), of(&report.retrain, remembered)),
     ));
+    let on_unseen: [(&str, fn(&Measured) -> Option<f64>); 2] = [
+        ("Accuracy on unseen samples of the class", |measured| measured.forgotten_class_accuracy),
+        ("Unseen images on which the backdoor opens", |measured| measured.backdoor?.held_out),
+    ];
+    for (label, figure) in on_unseen {
+        if figure(method).is_some() {
+            let note = format!("before {} · Retrain {}", of(&report.pretrained, figure), of(&report.retrain, figure));
+            tiles.push_str(&tile(label, percent(figure(method)), note));
+        }
+    }
     if let Some(recovered) = recovered {
         tiles.push_str(&tile(
             "Won back of Retrain’s gain",

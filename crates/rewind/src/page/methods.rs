@@ -11,11 +11,14 @@ use super::{
 
 type Metric = fn(&Measured) -> Option<f64>;
 
+/// SalUn's attack: there are others.
+const SVC: &str = "MIA: SVC, confidence";
+
 const METRICS: [(&str, &str, Metric); 4] = [
     ("RA", "accuracy on the remaining data, %", |measured| measured.ra),
     ("UA", "100 − accuracy on the forget data, %", |measured| measured.ua),
     ("TA", "accuracy on test data, %", |measured| measured.ta),
-    ("MIA", "share of the forget data that the attack calls non-member, %", |measured| measured.mia),
+    (SVC, "share of the forget data that a support-vector classifier on confidences calls non-member, %", |m| m.mia),
 ];
 
 pub fn render(report: &Report) -> String {
@@ -72,7 +75,7 @@ fn row(report: &Report, measured: &Measured, series: Option<usize>) -> String {
     let is_best = series.is_some() && best(report).is_some_and(|best| std::ptr::eq(best, measured));
     let mut cells = String::new();
     for (short, _, metric) in METRICS {
-        let doubt = if short == "MIA" && attack_is_weak(measured) { "†" } else { "" };
+        let doubt = if short == SVC && attack_is_weak(measured) { "†" } else { "" };
         cells.push_str(&cell(report, measured, series.is_some(), metric, doubt));
     }
     let gap = if is_best && measured.average_gap.is_some() {
@@ -172,7 +175,7 @@ fn attack(report: &Report) -> String {
         if high - low < 0.05 { decimal(low, 1) } else { format!("{} to {}", decimal(low, 1), decimal(high, 1)) };
     let doubt =
         if all().any(attack_is_weak) { ", and where it is near 50 % (†) its figure says nothing" } else { "" };
-    format!("On held-out samples the membership attack is right in {range} % of cases{doubt}. ")
+    format!("On held-out samples the membership attack “SVC, confidence” is right in {range} % of cases{doubt}. ")
 }
 
 fn recovered(report: &Report) -> String {

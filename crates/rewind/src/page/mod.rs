@@ -7,6 +7,7 @@ mod curves;
 mod evaluation;
 mod headline;
 mod landscape;
+mod left;
 mod methods;
 mod picture;
 mod plot;
@@ -36,6 +37,7 @@ pub fn render(report: &Report) -> String {
             headline::render(report),
             record::warnings(report),
             methods::render(report),
+            left::render(report),
             curves::render(&stage, report),
             relearning::of_job(&stage, report),
             activation::render(&stage, report.activation.as_ref()),

@@ -62,13 +62,21 @@ fn events(report: &Report) -> String {
 
 fn data(report: &Report) -> String {
     let data = &report.data;
-    let counts = [
-        ("to forget", Some(data.forget)),
-        ("remaining", data.remaining),
-        ("test", data.test),
-        ("validation", data.validation),
-        ("attack", data.attack),
+    let mut counts = vec![
+        ("to forget".to_owned(), Some(data.forget)),
+        ("remaining".to_owned(), data.remaining),
+        ("test".to_owned(), data.test),
+        ("validation".to_owned(), data.validation),
+        ("attack".to_owned(), data.attack),
     ];
+    if let Some(apart) = &data.class_apart {
+        for (part, samples) in [("test", apart.test), ("validation", apart.validation), ("attack", apart.attack)] {
+            counts.push((format!("{part}, class {} apart", apart.label), Some(samples)));
+        }
+    }
+    if let Some(triggered) = data.triggered {
+        counts.push(("test, with the trigger".to_owned(), Some(triggered)));
+    }
     let counts: String = counts
         .into_iter()
         .map(|(part, samples)| format!("<div><dt>{part}</dt><dd>{}</dd></div>\n", count(samples)))

@@ -16,7 +16,39 @@ pub type Networks<'a> = [(&'a str, Vec<&'a Measured>)];
 pub fn of_job(stage: &Stage, report: &Report) -> String {
     let networks: Vec<(&str, Vec<&Measured>)> =
         report.measured().map(|measured| (measured.name.as_str(), vec![measured])).collect();
-    relearning(stage, &networks) + &way(stage, &networks)
+    let start = match (&report.pretrained, &report.retrain) {
+        (_, None) => RetrainsStart::NoRetrain,
+        (Some(_), Some(_)) => RetrainsStart::Same,
+        (None, Some(_)) => RetrainsStart::Unknown,
+    };
+    relearning(stage, &networks) + &way(stage, &networks, start)
+}
+
+/// Where Retrain began, beside the network before unlearning: its distance hangs on it.
+#[derive(Clone, Copy)]
+pub enum RetrainsStart {
+    NoRetrain,
+    /// Both drew their first weights by the same seed.
+    Same,
+    /// The network was given.
+    Unknown,
+}
+
+impl RetrainsStart {
+    /// What a distance to or from Retrain means.
+    fn words(self) -> &'static str {
+        match self {
+            Self::NoRetrain => "",
+            Self::Same => {
+                " Retrain started from the same initial weights as the network before unlearning, and parted from it on \
+                 the way: its distance would be larger from other initial weights."
+            }
+            Self::Unknown => {
+                " Retrain started from initial weights drawn by the job’s seed; which ones the network before unlearning \
+                 had, is not known here, and its distance hangs on that."
+            }
+        }
+    }
 }
 
 type Way = fn(&Relearned) -> &[f64];
@@ -97,7 +129,7 @@ fn cell(values: impl Iterator<Item = Option<f64>>, places: usize) -> String {
 }
 
 /// Distance from the network before unlearning, and losses on the straight line to it.
-pub fn way(stage: &Stage, networks: &Networks) -> String {
+pub fn way(stage: &Stage, networks: &Networks, start: RetrainsStart) -> String {
     let walked: Vec<_> =
         networks.iter().filter(|(_, all)| all.iter().any(|measured| !measured.line.is_empty())).collect();
     let losses: [(&str, &str, Loss); 2] = [
@@ -151,7 +183,8 @@ pub fn way(stage: &Stage, networks: &Networks) -> String {
 "#
     );
     let body = format!(
-        "<p>How far the weights are from those before unlearning, and what lies on the straight way there. A way without a hill means that the result is a neighbour of the old network; a high barrier, that it is another solution.</p>\n{drawn}{}",
+        "<p>How far the weights are from those before unlearning, and what lies on the straight way there. A way without a hill means that the result is a neighbour of the old network; a high barrier, that it is another solution.{}</p>\n{drawn}{}",
+        start.words(),
         if rows.is_empty() { String::new() } else { table }
     );
     stage.section("How far the weights went", &body)

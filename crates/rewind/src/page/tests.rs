@@ -28,6 +28,7 @@ pub fn report() -> Report {
             validation: Some(250),
             attack: Some(250),
             files: vec![("images-idx3-ubyte".into(), Digest("1f".repeat(32)))],
+            ..DataSummary::default()
         },
         machine: Machine {
             threads: 1,
@@ -321,8 +322,7 @@ fn what_was_not_measured_is_a_dash() {
     report.events.clear();
     report.stop.clear();
     report.warnings.clear();
-    report.data =
-        DataSummary { forget: 12, remaining: None, test: None, validation: None, attack: None, files: vec![] };
+    report.data = DataSummary { forget: 12, ..DataSummary::default() };
     for method in &mut report.methods {
         (method.ra, method.ta, method.mia, method.mia_attack_accuracy, method.average_gap) =
             (None, None, None, None, None);

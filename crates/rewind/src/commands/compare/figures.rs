@@ -34,20 +34,44 @@ pub struct Metric {
     pub read: Read,
 }
 
-pub const METRICS: [Metric; 14] = [
+pub const METRICS: [Metric; 18] = [
     Metric { name: "ra", short: "RA", long: "accuracy on the remaining data, %", read: |m| m.ra },
     Metric { name: "ua", short: "UA", long: "100 − accuracy on the forget data, %", read: |m| m.ua },
     Metric { name: "ta", short: "TA", long: "accuracy on test data, %", read: |m| m.ta },
     Metric {
         name: "mia",
-        short: "MIA",
-        long: "share of the forget data that the attack calls non-member, %",
+        short: "MIA: SVC, confidence",
+        long: "share of the forget data that a support-vector classifier on confidences calls non-member, %",
         read: |m| m.mia,
+    },
+    Metric {
+        name: "mia-logistic",
+        short: "MIA: logistic, loss",
+        long: "how often a logistic regression on losses tells the forget data from held-out samples of the same classes, %; 50 is guessing",
+        read: |m| m.loss_attack.as_ref()?.accuracy,
+    },
+    Metric {
+        name: "forgotten-class-accuracy",
+        short: "class, held-out",
+        long: "accuracy on held-out samples of the class to forget, %",
+        read: |m| m.forgotten_class_accuracy,
+    },
+    Metric {
+        name: "backdoor-forget",
+        short: "backdoor, forget data",
+        long: "share of the forget data that get the label of the backdoor, %",
+        read: |m| Some(m.backdoor?.forget),
+    },
+    Metric {
+        name: "backdoor-held-out",
+        short: "backdoor, held-out",
+        long: "share of unseen images of other classes that get the label of the backdoor when the trigger is drawn on them, %",
+        read: |m| m.backdoor?.held_out,
     },
     Metric {
         name: "mia-attack-accuracy",
         short: "attack",
-        long: "balanced accuracy of that attack on held-out members and non-members, %; near 50 its figure says nothing",
+        long: "balanced accuracy of the attack “SVC, confidence” on held-out members and non-members, %; near 50 its figure says nothing",
         read: |m| m.mia_attack_accuracy,
     },
     Metric {
@@ -103,7 +127,7 @@ pub const METRICS: [Metric; 14] = [
 
 /// Read off the probes of each training seed.
 const PROBED: [(&str, Read); 3] = [
-    // Euclidean, from the network before unlearning.
+    // Euclidean, from the network before unlearning. Retrain started from the same initial weights as that.
     ("distance", |m| m.distance),
     // Accuracy on forget data that the probe does not train on, after its first epoch and after its last, %.
     ("relearned-after-one-epoch", |m| m.relearning.as_ref()?.from_remaining.get(1).copied()),
@@ -244,13 +268,24 @@ fn quoted(text: &str) -> String {
 /// One line a contestant.
 pub(super) fn table(compared: &Compared) -> String {
     let figures = figures(compared);
-    let columns = ["ra", "ua", "ta", "mia", AVERAGE_GAP, "clean-accuracy", "forget-epochs"];
+    // The first ones stand whatever was measured.
+    let always =
+        [("ra", "ra"), ("ua", "ua"), ("ta", "ta"), ("mia", "mia: svc, confidence"), (AVERAGE_GAP, AVERAGE_GAP)];
+    let further = [
+        ("mia-logistic", "mia: logistic, loss"),
+        ("forgotten-class-accuracy", "class, held-out"),
+        ("backdoor-held-out", "backdoor, held-out"),
+        ("clean-accuracy", "clean-accuracy"),
+        ("forget-epochs", "forget-epochs"),
+    ];
+    let is_measured = |(metric, _): &(&str, &str)| figures.iter().any(|figure| figure.metric == *metric);
+    let columns: Vec<(&str, &str)> = always.into_iter().chain(further.into_iter().filter(is_measured)).collect();
     let mut rows = vec![vec![String::new()]];
-    rows[0].extend(columns.map(str::to_owned));
+    rows[0].extend(columns.iter().map(|(_, head)| (*head).to_owned()));
     for (method, _, _) in compared.contestants() {
         let mut row = vec![method.to_owned()];
-        for column in columns {
-            let found = figures.iter().find(|figure| figure.method == method && figure.metric == column);
+        for (column, _) in &columns {
+            let found = figures.iter().find(|figure| figure.method == method && figure.metric == *column);
             row.push(found.map_or("-".to_owned(), |figure| match figure.high {
                 Some(high) => format!("{:.1} ± {:.1}", figure.mean, high - figure.mean),
                 None => format!("{:.1}", figure.mean),

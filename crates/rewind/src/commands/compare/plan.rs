@@ -66,7 +66,7 @@ impl ChooseBy {
     pub fn words(self) -> &'static str {
         match self {
             Self::AverageGap => {
-                "the smallest average gap to Retrain on validation data (its MIA on the attack’s held-out samples)"
+                "the smallest average gap to Retrain on validation data (its MIA, “SVC, confidence”, on the attack’s held-out samples)"
             }
             Self::ValidationAccuracy => {
                 "the highest validation accuracy among the settings that forgot what was asked for"

@@ -226,7 +226,7 @@ fn not_proven(compared: &Compared) -> String {
         points.push("Each difference on its own is chance in at most one case of twenty; with this many methods, one such case may be among them.".to_owned());
     }
     points.push(if compared.likelihood.is_empty() {
-        "That a strong attacker finds nothing: the attack that was run (MIA) is a simple one.".to_owned()
+        "That a strong attacker finds nothing: the attacks that were run (MIA) are simple ones.".to_owned()
     } else {
         "That no attacker finds anything: the likelihood-ratio attack below is strong, but its shadow networks are few, and others may be stronger.".to_owned()
     });
@@ -240,7 +240,7 @@ fn not_proven(compared: &Compared) -> String {
         .collect();
     if !weak.is_empty() {
         points.push(format!(
-            "<strong>The membership attack hardly tells members from others</strong> for {}: it is right about as often as a coin. Its figures (MIA), and their part of the average gap, say little there.",
+            "<strong>The membership attack “SVC, confidence” hardly tells members from others</strong> for {}: it is right about as often as a coin. Its figures (MIA), and their part of the average gap, say little there.",
             list(&weak)
         ));
     }

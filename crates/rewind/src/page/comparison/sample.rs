@@ -23,7 +23,7 @@ pub fn sample_comparisons() -> Vec<Compared> {
         ),
         sample(
             read(include_str!("../../../../../benchmarks/small/backdoor.toml")),
-            Forms { true_labels: true, pictures: true, ..Forms::default() },
+            Forms { true_labels: true, pictures: true, backdoor: true, ..Forms::default() },
         ),
         sample(overfitting, Forms { forgets_everything: true, ..Forms::default() }),
     ]
@@ -36,6 +36,7 @@ struct Forms {
     forgets_everything: bool,
     probes: bool,
     pictures: bool,
+    backdoor: bool,
 }
 
 /// Between −1 and 1, and always the same.
@@ -133,11 +134,20 @@ fn reference(name: &str, seed: u64, forms: Forms, [ra, ua, ta, mia]: [f64; 4]) -
         test_loss: Some(if is_retrain { 0.11 } else { 3.93 } + 0.02 * chance(seed, 4)),
         mia: Some(mia + chance(seed, 5)),
         mia_attack_accuracy: Some(if is_retrain { 52.1 } else { 61.8 }),
+        loss_attack: on_losses(if is_retrain { 50.9 } else { 83.2 } + chance(seed, 7)),
+        backdoor: forms.backdoor.then_some(BackdoorSuccess {
+            forget: if is_retrain { 1.2 } else { 99.8 },
+            held_out: Some(if is_retrain { 0.9 } else { 99.5 } + 0.3 * chance(seed, 8)),
+        }),
         seconds: 61.0 + chance(seed, 6),
         bytes_moved: 91_000_000,
         rounds: (1..=15).map(|round| record(round, 0.0)).collect(),
         ..Measured::default()
     }
+}
+
+fn on_losses(accuracy: f64) -> Option<LossAttack> {
+    Some(LossAttack { accuracy: Some(accuracy), samples: 180, reason: None })
 }
 
 /// Method `at` forgets at a pace of its own; the first ones help test data on the way, the last ones harm them.
@@ -156,6 +166,8 @@ fn method(name: &str, group: &str, at: u64, seed: u64, forms: Forms) -> Measured
                     .true_labels
                     .then_some((16.1 + (70.0 - 45.0 * harm) * forgotten + wobble).min(99.0)),
                 test_accuracy: (!forms.forgets_everything).then_some((86.7 + gain + wobble).clamp(5.0, 99.0)),
+                forgotten_class_accuracy: None,
+                backdoor_held_out: forms.backdoor.then_some(99.5 - (85.0 - 60.0 * harm) * forgotten + wobble),
                 forget_loss: Some(0.02 + 3.0 * forgotten * (0.5 + harm)),
                 test_loss: Some(
                     (3.93 - 2.0 * (1.0 - harm) * (3.1 * share).sin() + 9.0 * harm * share * share + 0.1 * wobble)
@@ -180,6 +192,10 @@ fn method(name: &str, group: &str, at: u64, seed: u64, forms: Forms) -> Measured
         va: Some(93.0),
         mia: Some(reference[3] - off(8.0, 4)),
         mia_attack_accuracy: Some(60.5),
+        loss_attack: on_losses(52.0 + 20.0 * harm + chance(seed, at * 7 + 5)),
+        backdoor: last
+            .backdoor_held_out
+            .map(|held_out| BackdoorSuccess { forget: last.forget_accuracy, held_out: Some(held_out) }),
         seconds: 28.8 + 3.0 * harm + 0.4 * chance(seed, at),
         forget_epochs: 48.0 + 12.0 * harm,
         bytes_moved: 15_600_000,

@@ -75,7 +75,7 @@ fn search(stage: &Stage, compared: &Compared) -> String {
         r#"<p>Each method tried {tries} on seed {seed}, which is in no figure above; chosen by {by} (last figure: smaller is better, none where what was asked for was not forgotten). Test data was not read.</p>
 <details><summary>The whole grid</summary>
 <div class="scroll" tabindex="0" role="region" aria-label="Every setting that was tried"><table class="log">
-<thead><tr><th scope="col">method</th><th scope="col" class="words">setting</th><th scope="col">RA</th><th scope="col">UA</th><th scope="col">validation</th><th scope="col">MIA</th><th scope="col">chosen by</th><th scope="col">rounds</th><th scope="col" class="words">stopped by</th></tr></thead>
+<thead><tr><th scope="col">method</th><th scope="col" class="words">setting</th><th scope="col">RA</th><th scope="col">UA</th><th scope="col">validation</th><th scope="col">SVC, confidence</th><th scope="col">chosen by</th><th scope="col">rounds</th><th scope="col" class="words">stopped by</th></tr></thead>
 <tbody>
 {rows}</tbody></table></div></details>
 "#,

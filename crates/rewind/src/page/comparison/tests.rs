@@ -129,6 +129,25 @@ fn figures_say_of_how_many_seeds_they_are() {
 }
 
 #[test]
+fn a_distance_to_retrain_says_where_retrain_started() {
+    let said = "Retrain started from the same initial weights as the network before unlearning";
+    assert!(page_of(of("label noise")).contains(said));
+    let mut compared = of("label noise");
+    compared.references.iter_mut().for_each(|of| of.retrain = None);
+    assert!(!page_of(compared).contains("Retrain started"));
+}
+
+#[test]
+fn what_is_left_on_unseen_images_is_a_figure_for_spreadsheets() {
+    let figures = figures(&of("backdoor"));
+    for metric in ["backdoor-forget", "backdoor-held-out", "mia-logistic"] {
+        let found = figures.iter().find(|figure| figure.method == "rewinding" && figure.metric == metric);
+        assert_eq!(found.map(|figure| figure.seeds), Some(5), "{metric}");
+    }
+    assert!(figures.iter().all(|figure| figure.metric != "forgotten-class-accuracy"), "no class is forgotten there");
+}
+
+#[test]
 fn methods_that_ended_before_retrains_ua_are_named() {
     let mut compared = of("standard");
     assert!(!page_of(of("standard")).contains("Fell short"));
@@ -197,6 +216,9 @@ fn curves_follow_what_was_measured() {
     let backdoor = page_of(of("backdoor"));
     assert!(backdoor.contains("Forgetting, and what") && backdoor.contains("true labels back"));
     assert!(backdoor.contains("<th scope=\"col\">at 20 %</th>"));
+    let unseen = "Does the backdoor open on unseen images?";
+    assert!(backdoor.contains(unseen) && backdoor.contains("backdoor, held-out</abbr>") && !standard.contains(unseen));
+    assert!(standard.contains("MIA: SVC, confidence</abbr>") && standard.contains("MIA: logistic, loss</abbr>"));
     let overfitting = page_of(of("overfitting"));
     assert!(overfitting.contains("Undoing overfitting") && !overfitting.contains("Forgetting, and what"));
     assert!(overfitting.contains("<th scope=\"col\">at 1.5</th>"));
