@@ -183,6 +183,11 @@ impl Network {
         self.parameters.buffers.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
     }
 
+    /// Flat coordinates of the scale and shift of every layer that normalises, BatchNorm or LayerNorm, ascending.
+    pub fn norm_coordinates(&self) -> Vec<Range<usize>> {
+        self.parameters.norms().map(|segment| segment.offset..segment.offset + segment.len()).collect()
+    }
+
     /// Flat coordinates of every BatchNorm's scale and shift, ascending: of `X.weight` and `X.bias` where there is a
     /// buffer `X.running_mean`. Empty where no layer keeps statistics; LayerNorm keeps none.
     pub fn batch_norm_coordinates(&self) -> Vec<Range<usize>> {

@@ -303,6 +303,29 @@ fn scale_and_shift_of_batch_norm_are_known_by_their_coordinates() {
 }
 
 #[test]
+fn what_normalises_is_known_by_its_coordinates() {
+    for architecture in Architecture::SMALL {
+        let network = Network::build(architecture, 10, DIGIT, 0);
+        let (all, batch) = (network.norm_coordinates(), network.batch_norm_coordinates());
+        assert!(batch.iter().all(|range| all.contains(range)), "{architecture:?}");
+        assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start), "{architecture:?}: ascending");
+        if architecture != Architecture::TransformerSmall {
+            assert_eq!(all, batch, "{architecture:?} has BatchNorm alone");
+        }
+    }
+    let network = Network::build(Architecture::TransformerSmall, 10, DIGIT, 0);
+    let named = |start: usize| network.layout().segments.iter().find(|segment| segment.offset == start);
+    let mut found = network.norm_coordinates().into_iter().map(|range| named(range.start).map(|s| s.name.as_str()));
+    let expected = ["blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "fc_norm"];
+    for layer in expected {
+        for parameter in ["weight", "bias"] {
+            assert_eq!(found.next(), Some(Some(format!("{layer}.{parameter}").as_str())));
+        }
+    }
+    assert_eq!(found.next(), None);
+}
+
+#[test]
 fn batch_norm_takes_the_batch_statistics_in_training_and_leaves_them_alone_in_inference() {
     let network = Network::build(Architecture::ResidualSmall, 10, DIGIT, 1);
     let x = images(5, DIGIT);
