@@ -62,14 +62,9 @@ class InvWNN(nn.Module):
         self.out = Dense(128, 1, draw)
 
     def forward(self, trajectory):  # [coordinates, snapshots], oldest first
-        differences = trajectory[:, 1:] - trajectory[:, :-1]  # dW_j = W_{j+1} - W_j
-        both = torch.cat(
-            [
-                self.weights_stream(trajectory.flip(1)),  # newest first
-                self.differences_stream(differences.flip(1)),
-            ],
-            dim=1,
-        )
+        w = trajectory.flip(1)  # the trajectory is reversed first: w_0 is the newest
+        d = w[:, 1:] - w[:, :-1]  # d_j = w_{j+1} - w_j: older minus newer
+        both = torch.cat([self.weights_stream(w), self.differences_stream(d)], dim=1)
         return torch.tanh(self.out(both))[:, 0]
 
 
@@ -113,6 +108,7 @@ save_file(
     metadata={
         "kernel_layout": "torch [out, in]",
         "trajectory_order": "oldest first; the network's inputs are newest first",
+        "differences": "older minus newer",
         "leaky_relu_slope": "0.3",
         "seed": str(SEED),
         "torch": torch.__version__,

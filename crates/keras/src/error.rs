@@ -36,6 +36,8 @@ pub enum KerasError {
     #[error("`{text}` is no order of shift, scale and gate; write for example gate,scale,shift")]
     BlockOrder { text: String },
 
+    #[error("the networks are not of one kind: {}", .found.join(", "))]
+    MixedNetworks { found: Vec<String> },
     #[error("the networks read different numbers of snapshots: {}", .found.join(", "))]
     MixedSnapshots { found: Vec<String> },
     #[error("failed to write safetensors: {0}")]

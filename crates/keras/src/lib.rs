@@ -1,4 +1,5 @@
-//! The published networks as Keras stores them (`.h5`), turned into a `paper` predictor at rest.
+//! The published networks as Keras stores them (`.h5`), turned into a predictor at rest: InvWNN into `paper`, WNN into
+//! `wnn`.
 //!
 //! ```text
 //! weights::read(bytes)        the Dense layers of a file, in its order
@@ -15,7 +16,7 @@ mod error;
 mod network;
 mod weights;
 
-pub use answer::Figures;
-pub use at_rest::to_bytes;
+pub use answer::{DRIFTS, Figures};
+pub use at_rest::{read_network, to_bytes};
 pub use error::KerasError;
-pub use network::{Block, BlockOrder, Network};
+pub use network::{Block, BlockOrder, Network, Published};

@@ -1,38 +1,63 @@
 use std::{fmt, str::FromStr};
 
+use rewind_job::PredictorArchitecture;
+
 use crate::{
     KerasError,
     weights::{self, Dense},
 };
 
-/// The published network, with its layers in their places.
+/// Width of `c` in `A(h)`.
+pub(crate) const NARROW: usize = 8;
+
+/// Which of the two published networks it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// `paper`: looks back from the oldest snapshot (Jang, Kim, Youn, AAAI 2025).
+    InvWnn,
+    /// `wnn`, its predecessor: looks ahead of the newest snapshot (Jang et al., ICML 2023).
+    Wnn,
+}
+
+/// A published network, with its layers in their places.
 ///
-/// Two streams, `Dense128 → LeakyReLU(0.3) → Dense128 (= h) → A(h) → Dense64 → LeakyReLU(0.3)`, one of the `K` weights,
-/// one of the `K − 1` differences, both newest first; concatenated, `Dense1`, `tanh`.
+/// Two streams, one of the `K` values, one of their `K − 1` differences; concatenated, `Dense1`, `tanh`. Each stream is
+///
+/// ```text
+/// InvWNN: Dense128 → LeakyReLU(0.3) → Dense128 (= h) → A(h) → Dense64 → LeakyReLU(0.3)
+/// WNN:                                 Dense64 (= h) → A(h) → Dense32 → LeakyReLU(0.3)
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    snapshots: usize,
+    pub(crate) published: Published,
+    pub(crate) snapshots: usize,
     block: Block,
+    /// As published; version 0.1 trained `paper` networks for the negated ones.
+    pub(crate) negated_differences: bool,
     pub(crate) weights_stream: Stream,
     pub(crate) differences_stream: Stream,
-    /// Its first 64 inputs are those of the weights.
+    /// Its first inputs are those of the weights.
     pub(crate) out: Dense,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stream {
     pub(crate) dense1: Dense,
-    pub(crate) dense2: Dense,
+    /// InvWNN has one more before `A(h)`.
+    pub(crate) before: Option<Dense>,
     pub(crate) a_c: Dense,
     pub(crate) a_shift: Dense,
     pub(crate) a_scale: Dense,
     pub(crate) a_gate: Dense,
-    pub(crate) dense3: Dense,
+    /// What leaves the stream: `dense3` of InvWNN, `dense2` of WNN.
+    pub(crate) leaving: Dense,
 }
 
-/// How the layers of `A(h) = shift(c) + scale(c) ⊙ exp(gate(c) ⊙ h)` were told apart: all three map 8 to 128.
+/// How the layers of `A(h) = shift(c) + scale(c) ⊙ exp(gate(c) ⊙ h)` were told apart: all three map 8 to the width of `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
+    /// By their names, in a predictor at rest.
+    Named,
     /// They are layers of the model's graph, which Keras sorts by their distance to the output: gate, scale, shift.
     ByDepth,
     /// They belong to a layer or model of the authors' own, in the order in which it made them: that of the formula
@@ -52,7 +77,7 @@ enum Role {
 }
 
 impl Network {
-    /// Finds each layer's place by its shape and by the order of the file; names tell nothing.
+    /// Tells by the shapes which network it is, and finds each layer's place by its shape and by the order of the file; names tell nothing.
     ///
     /// `order` overrules the order in which shift, scale and gate are expected.
     ///
@@ -63,19 +88,24 @@ impl Network {
     }
 
     fn from_layers(layers: Vec<Dense>, order: Option<BlockOrder>) -> Result<Self, KerasError> {
+        let published = Published::of(&layers);
+        let (wide, leaving) = (published.wide(), published.leaving());
         let mut places = Places::default();
         for (position, layer) in layers.into_iter().enumerate() {
-            places.put(position, layer)?;
+            places.put(published, position, layer)?;
         }
-        let dense1 = two("[K or K - 1, 128]", places.dense1)?;
-        let dense2 = two("[128, 128]", places.dense2)?;
-        let a_c = two("[128, 8]", places.a_c)?;
-        let dense3 = two("[128, 64]", places.dense3)?;
-        let expanding: [_; 6] = exactly("[8, 128]", places.expanding)?;
-        let [(_, mut out)]: [_; 1] = exactly("[128, 1]", places.out)?;
+        let dense1 = two(&format!("[K or K - 1, {wide}]"), places.dense1)?;
+        let before: Vec<_> = match published {
+            Published::InvWnn => two(&format!("[{wide}, {wide}]"), places.before)?.map(Some).into(),
+            Published::Wnn => vec![None, None],
+        };
+        let a_c = two(&format!("[{wide}, {NARROW}]"), places.a_c)?;
+        let last = two(&format!("[{wide}, {leaving}]"), places.leaving)?;
+        let expanding: [_; 6] = exactly(&format!("[{NARROW}, {wide}]"), places.expanding)?;
+        let [(_, mut out)]: [_; 1] = exactly(&format!("[{}, 1]", 2 * leaving), places.out)?;
 
         // [(position, first layer); 2]: in a graph the streams go side by side, else one after the other.
-        let side_by_side = dense1[1].0 < dense2[0].0;
+        let side_by_side = dense1[1].0 < before[0].as_ref().unwrap_or(&a_c[0]).0;
         let [(_, first), (_, second)] = &dense1;
         let snapshots = first.inputs.max(second.inputs);
         if first.inputs.abs_diff(second.inputs) != 1 {
@@ -102,12 +132,12 @@ impl Network {
 
         let weights_are_first = first.inputs > second.inputs;
         let mut streams = Vec::new();
-        for ((((dense1, dense2), a_c), block_layers), dense3) in
-            dense1.into_iter().zip(dense2).zip(a_c).zip(blocks).zip(dense3)
+        for ((((dense1, before), a_c), block_layers), leaving) in
+            dense1.into_iter().zip(before).zip(a_c).zip(blocks).zip(last)
         {
             let [a_shift, a_scale, a_gate] = block.order().sort(block_layers);
-            let (dense1, dense2, a_c, dense3) = (dense1.1, dense2.1, a_c.1, dense3.1);
-            streams.push(Stream { dense1, dense2, a_c, a_shift, a_scale, a_gate, dense3 });
+            let (dense1, before, a_c, leaving) = (dense1.1, before.map(|(_, layer)| layer), a_c.1, leaving.1);
+            streams.push(Stream { dense1, before, a_c, a_shift, a_scale, a_gate, leaving });
         }
         let (Some(second), Some(first)) = (streams.pop(), streams.pop()) else {
             unreachable!("two arrays of two were zipped")
@@ -116,11 +146,29 @@ impl Network {
             true => (first, second),
             false => {
                 // What is concatenated first is first in the file.
-                out.kernel.rotate_left(64);
+                out.kernel.rotate_left(leaving);
                 (second, first)
             }
         };
-        Ok(Self { snapshots, block, weights_stream, differences_stream, out })
+        let negated_differences = false;
+        Ok(Self { published, snapshots, block, negated_differences, weights_stream, differences_stream, out })
+    }
+
+    pub fn published(&self) -> Published {
+        self.published
+    }
+
+    /// With layers that were found by their names.
+    pub(crate) fn named(
+        published: Published,
+        snapshots: usize,
+        negated_differences: bool,
+        streams: [Stream; 2],
+        out: Dense,
+    ) -> Self {
+        let [weights_stream, differences_stream] = streams;
+        let block = Block::Named;
+        Self { published, snapshots, block, negated_differences, weights_stream, differences_stream, out }
     }
 
     /// `K`.
@@ -135,9 +183,9 @@ impl Network {
     /// Every layer with its name in a predictor at rest.
     pub(crate) fn layers(&self) -> Vec<(String, &Dense)> {
         let streams = [("weights_stream", &self.weights_stream), ("differences_stream", &self.differences_stream)];
-        let named = streams
-            .into_iter()
-            .flat_map(|(name, stream)| stream.layers().map(|(layer, dense)| (format!("{name}.{layer}"), dense)));
+        let named = streams.into_iter().flat_map(|(name, stream)| {
+            stream.layers().into_iter().map(move |(layer, dense)| (format!("{name}.{layer}"), dense))
+        });
         named.chain([("out".to_owned(), &self.out)]).collect()
     }
 
@@ -147,17 +195,63 @@ impl Network {
     }
 }
 
+impl Published {
+    /// By shapes that only WNN has; a file of neither is missed by what InvWNN needs.
+    fn of(layers: &[Dense]) -> Self {
+        let (wide, leaving) = (Self::Wnn.wide(), Self::Wnn.leaving());
+        let own = [(wide, NARROW), (wide, leaving), (2 * leaving, 1)];
+        match layers.iter().any(|layer| own.contains(&(layer.inputs, layer.outputs))) {
+            true => Self::Wnn,
+            false => Self::InvWnn,
+        }
+    }
+
+    /// As specifications spell it.
+    pub fn architecture(self) -> PredictorArchitecture {
+        match self {
+            Self::InvWnn => PredictorArchitecture::Paper,
+            Self::Wnn => PredictorArchitecture::Wnn,
+        }
+    }
+
+    /// `U` of the networks that were released.
+    pub fn horizon(self) -> u32 {
+        match self {
+            Self::InvWnn => 3,
+            Self::Wnn => 5,
+        }
+    }
+
+    /// Width of `h`.
+    pub(crate) fn wide(self) -> usize {
+        match self {
+            Self::InvWnn => 128,
+            Self::Wnn => 64,
+        }
+    }
+
+    /// Width of what leaves a stream.
+    pub(crate) fn leaving(self) -> usize {
+        self.wide() / 2
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvWnn => "InvWNN",
+            Self::Wnn => "WNN",
+        })
+    }
+}
+
 impl Stream {
-    fn layers(&self) -> [(&'static str, &Dense); 7] {
-        [
-            ("dense1", &self.dense1),
-            ("dense2", &self.dense2),
-            ("a_c", &self.a_c),
-            ("a_shift", &self.a_shift),
-            ("a_scale", &self.a_scale),
-            ("a_gate", &self.a_gate),
-            ("dense3", &self.dense3),
-        ]
+    fn layers(&self) -> Vec<(&'static str, &Dense)> {
+        let inner =
+            [("a_c", &self.a_c), ("a_shift", &self.a_shift), ("a_scale", &self.a_scale), ("a_gate", &self.a_gate)];
+        let last = if self.before.is_some() { "dense3" } else { "dense2" };
+        let before = self.before.as_ref().map(|layer| ("dense2", layer));
+        [("dense1", &self.dense1)].into_iter().chain(before).chain(inner).chain([(last, &self.leaving)]).collect()
     }
 }
 
@@ -165,26 +259,32 @@ impl Stream {
 #[derive(Default)]
 struct Places {
     dense1: Vec<(usize, Dense)>,
-    dense2: Vec<(usize, Dense)>,
+    before: Vec<(usize, Dense)>,
     a_c: Vec<(usize, Dense)>,
     expanding: Vec<(usize, Dense)>,
-    dense3: Vec<(usize, Dense)>,
+    leaving: Vec<(usize, Dense)>,
     out: Vec<(usize, Dense)>,
 }
 
 impl Places {
-    fn put(&mut self, position: usize, layer: Dense) -> Result<(), KerasError> {
-        let place = match (layer.inputs, layer.outputs) {
-            // With K = 8 or K = 9 a first layer looks like one of A(h), which comes after its Dense8.
-            (8, 128) if self.expanding.len() < 3 * self.a_c.len() => &mut self.expanding,
-            (128, 128) => &mut self.dense2,
-            (128, 8) => &mut self.a_c,
-            (128, 64) => &mut self.dense3,
-            (128, 1) => &mut self.out,
-            (1.., 128) => &mut self.dense1,
-            (inputs, outputs) => {
-                return Err(KerasError::UnknownShape { dataset: layer.dataset, inputs, outputs });
-            }
+    fn put(&mut self, published: Published, position: usize, layer: Dense) -> Result<(), KerasError> {
+        let (wide, leaving) = (published.wide(), published.leaving());
+        let shape @ (inputs, outputs) = (layer.inputs, layer.outputs);
+        // With K = 8 or K = 9 a first layer looks like one of A(h), which comes after its Dense8.
+        let place = if shape == (NARROW, wide) && self.expanding.len() < 3 * self.a_c.len() {
+            &mut self.expanding
+        } else if shape == (wide, wide) && published == Published::InvWnn {
+            &mut self.before
+        } else if shape == (wide, NARROW) {
+            &mut self.a_c
+        } else if shape == (wide, leaving) {
+            &mut self.leaving
+        } else if shape == (2 * leaving, 1) {
+            &mut self.out
+        } else if inputs > 0 && outputs == wide {
+            &mut self.dense1
+        } else {
+            return Err(KerasError::UnknownShape { dataset: layer.dataset, inputs, outputs });
         };
         place.push((position, layer));
         Ok(())
@@ -207,6 +307,7 @@ impl Block {
     fn order(self) -> BlockOrder {
         match self {
             Self::ByDepth => BlockOrder([Role::Gate, Role::Scale, Role::Shift]),
+            Self::Named => BlockOrder::FORMULA,
             Self::AsMade(order) => order,
         }
     }

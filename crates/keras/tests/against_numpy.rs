@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -11,8 +12,8 @@ use std::{
 use proptest::prelude::*;
 use rewind_hostile_bytes::Parser;
 use rewind_job::OperationType;
-use rewind_keras::{Network, to_bytes};
-use rewind_predictor::{Predictor, Statistics};
+use rewind_keras::{DRIFTS, Figures, Network, Published, read_network, to_bytes};
+use rewind_predictor::{Architecture, Direction, Predictor, Statistics};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -47,7 +48,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn converted(case: &Value) -> Vec<u8> {
     let order = case["order"].as_str().map(|order| order.parse().unwrap());
     let network = Network::from_keras(bytes(case["file"].as_str().unwrap()), order).unwrap();
-    to_bytes(|_| &network, 3).unwrap()
+    to_bytes(|_| &network, network.published().horizon()).unwrap()
 }
 
 fn relative_error(found: &Tensor, expected: &[f64]) -> f64 {
@@ -58,9 +59,10 @@ fn relative_error(found: &Tensor, expected: &[f64]) -> f64 {
 #[test]
 fn converted_networks_answer_as_numpy_does() {
     let cases = cases();
+    let mut seen = BTreeSet::new();
     for case in cases["cases"].as_array().unwrap() {
         let snapshots = case["snapshots"].as_u64().unwrap() as usize;
-        let windows = cases["windows"][snapshots.to_string()].as_array().unwrap();
+        let windows = cases["windows"][case["windows"].as_str().unwrap()].as_array().unwrap();
         let window = Tensor::from_slice(&windows.iter().flat_map(numbers).collect::<Vec<_>>());
         let window = window.view([windows.len() as i64, snapshots as i64]);
         let expected = numbers(&case["residuals"]);
@@ -68,7 +70,13 @@ fn converted_networks_answer_as_numpy_does() {
         let predictor = Predictor::from_bytes(&converted(case)).unwrap();
         assert_eq!(predictor.snapshots().collect::<Vec<_>>(), [snapshots]);
         let networks = predictor.for_snapshots(snapshots).unwrap();
-        networks.check_horizon(rewind_predictor::Direction::Past, 3).unwrap();
+        let (architecture, direction, horizon) = match case["network"].as_str().unwrap() {
+            "InvWNN" => (Architecture::Paper, Direction::Past, 3),
+            _ => (Architecture::Wnn, Direction::Future, 5),
+        };
+        seen.insert(architecture.name());
+        assert_eq!(predictor.architecture(), architecture, "{}", case["file"]);
+        networks.check_horizon(direction, horizon).unwrap();
         for operation in OperationType::ALL {
             let network = networks.of(operation);
             let float =
@@ -82,6 +90,57 @@ fn converted_networks_answer_as_numpy_does() {
             let double = relative_error(&double.unwrap().residual(&window, &Statistics::default(), 3), &expected);
             assert!(double < 1e-12, "{}: {double}", case["file"]);
         }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["paper", "wnn"]);
+}
+
+#[test]
+fn figures_tell_which_way_a_network_looks() {
+    for case in cases()["cases"].as_array().unwrap() {
+        let file = case["file"].as_str().unwrap();
+        let order = case["order"].as_str().map(|order| order.parse().unwrap());
+        let figures = Network::from_keras(bytes(file), order).unwrap().figures();
+        let wrong_way = ["walks-forward.h5", "wnn-walks-back.h5"].contains(&file);
+        assert_eq!(figures.look_the_right_way(), !wrong_way, "{file}: {figures:?}");
+    }
+}
+
+/// The same figures from the network that is run: an even drift, small beside weights.
+#[test]
+fn figures_are_those_of_the_predictor_that_is_written() {
+    let even = |snapshots: usize, drift: f64| {
+        let values: Vec<f64> = (0..snapshots).map(|k| drift * k as f64 / (snapshots - 1) as f64).collect();
+        Tensor::from_slice(&values).view([1, snapshots as i64])
+    };
+    for file in ["contiguous.h5", "walks-forward.h5", "wnn.h5", "wnn-walks-back.h5"] {
+        let keras = Network::from_keras(bytes(file), None).unwrap();
+        let snapshots = keras.snapshots();
+        let written = to_bytes(|_| &keras, 3).unwrap();
+        let predictor = Predictor::from_bytes(&written).unwrap();
+        let parameters = predictor.for_snapshots(snapshots).unwrap().of(OperationType::Bias).parameters();
+        let network = rewind_predictor::Network::from_parameters(predictor.architecture(), snapshots, "", |name| {
+            Ok(parameters.iter().find(|(parameter, _)| parameter == name).unwrap().1.to_kind(Kind::Double))
+        });
+        let network = network.unwrap();
+        let residual = |drift| network.residual(&even(snapshots, drift), &Statistics::default(), 3).double_value(&[0]);
+        let close =
+            |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-6, "{file}: {found} {expected}");
+        match keras.figures() {
+            Figures::Back { lambda, .. } => close(lambda, (residual(-1e-4) - residual(1e-4)) / 2e-4),
+            Figures::Ahead { drifts_ahead, .. } => {
+                for (found, drift) in drifts_ahead.into_iter().zip(DRIFTS) {
+                    close(found, residual(drift) / drift);
+                }
+            }
+        }
+        // What is read back from the file at rest is what was converted.
+        let at_rest = safetensors::SafeTensors::deserialize(&written).unwrap();
+        for operation in OperationType::ALL {
+            let order = if keras.published() == Published::InvWnn { "older-minus-newer" } else { "newer-minus-older" };
+            let read = read_network(&at_rest, keras.published(), snapshots, operation, Some(order)).unwrap();
+            assert_eq!(read.figures(), keras.figures(), "{file}");
+        }
+        assert_eq!(read_network(&at_rest, keras.published(), snapshots + 1, OperationType::Bias, None), None);
     }
 }
 
@@ -102,6 +161,16 @@ fn networks_of_different_snapshots_do_not_go_into_one_predictor() {
 }
 
 #[test]
+fn networks_that_look_back_and_ahead_do_not_go_into_one_predictor() {
+    let [back, ahead] = ["k5.h5", "wnn.h5"].map(|file| Network::from_keras(bytes(file), None).unwrap());
+    let error = to_bytes(|operation| if operation == OperationType::Bias { &ahead } else { &back }, 3).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the networks are not of one kind: convolution InvWNN, fully-connected InvWNN, bias WNN"
+    );
+}
+
+#[test]
 fn bad_files_name_the_place() {
     for (file, expected) in [
         ("missing", "failed to read dense_0/dense_0/kernel:0"),
@@ -116,6 +185,7 @@ fn bad_files_name_the_place() {
         ("rank", "`dense_1/dense_1/kernel:0` has shape [3, 3, 128, 128]: neither"),
         ("huge", "`dense_1/dense_1/kernel:0` has shape [1099511627776, 128]: neither"),
         ("other-network", "2 layers of shape [K or K - 1, 128] are needed, found 1: `dense_0/dense_0/kernel:0`"),
+        ("both", "`dense_0/dense_0/kernel:0` has shape [15, 128], which no layer of the published network has"),
         ("not-keras", "neither the weights nor the whole of a Keras model"),
     ] {
         let error = Network::from_keras(bytes(&format!("bad-{file}.h5")), None).unwrap_err().to_string();
@@ -136,7 +206,8 @@ fn a_file_that_lacks_its_last_byte_is_refused() {
     }
 }
 
-const WHOLE: [&str; 4] = ["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5"];
+const WHOLE: [&str; 5] =
+    ["gzip.h5", "newest-format.h5", "new-weights-gzip.h5", "whole-model-keras-3.h5", "wnn-gzip.h5"];
 
 #[test]
 fn spoilt_files_are_refused_or_converted_in_bounded_time_and_memory() {

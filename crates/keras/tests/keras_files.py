@@ -1,6 +1,8 @@
 """keras_files.py FOLDER: writes networks as Keras stores them, and what they answer, computed by NumPy in float64.
 
-FOLDER/cases.json: {"windows": {K: [[snapshots, oldest first]]}, "cases": [{"file", "snapshots", "residuals"}]}.
+FOLDER/cases.json: {"windows": {NAME: [[snapshots, oldest first]]},
+                    "cases": [{"file", "network", "snapshots", "windows", "residuals"}]}.
+A residual is added to the oldest snapshot by InvWNN, to the newest by WNN.
 The layouts are those of Keras 2.15 and 3.5: models are saved in the order of their layers' distance to the output.
 """
 
@@ -13,7 +15,11 @@ import numpy as np
 
 folder = Path(sys.argv[1])
 draw = np.random.default_rng(20250)
-ROLES = ["dense1", "dense2", "c", "gate", "scale", "shift", "dense3"]  # by distance to the output
+# By distance to the output.
+ROLES = {
+    "InvWNN": ["dense1", "dense2", "c", "gate", "scale", "shift", "dense3"],
+    "WNN": ["dense1", "c", "gate", "scale", "shift", "dense2"],
+}
 
 
 def dense(inputs, outputs, size):
@@ -21,10 +27,13 @@ def dense(inputs, outputs, size):
     return draw.uniform(-bound, bound, (inputs, outputs)).astype("f4"), draw.uniform(-0.1, 0.1, outputs).astype("f4")
 
 
-def stream(inputs, size):
-    shapes = {"dense1": (inputs, 128), "dense2": (128, 128), "c": (128, 8), "dense3": (128, 64)}
+def stream(inputs, size, network="InvWNN"):
+    wide = {"InvWNN": 128, "WNN": 64}[network]
+    shapes = {"dense1": (inputs, wide), "c": (wide, 8), ROLES[network][-1]: (wide, wide // 2)}
+    if network == "InvWNN":
+        shapes["dense2"] = (wide, wide)
     sizes = {"dense1": size, "gate": 0.25}
-    return {role: dense(*shapes.get(role, (8, 128)), sizes.get(role, 1)) for role in ROLES}
+    return {role: dense(*shapes.get(role, (8, wide)), sizes.get(role, 1)) for role in ROLES[network]}
 
 
 def leaky(x):
@@ -36,25 +45,39 @@ def apply(layer, x):
 
 
 def forward_stream(s, x):
-    h = apply(s["dense2"], leaky(apply(s["dense1"], x)))
+    h = apply(s["dense1"], x)
+    if "dense3" in s:  # InvWNN has one layer more
+        h = apply(s["dense2"], leaky(h))
     c = np.maximum(apply(s["c"], h), 0)
     a = apply(s["shift"], c) + apply(s["scale"], c) * np.exp(apply(s["gate"], c) * h)
-    return leaky(apply(s["dense3"], a))
+    return leaky(apply(s["dense3" if "dense3" in s else "dense2"], a))
 
 
-def forward(streams, out, weights_first, windows):
-    newest_first = windows[:, ::-1]
-    inputs = [newest_first, newest_first[:, :-1] - newest_first[:, 1:]]
+def forward(network, streams, out, weights_first, windows):
+    if network == "InvWNN":  # reads the reversed trajectory as it is
+        values, unit = windows[:, ::-1], 1
+    else:  # reads the trajectory in units of its range, from its oldest value
+        values = windows - windows[:, :1]
+        unit = 2 * (values.max(1, keepdims=True) - values.min(1, keepdims=True) + 1e-8 + 1e-5)
+        values = values / unit
+    inputs = [values, values[:, 1:] - values[:, :-1]]  # each the next minus this one
     both = [forward_stream(s, x) for s, x in zip(streams, inputs if weights_first else inputs[::-1])]
-    return np.tanh(apply(out, np.concatenate(both, 1)))[:, 0]
+    return (np.tanh(apply(out, np.concatenate(both, 1))) * unit)[:, 0]
+
+
+def looks_the_right_way(network, streams, out, weights_first, snapshots):
+    """InvWNN takes back some of a small drift, WNN goes on with one of 1e-3."""
+    drift = {"InvWNN": 1e-4, "WNN": 1e-3}[network] * np.linspace(0, 1, snapshots)[None]
+    up, down = (forward(network, streams, out, weights_first, sign * drift)[0] for sign in (1, -1))
+    return up - down < 0 if network == "InvWNN" else up > 0
 
 
 def by_depth(streams, out, first):
     """[(layer, [(weights' name, arrays)])] of a model of Dense layers; numbers as if others had been made before."""
     layers = [("input_1", []), ("input_2", [])]
-    for place, role in enumerate(ROLES):
+    for place, role in enumerate(streams[0]):
         for number, s in enumerate(streams):
-            name = f"dense_{first + place + 7 * number}"
+            name = f"dense_{first + place + len(s) * number}"
             layers.append((name, [(name, s[role])]))
         layers.append((f"leaky_re_lu_{place}", []))
     return layers + [("concatenate", []), ("answer", [("answer", out)])]
@@ -63,11 +86,12 @@ def by_depth(streams, out, first):
 def own_block(streams, out, order):
     """The same with A(h) as a layer of its own, which makes its layers in this order."""
     layers = []
-    for role in ["dense1", "dense2"]:
+    roles = list(streams[0])
+    for role in roles[:roles.index("c")]:
         layers += [(f"{role}_{n}", [(f"{role}_{n}", s[role])]) for n, s in enumerate(streams)]
     for n, s in enumerate(streams):
         layers.append((f"a_{n}", [(f"a_{n}/part_{i}", s[role]) for i, role in enumerate(["c", *order])]))
-    layers += [(f"dense3_{n}", [(f"dense3_{n}", s["dense3"])]) for n, s in enumerate(streams)]
+    layers += [(f"{roles[-1]}_{n}", [(f"{roles[-1]}_{n}", s[roles[-1]])]) for n, s in enumerate(streams)]
     return layers + [("answer", [("answer", out)])]
 
 
@@ -75,7 +99,8 @@ def one_after_the_other(streams, out, order):
     """A model of the authors' own class: layers as they were made."""
     layers = []
     for n, s in enumerate(streams):
-        for role in ["dense1", "dense2", "c", *order, "dense3"]:
+        roles = list(s)
+        for role in [*roles[:roles.index("c") + 1], *order, roles[-1]]:
             layers.append((f"{role}_{n}", [(f"{role}_{n}", s[role])]))
     return layers + [("answer", [("answer", out)])]
 
@@ -95,7 +120,7 @@ def write_old(file, layers, suffix=":0", kind="f4", **storage):
 
 def write_new(file, streams, out, **storage):
     """save_weights of Keras 3: layers have the names of their classes, numbered from 0."""
-    layers = [s[role] for role in ROLES for s in streams] + [out]
+    layers = [s[role] for role in streams[0] for s in streams] + [out]
     for number, arrays in enumerate(layers):
         for part, array in enumerate(arrays):
             name = "dense" if number == 0 else f"dense_{number}"
@@ -107,18 +132,31 @@ def write_new(file, streams, out, **storage):
 windows, cases = {}, []
 
 
-def case(name, write, snapshots=15, weights_first=True, order=None, **options):
-    sizes = [(snapshots, 4), (snapshots - 1, 10)]
-    streams = [stream(*size) for size in (sizes if weights_first else sizes[::-1])]
-    out = dense(128, 1, 2)
-    if snapshots not in windows:
-        steps = 0.005 * draw.standard_normal((32, snapshots))
-        windows[snapshots] = (0.05 * draw.standard_normal((32, 1)) + steps.cumsum(1)).astype("f4")
+def case(name, write, snapshots=15, weights_first=True, order=None, network="InvWNN", wrong_way=False, **options):
+    sizes = [(snapshots, 4), (snapshots - 1, 10)] if network == "InvWNN" else [(snapshots, 1), (snapshots - 1, 1)]
+    streams = [stream(*size, network) for size in (sizes if weights_first else sizes[::-1])]
+    out = dense({"InvWNN": 128, "WNN": 64}[network], 1, 2)
+    if network == "WNN":
+        out[1][:] += 0.2  # a clear answer to what rests
+    if looks_the_right_way(network, streams, out, weights_first, snapshots) == wrong_way:
+        out = (-out[0], -out[1])
+    assert looks_the_right_way(network, streams, out, weights_first, snapshots) != wrong_way
+    # Steps of other sizes matter to WNN alone: far above its floor, at it and far below, and none at all.
+    for size in [0.005] if network == "InvWNN" else [0.005, 1e-5, 1e-7, 0]:
+        of_size = f"{snapshots}-{size}"
+        if of_size not in windows:
+            steps = size * draw.standard_normal((32, snapshots))
+            start = 0.05 * draw.standard_normal((32, 1)) if size == 0.005 else 0
+            windows[of_size] = (start + steps.cumsum(1)).astype("f4")
+        residuals = forward(network, streams, out, weights_first, windows[of_size].astype("f8"))
+        if network == "InvWNN":
+            assert 0.02 < abs(residuals).max() < 0.99, residuals
+        else:
+            assert abs(residuals).max() > 1e-7, residuals
+        cases.append({"file": f"{name}.h5", "network": network, "snapshots": snapshots, "windows": of_size,
+                      "order": order, "residuals": residuals.tolist()})
     with h5py.File(folder / f"{name}.h5", "w", **options) as file:
         write(file, streams, out)
-    residuals = forward(streams, out, weights_first, windows[snapshots].astype("f8"))
-    assert 0.02 < abs(residuals).max() < 0.99, residuals
-    cases.append({"file": f"{name}.h5", "snapshots": snapshots, "order": order, "residuals": residuals.tolist()})
 
 
 FORMULA = ["shift", "scale", "gate"]
@@ -153,6 +191,18 @@ case("own-block", lambda f, s, o: write_old(f, own_block(s, o, FORMULA)))
 case("one-after-the-other", lambda f, s, o: write_old(f, one_after_the_other(s, o, FORMULA)))
 other = ["gate", "shift", "scale"]
 case("other-order", lambda f, s, o: write_old(f, own_block(s, o, other)), order=",".join(other))
+case("walks-forward", old(), wrong_way=True)
+
+case("wnn", old(first=14), 5, network="WNN")
+case("wnn-gzip", old(compression="gzip", shuffle=True), 5, network="WNN")
+for snapshots in (2, 8, 9, 15):
+    case(f"wnn-k{snapshots}", old(), snapshots, network="WNN")
+case("wnn-differences-first", old(), 5, weights_first=False, network="WNN")
+case("wnn-whole-model-keras-2", whole(":0"), 5, network="WNN")
+case("wnn-new-weights", lambda f, s, o: write_new(f, s, o), 5, network="WNN")
+case("wnn-own-block", lambda f, s, o: write_old(f, own_block(s, o, FORMULA)), 5, network="WNN")
+case("wnn-one-after-the-other", lambda f, s, o: write_old(f, one_after_the_other(s, o, FORMULA)), 5, network="WNN")
+case("wnn-walks-back", old(), 5, network="WNN", wrong_way=True)
 
 
 def spoiled(change):
@@ -186,6 +236,8 @@ bad("rank", replace("dense_1/dense_1/kernel:0", np.zeros((3, 3, 128, 128), "f4")
 bad("huge", lambda f: (replace("dense_1/dense_1/kernel:0", None)(f),
                        f.create_dataset("dense_1/dense_1/kernel:0", (1 << 40, 128), "f4", chunks=(64, 128))))
 bad("other-network", lambda f: replace("layer_names", None) and f.attrs.__setitem__("layer_names", [b"dense_0"]))
+with h5py.File(folder / "bad-both.h5", "w") as file:  # a stream of each network
+    write_old(file, by_depth([stream(15, 1), stream(14, 1)], dense(64, 1, 1), 0))
 with h5py.File(folder / "bad-not-keras.h5", "w") as file:
     file["x"] = np.zeros(3)
 

@@ -117,8 +117,8 @@ pub struct BatchNorm {
 impl BatchNorm {
     pub fn new(build: &mut Builder, name: &str, channels: i64) -> Self {
         Self {
-            weight: build.parameter(&format!("{name}.weight"), &[channels], Initial::Constant(1.0)),
-            bias: build.parameter(&format!("{name}.bias"), &[channels], Initial::Constant(0.0)),
+            weight: build.norm_parameter(&format!("{name}.weight"), channels, 1.0),
+            bias: build.norm_parameter(&format!("{name}.bias"), channels, 0.0),
             running_mean: build.buffer(&format!("{name}.running_mean"), channels, 0.0),
             running_var: build.buffer(&format!("{name}.running_var"), channels, 1.0),
         }
@@ -157,8 +157,8 @@ pub struct LayerNorm {
 impl LayerNorm {
     pub fn new(build: &mut Builder, name: &str, width: i64) -> Self {
         Self {
-            weight: build.parameter(&format!("{name}.weight"), &[width], Initial::Constant(1.0)),
-            bias: build.parameter(&format!("{name}.bias"), &[width], Initial::Constant(0.0)),
+            weight: build.norm_parameter(&format!("{name}.weight"), width, 1.0),
+            bias: build.norm_parameter(&format!("{name}.bias"), width, 0.0),
             width,
             epsilon: 1e-5,
         }

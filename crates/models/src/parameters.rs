@@ -1,6 +1,6 @@
 //! Parameters as views of one flat tensor, and the buffers beside them.
 
-use rewind_job::{Initialisation, Layout};
+use rewind_job::{Initialisation, Layout, Segment};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::initial::Initial;
@@ -11,6 +11,7 @@ pub struct Builder {
     initialisation: Initialisation,
     device: Device,
     tensors: Vec<(String, Vec<i64>, Initial)>,
+    norms: Vec<Parameter>,
     buffers: Vec<(String, Tensor)>,
 }
 
@@ -20,12 +21,19 @@ pub struct Parameter(usize);
 
 impl Builder {
     pub fn new(seed: u64, initialisation: Initialisation, device: Device) -> Self {
-        Self { seed, initialisation, device, tensors: Vec::new(), buffers: Vec::new() }
+        Self { seed, initialisation, device, tensors: Vec::new(), norms: Vec::new(), buffers: Vec::new() }
     }
 
     pub fn parameter(&mut self, name: &str, shape: &[i64], initial: Initial) -> Parameter {
         self.tensors.push((name.to_owned(), shape.to_vec(), initial));
         Parameter(self.tensors.len() - 1)
+    }
+
+    /// Scale or shift of a layer that normalises, of one value a channel.
+    pub fn norm_parameter(&mut self, name: &str, len: i64, value: f64) -> Parameter {
+        let parameter = self.parameter(name, &[len], Initial::Constant(value));
+        self.norms.push(parameter);
+        parameter
     }
 
     /// Instead of what the tensor began as.
@@ -65,7 +73,7 @@ impl Builder {
                 view.set_requires_grad(true)
             })
             .collect();
-        Parameters { layout, flat, views, buffers: self.buffers }
+        Parameters { layout, flat, views, norms: self.norms, buffers: self.buffers }
     }
 }
 
@@ -75,12 +83,18 @@ pub struct Parameters {
     /// `[P]`.
     pub flat: Tensor,
     views: Vec<Tensor>,
+    norms: Vec<Parameter>,
     pub buffers: Vec<(String, Tensor)>,
 }
 
 impl Parameters {
     pub fn get(&self, parameter: Parameter) -> &Tensor {
         &self.views[parameter.0]
+    }
+
+    /// Segments of the scales and shifts of layers that normalise, ascending.
+    pub fn norms(&self) -> impl Iterator<Item = &Segment> {
+        self.norms.iter().map(|parameter| &self.layout.segments[parameter.0])
     }
 
     /// Copies every gradient into `into` (`[P]`), zero where there is none, and clears it.

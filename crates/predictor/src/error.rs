@@ -15,6 +15,16 @@ pub enum PredictorError {
     MissingMetadata { key: &'static str },
     #[error("metadata key `{key}` is not understood: {}", shortened(reason.clone()))]
     BadMetadata { key: &'static str, reason: String },
+    #[error(
+        "the networks for {snapshots} snapshots have no `differences` and no `training`: version 0.1 converted them, and \
+         read `paper` with the wrong sign; convert the .h5 files again (rewind predictor convert)"
+    )]
+    ConvertAgain { snapshots: usize },
+    #[error(
+        "the networks for {snapshots} snapshots have no `differences`: they are of version 0.1, whose `wnn` was not the \
+         published network; train them again"
+    )]
+    TrainAgain { snapshots: usize },
     #[error("tensor `{name}` is missing")]
     MissingTensor { name: String },
     #[error("tensor `{}` belongs to no network of this file", shortened(name.clone()))]

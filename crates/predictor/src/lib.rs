@@ -27,7 +27,7 @@ mod validation;
 
 pub use error::PredictorError;
 pub use history::{History, Sample, Window};
-pub use network::Network;
+pub use network::{Differences, Network};
 pub use predictor::{Card, Networks, Predictor, Training};
 pub use reading::{Reading, readings};
 pub use rewind::{linear_extrapolation, nowcast, persistence, rewind, task_vector};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::tensors_at_rest;
-use crate::{Architecture, Direction, Network, PredictorError, Recipe, Validation};
+use crate::{Architecture, Differences, Direction, Network, PredictorError, Recipe, Validation};
 
 const METADATA: &str = "predictor";
 const VERSION: u32 = 1;
@@ -42,6 +42,10 @@ pub struct Card {
     pub horizons: Vec<u32>,
     #[serde(default, skip_serializing_if = "Direction::is_past")]
     pub direction: Direction,
+    /// In which order published networks read differences. Our own are of one kind, and leave it out; so do files of
+    /// version 0.1, where `paper` had newer minus older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Differences>,
     /// Not known of untrained or converted networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
@@ -49,7 +53,35 @@ pub struct Card {
 
 impl Card {
     pub fn new(recipe: &Recipe, training: Option<Training>) -> Self {
-        Self { horizons: recipe.horizons.clone(), direction: recipe.direction, training }
+        Self {
+            horizons: recipe.horizons.clone(),
+            direction: recipe.direction,
+            differences: Differences::published(recipe.architecture),
+            training,
+        }
+    }
+
+    /// The order in which networks of this card read differences: the one that they were trained for. It says nothing
+    /// of our own networks.
+    ///
+    /// # Errors
+    /// Networks of version 0.1 that were not trained for what they were given: converted ones of `paper`, and all of `wnn`,
+    /// which was another network then. An order that the architecture does not have.
+    fn differences_of(&self, architecture: Architecture, snapshots: usize) -> Result<Differences, PredictorError> {
+        let refuse = |reason: &str| {
+            let reason = format!("the networks for {snapshots} snapshots {reason}");
+            Err(PredictorError::BadMetadata { key: METADATA, reason })
+        };
+        match (architecture, self.differences) {
+            (Architecture::Paper, Some(order)) => Ok(order),
+            (Architecture::Paper, None) if self.training.is_some() => Ok(Differences::NewerMinusOlder),
+            (Architecture::Paper, None) => Err(PredictorError::ConvertAgain { snapshots }),
+            (Architecture::Wnn, None) => Err(PredictorError::TrainAgain { snapshots }),
+            (Architecture::Wnn, Some(Differences::NewerMinusOlder)) => Ok(Differences::NewerMinusOlder),
+            (Architecture::Wnn, Some(_)) => refuse("have `differences` that no `wnn` has"),
+            (_, None) => Ok(Differences::NewerMinusOlder),
+            (_, Some(_)) => refuse("have `differences`, which only published networks have"),
+        }
     }
 }
 
@@ -128,10 +160,12 @@ impl Predictor {
         Self { architecture: networks.architecture, by_snapshots: BTreeMap::from([(networks.snapshots, networks)]) }
     }
 
-    /// An untrained predictor; the same seed gives the same bits.
+    /// An untrained predictor; the same seed gives the same bits. `wnn` looks ahead, all others back.
     pub fn untrained(architecture: Architecture, snapshots: usize, horizons: &[u32], seed: u64) -> Self {
         let mut draw = ChaCha8Rng::seed_from_u64(seed);
-        let card = Card { horizons: horizons.to_vec(), direction: Direction::Past, training: None };
+        let direction = if architecture == Architecture::Wnn { Direction::Future } else { Direction::Past };
+        let differences = Differences::published(architecture);
+        let card = Card { horizons: horizons.to_vec(), direction, differences, training: None };
         Self::new(
             Networks::new(architecture, snapshots, card, |_| Ok(Network::initial(architecture, snapshots, &mut draw)))
                 .expect("drawing parameters cannot fail"),
@@ -191,7 +225,8 @@ impl Predictor {
     }
 
     /// # Errors
-    /// Not safetensors; metadata missing or not understood; a tensor missing, unknown, of another shape or element
+    /// Not safetensors; metadata missing or not understood; networks of version 0.1 that are to be made again; a tensor
+    /// missing, unknown, of another shape or element
     /// type, or not finite: each error names the tensor or the metadata key.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PredictorError> {
         let metadata: Metadata = tensors_at_rest::metadata(METADATA, bytes, VERSION)?;
@@ -204,11 +239,14 @@ impl Predictor {
                 let reason = format!("networks for {snapshots} snapshots; they need from 2 to {MOST_SNAPSHOTS}");
                 return Err(PredictorError::BadMetadata { key: METADATA, reason });
             }
+            let differences = card.differences_of(architecture, snapshots)?;
             let networks = Networks::new(architecture, snapshots, card, |operation| {
-                Network::from_parameters(architecture, snapshots, &prefix(snapshots, operation), |name| {
-                    unread.remove(name);
-                    tensors_at_rest::tensor(&file, name)
-                })
+                let network =
+                    Network::from_parameters(architecture, snapshots, &prefix(snapshots, operation), |name| {
+                        unread.remove(name);
+                        tensors_at_rest::tensor(&file, name)
+                    })?;
+                Ok(network.with_differences(differences))
             })?;
             by_snapshots.insert(snapshots, networks);
         }

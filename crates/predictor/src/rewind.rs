@@ -1,5 +1,7 @@
 //! Rewinding a shard, and the simpler rules it is measured against. All are forget-only and work tile by tile.
 
+use std::ops::Range;
+
 use rewind_job::{Lambda, OperationType};
 use tch::{Kind, Tensor};
 
@@ -8,7 +10,7 @@ use crate::{Direction, Predictor, PredictorError, Statistics, Trajectory, Trajec
 /// `θ_i^{t−U} = Φ_0,i + factor · InvWNN(W_i, dW_i)` for every coordinate of the shard, `[coordinates]`
 /// (paper, algorithm 1; the factor is 1 there).
 ///
-/// `statistics` are of every segment of the layout, see [`statistics`](crate::statistics()); the paper's network does
+/// `statistics` are of every segment of the layout, see [`statistics`](crate::statistics()); the published networks do
 /// not read them. `horizon` is `U` in epochs. Weights that are not finite stay so: nothing is hidden.
 ///
 /// # Errors
@@ -20,11 +22,13 @@ pub fn rewind(
     horizon: u32,
     factor: f64,
 ) -> Result<Tensor, PredictorError> {
-    follow(Direction::Past, trajectory, predictor, statistics, horizon, factor)
+    follow(Direction::Past, trajectory, predictor, statistics, horizon, factor, &[])
 }
 
 /// `θ_i^{t+U} = Φ_{K−1,i} + factor · WNN(W_i, dW_i)`, `[coordinates]`: where the weights will be `horizon` epochs after the
 /// newest snapshot (Jang et al., "Learning to Boost Training by Periodic Nowcasting Near Future Weights", ICML 2023).
+///
+/// `left_out` are flat coordinates of whole tensors that stay where the newest snapshot has them.
 ///
 /// # Errors
 /// As of [`rewind`]; a predictor that looks back.
@@ -34,8 +38,9 @@ pub fn nowcast(
     statistics: &[Statistics],
     horizon: u32,
     factor: f64,
+    left_out: &[Range<usize>],
 ) -> Result<Tensor, PredictorError> {
-    follow(Direction::Future, trajectory, predictor, statistics, horizon, factor)
+    follow(Direction::Future, trajectory, predictor, statistics, horizon, factor, left_out)
 }
 
 fn follow(
@@ -45,6 +50,7 @@ fn follow(
     statistics: &[Statistics],
     horizon: u32,
     factor: f64,
+    left_out: &[Range<usize>],
 ) -> Result<Tensor, PredictorError> {
     let networks = predictor.for_snapshots(trajectory.len())?;
     networks.check_horizon(direction, horizon)?;
@@ -53,6 +59,9 @@ fn follow(
         Direction::Future => trajectory.len() - 1,
     };
     move_from(trajectory, nearest, |tile| {
+        if left_out.iter().any(|range| range.contains(&tile.tile.start)) {
+            return Ok(tile.snapshot(nearest).zeros_like());
+        }
         let segment = tile.tile.segment;
         let of_tensor =
             statistics.get(segment).ok_or(PredictorError::Statistics { segment, found: statistics.len() })?;

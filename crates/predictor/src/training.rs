@@ -52,7 +52,8 @@ pub(crate) const HEAD: &str = "head.kernel";
 /// Coefficients of the differences, `[powers or conditions, snapshots − 1]`.
 const LINEAR: &str = "linear.kernel";
 
-/// L1 penalties on the parameters of explicit Dense layers; those within the paper's `A(h)` have none.
+/// L1 penalties. In the published networks they are on the explicit Dense layers of the streams alone, three a stream
+/// in `paper` and two in `wnn`: the layers within `A(h)` and the last one have none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Penalties {
@@ -296,7 +297,8 @@ pub(crate) fn penalty(network: &Network, recipe: &Recipe) -> Tensor {
         }
         let (layer, kind) = name.rsplit_once('.').expect("parameters are named layer.kind");
         let factor = if kind == "bias" { penalties.bias } else { penalties.kernel };
-        if factor > 0.0 && !layer.contains(".a_") {
+        let explicit = layer != "out" && !layer.contains(".a_");
+        if factor > 0.0 && explicit {
             sum += parameter.abs().sum(Kind::Float) * factor;
         }
     }

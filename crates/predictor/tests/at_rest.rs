@@ -75,7 +75,7 @@ fn error_after(spoil: impl Fn(&mut Parts)) -> String {
 #[test]
 fn a_saved_predictor_loads_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
-    for architecture in [Architecture::Paper, Architecture::Equivariant] {
+    for architecture in [Architecture::Paper, Architecture::Equivariant, Architecture::Wnn] {
         let saved = predictor(architecture);
         let path = dir.path().join(architecture.to_string());
         saved.save(&path).unwrap();
@@ -94,6 +94,37 @@ fn tensors_are_named_by_snapshots_operation_and_parameter() {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(file.tensor("k5.fully-connected.weights_stream.dense1.kernel").unwrap().shape(), [128, 5]);
     assert_eq!(file.tensor("k15.convolution.differences_stream.dense1.kernel").unwrap().shape(), [128, 14]);
+}
+
+#[test]
+fn published_networks_say_in_which_order_they_read_differences() {
+    let document = |architecture| {
+        let parts = Parts::of(&predictor(architecture).to_bytes().unwrap());
+        parts.metadata["predictor"].clone()
+    };
+    let said = |document: &str, order: &str| document.matches(&format!("\"differences\":\"{order}\"")).count();
+    assert_eq!(said(&document(Architecture::Paper), "older-minus-newer"), 2, "one for each K");
+    assert_eq!(said(&document(Architecture::Wnn), "newer-minus-older"), 2);
+    assert!(!document(Architecture::Equivariant).contains("differences"));
+
+    let changed = |architecture, from: &str, to: &str| {
+        let mut parts = Parts::of(&predictor(architecture).to_bytes().unwrap());
+        parts.replace(from, to);
+        Predictor::from_bytes(&parts.bytes()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        changed(Architecture::Wnn, "newer-minus-older", "older-minus-newer"),
+        "metadata key `predictor` is not understood: the networks for 5 snapshots have `differences` that no `wnn` has"
+    );
+    assert_eq!(
+        changed(
+            Architecture::Equivariant,
+            "{\"horizons\":[3]",
+            "{\"differences\":\"older-minus-newer\",\"horizons\":[3]"
+        ),
+        "metadata key `predictor` is not understood: the networks for 5 snapshots have `differences`, which only \
+         published networks have"
+    );
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
+
 use rewind_job::{Lambda, LambdaOfType, LambdaPerOperation, Layout, OperationType};
 use rewind_predictor::{
-    Architecture, Network, Predictor, PredictorError, Statistics, Trajectory, linear_extrapolation, partial_sums,
-    persistence, rewind, statistics, task_vector,
+    Architecture, Network, Predictor, PredictorError, Statistics, Trajectory, linear_extrapolation, nowcast,
+    partial_sums, persistence, rewind, statistics, task_vector,
 };
 use tch::{Kind, Tensor};
 
@@ -24,44 +26,34 @@ fn trajectory() -> (Layout, Trajectory) {
     (layout, trajectory)
 }
 
-/// A paper network that copies one of its inputs into its answer, `tanh(input / 100)`.
-fn copying(stream: &str, input: i64) -> Network {
-    Network::from_parameters(Architecture::Paper, 3, "", |name| {
-        let shape: &[i64] = match name.rsplit_once('.').unwrap() {
-            ("weights_stream.dense1", "kernel") => &[128, 3],
-            ("differences_stream.dense1", "kernel") => &[128, 2],
-            ("out", "kernel") => &[1, 128],
-            ("out", _) => &[1],
-            (layer, "kernel") if layer.ends_with("dense2") => &[128, 128],
-            (layer, "kernel") if layer.ends_with("a_c") => &[8, 128],
-            (layer, "kernel") if layer.ends_with("dense3") => &[64, 128],
-            (_, "kernel") => &[128, 8],
-            (layer, _) if layer.ends_with("a_c") => &[8],
-            (layer, _) if layer.ends_with("dense3") => &[64],
-            _ => &[128],
+/// A published network that copies one of its inputs into its answer, `tanh(input / 100)`.
+fn copying(architecture: Architecture, stream: &str, input: i64) -> Network {
+    let wide = if architecture == Architecture::Paper { 128 } else { 64 };
+    let leaving = if architecture == Architecture::Paper { "dense3" } else { "dense2" };
+    Network::from_parameters(architecture, 3, "", |name| {
+        let (layer, kind) = name.rsplit_once('.').unwrap();
+        let (inputs, outputs) = match layer.rsplit_once('.') {
+            None => (wide, 1),
+            Some(("weights_stream", "dense1")) => (3, wide),
+            Some(("differences_stream", "dense1")) => (2, wide),
+            Some((_, "a_c")) => (wide, 8),
+            Some((_, "a_shift" | "a_scale" | "a_gate")) => (8, wide),
+            Some((_, last)) if last == leaving => (wide, wide / 2),
+            Some(_) => (wide, wide),
         };
+        let shape = if kind == "kernel" { vec![outputs, inputs] } else { vec![outputs] };
         let zeros = Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu));
-        let set = |row: i64, column: i64, value: f64| {
-            let _ = zeros.get(row).get(column).fill_(value);
-        };
         // Unit 0 of every layer passes the input on; 10 keeps it positive until the ReLU is behind it.
-        let in_stream = |layer: &str| name == format!("{stream}.{layer}");
-        if in_stream("dense1.kernel") {
-            set(0, input, 1.0);
-        } else if in_stream("dense1.bias") {
-            let _ = zeros.get(0).fill_(10.0);
-        } else if in_stream("dense2.kernel")
-            || in_stream("a_c.kernel")
-            || in_stream("a_shift.kernel")
-            || in_stream("dense3.kernel")
-        {
-            set(0, 0, 1.0);
-        } else if in_stream("dense3.bias") {
-            let _ = zeros.get(0).fill_(-10.0);
-        } else if name == "out.kernel" {
-            // Negative values come out of the LeakyReLU as 0.3 of themselves.
-            set(0, if stream == "weights_stream" { 0 } else { 64 }, 0.01);
-        }
+        let (row, column, value) = match (name.strip_prefix(stream), name) {
+            (_, "out.kernel") => (0, if stream == "weights_stream" { 0 } else { wide / 2 }, 0.01),
+            (Some(".dense1.kernel"), _) => (0, input, 1.0),
+            (Some(".a_scale.kernel" | ".a_gate.kernel"), _) | (None, _) => return Ok(zeros),
+            (Some(_), _) if kind == "kernel" => (0, 0, 1.0),
+            (Some(".dense1.bias"), _) => (0, 0, 10.0),
+            (Some(bias), _) if bias == format!(".{leaving}.bias") => (0, 0, -10.0),
+            (Some(_), _) => return Ok(zeros),
+        };
+        let _ = zeros.view([outputs, -1]).get(row).get(column).fill_(value);
         Ok(zeros)
     })
     .unwrap()
@@ -102,14 +94,68 @@ fn the_paper_network_reads_the_newest_value_first() {
     let (_, trajectory) = trajectory();
     let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
     for (input, snapshot) in [[4.0f32, 2.5], [2.0, 3.5], [1.0, 4.0]].into_iter().enumerate() {
-        let answer = copying("weights_stream", input as i64).residual(&window, &Statistics::default(), 3);
+        let network = copying(Architecture::Paper, "weights_stream", input as i64);
+        let answer = network.residual(&window, &Statistics::default(), 3);
         assert_close(&values(&answer), &snapshot.map(|w| (leaky(w) / 100.0).tanh()));
     }
-    // dW_j = W_{j+1} - W_j: coordinate 0 rises, so its differences are positive.
-    for (input, difference) in [[2.0f32, -1.0], [1.0, -0.5]].into_iter().enumerate() {
-        let answer = copying("differences_stream", input as i64).residual(&window, &Statistics::default(), 3);
-        assert_close(&values(&answer), &difference.map(|dw| (leaky(dw) / 100.0).tanh()));
+}
+
+#[test]
+fn the_paper_network_reads_differences_of_the_reversed_trajectory() {
+    let (_, trajectory) = trajectory();
+    let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
+    // Coordinate 0 reversed is 4, 2, 1: it has risen, so what is older minus what is newer is negative. Coordinate 1
+    // reversed is 2.5, 3.5, 4.
+    for (input, difference) in [[2.0f32 - 4.0, 3.5 - 2.5], [1.0 - 2.0, 4.0 - 3.5]].into_iter().enumerate() {
+        let network = copying(Architecture::Paper, "differences_stream", input as i64);
+        let answer = network.residual(&window, &Statistics::default(), 3);
+        assert_close(&values(&answer), &difference.map(|d| (leaky(d) / 100.0).tanh()));
     }
+}
+
+#[test]
+fn wnn_reads_the_trajectory_as_it_went_in_units_of_each_coordinates_range() {
+    let (_, trajectory) = trajectory();
+    let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
+    // Coordinate 0 spans 3, coordinate 1 spans 1.5: r is that and 1e-8, a unit is 2 (r + 1e-5).
+    let units = [2.0 * 3.00001001f32, 2.0 * 1.50001001];
+    let answer = |stream, input| {
+        let network = copying(Architecture::Wnn, stream, input);
+        values(&network.residual(&window, &Statistics::default(), 5))
+    };
+    for (input, from_oldest) in [[0.0f32, 0.0], [1.0, -0.5], [3.0, -1.5]].into_iter().enumerate() {
+        let expected = [0, 1].map(|i| (leaky(from_oldest[i] / units[i]) / 100.0).tanh() * units[i]);
+        assert_close(&answer("weights_stream", input as i64), &expected);
+    }
+    for (input, step) in [[1.0f32, -0.5], [2.0, -1.0]].into_iter().enumerate() {
+        let expected = [0, 1].map(|i| (leaky(step[i] / units[i]) / 100.0).tanh() * units[i]);
+        assert_close(&answer("differences_stream", input as i64), &expected);
+    }
+}
+
+/// `Φ_{K−1} + tanh(1/2) · 2 (1e-8 + 1e-5)`, whatever its statistics say.
+#[test]
+fn wnn_moves_what_rests_and_leaves_out_what_it_is_told_to() {
+    let layout = Layout::new([("norm".to_owned(), vec![2]), ("bias".to_owned(), vec![2])]);
+    let mut trajectory = Trajectory::new(&layout, &layout.tiles());
+    for _ in 0..3 {
+        trajectory.record(&Tensor::from_slice(&[1.0f32, 1.0, 0.0, 0.0])).unwrap();
+    }
+    let predictor = Predictor::untrained(Architecture::Wnn, 3, &[5], 0);
+    for (name, parameter) in predictor.for_snapshots(3).unwrap().of(OperationType::Bias).parameters() {
+        let _ = parameter.shallow_clone().fill_(if name == "out.bias" { 0.5 } else { 0.0 });
+    }
+    let statistics = statistics(&layout, &partial_sums(&trajectory).unwrap(), 3).unwrap();
+    assert_eq!(statistics[1].scale, 0.0);
+    let later =
+        |left_out: &[Range<usize>]| values(&nowcast(&trajectory, &predictor, &statistics, 5, 1.0, left_out).unwrap());
+    let moved = 0.5f64.tanh() * 2.0 * 1.001e-5;
+    for (found, expected) in later(&[]).into_iter().zip([1.0 + moved, 1.0 + moved, moved, moved]) {
+        assert!((f64::from(found) / expected - 1.0).abs() < 2e-7, "{found} is not {expected}");
+    }
+    let norm = [Range { start: 0, end: 2 }];
+    assert_eq!(later(&norm)[..2], [1.0, 1.0]);
+    assert_eq!(later(&norm)[2..], later(&[])[2..]);
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn joined(header: &[u8], data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn spoilt_predictors_are_refused_or_written_as_they_were_read() {
-    let seeds = [Architecture::Paper, Architecture::Equivariant, Architecture::Conditioned].map(predictor);
+    let seeds =
+        [Architecture::Paper, Architecture::Wnn, Architecture::Equivariant, Architecture::Conditioned].map(predictor);
     Parser::of("predictors").cases(600).memory(8 << 20).run(&seeds, read_predictor);
     let (header, data) = parts(&predictor(Architecture::Conditioned));
     Parser::of("headers of predictors")

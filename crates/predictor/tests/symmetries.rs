@@ -162,6 +162,24 @@ proptest! {
         prop_assert_eq!(case.residual()[0], 0.0);
     }
 
+    /// Shift, of WNN: it reads each coordinate from its oldest value.
+    #[test]
+    fn wnn_answers_the_same_wherever_a_coordinate_lies(case in case(), shift in -4i32..4) {
+        let case = Case { architecture: Architecture::Wnn, ..case };
+        prop_assert_eq!(case.map(|w| w + shift as f32).residual(), case.residual());
+    }
+
+    /// Scale, of WNN: far above its floor the answer is in units of the coordinate's own range.
+    #[test]
+    fn wnn_answers_in_units_of_the_range(case in case()) {
+        let case = Case { architecture: Architecture::Wnn, ..case }.map(|w| w * 1024.0 * 1024.0);
+        let (found, once) = (case.map(|w| w * 8.0).residual(), case.residual());
+        let unit = 1024.0 * 1024.0 * 4.0;
+        for (found, once) in found.iter().zip(once) {
+            prop_assert!((found / 8.0 - once).abs() <= 1e-6 * unit, "{} {}", found, once);
+        }
+    }
+
     /// Odd: the mirrored trajectory has the mirrored residual, bit for bit.
     #[test]
     fn a_mirrored_trajectory_has_the_mirrored_residual(case in case()) {

@@ -6,9 +6,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rewind_job::{Layout, OperationType};
 use rewind_predictor::{
-    Architecture, History, Penalties, Predictor, Recipe, Sample, TrainedPredictor, Window, fit_lambda, train,
+    Architecture, Differences, Direction, History, Penalties, Predictor, Recipe, Sample, TrainedPredictor, Trainee,
+    Window, fit_lambda, train,
 };
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 const SNAPSHOTS: usize = 5;
 
@@ -97,6 +98,125 @@ fn the_paper_network_learns_drifts_of_its_own_size() {
     let TrainedPredictor { validation, .. } = train_alone(&recipe, &[large(1)], &[large(2)]);
     for row in &validation.rows {
         assert!(row.predictor < row.task_vector_per_operation.error, "{row:?}");
+    }
+}
+
+/// Ordinary trainings: what comes `horizon` epochs after the newest snapshot.
+fn later(seed: u64, horizon: u32) -> History {
+    let mut draw = ChaCha8Rng::seed_from_u64(seed);
+    let mut history = History::default();
+    for operation in OperationType::ALL {
+        for size in [1e-4f32, 1e-3, 1e-2, 1e-1] {
+            let coordinates: Vec<(f32, f32)> =
+                (0..400).map(|_| (size * draw.random_range(-1.0..1.0), draw.random_range(3.0..12.0))).collect();
+            let at = |epoch: u32| {
+                let weights: Vec<f32> = coordinates.iter().map(|(d, tau)| d * (-(epoch as f32) / tau).exp()).collect();
+                Tensor::from_slice(&weights)
+            };
+            let snapshots: Vec<Tensor> = (0..SNAPSHOTS as u32).map(at).collect();
+            let newest = at(SNAPSHOTS as u32 - 1);
+            history
+                .push(Window {
+                    operation,
+                    horizon,
+                    scale: f64::from(size),
+                    weight: 1.0,
+                    place: 0.0,
+                    snapshots: Tensor::stack(&snapshots, 1),
+                    residual: at(SNAPSHOTS as u32 - 1 + horizon) - newest,
+                })
+                .unwrap();
+        }
+    }
+    history
+}
+
+/// A thousand times smaller drifts are a thousand times smaller answers, and no harder: each coordinate has its own unit.
+#[test]
+fn the_wnn_network_learns_drifts_of_every_size() {
+    let recipe = Recipe {
+        architecture: Architecture::Wnn,
+        direction: Direction::Future,
+        epochs: 20,
+        batch_size: 100,
+        learning_rate: 2e-3,
+        penalties: Penalties { kernel: 0.0, bias: 0.0 },
+        ..Recipe::paper(SNAPSHOTS, 5)
+    };
+    let TrainedPredictor { predictor, validation } = train_alone(&recipe, &[later(1, 5)], &[later(2, 5)]);
+    for row in &validation.rows {
+        assert!(row.predictor < row.task_vector_per_operation.error, "{row:?}");
+        assert!(row.predictor < 0.3, "{row:?}");
+    }
+    let card = predictor.for_snapshots(SNAPSHOTS).unwrap().card().clone();
+    assert_eq!((card.direction, card.differences), (Direction::Future, Some(Differences::NewerMinusOlder)));
+}
+
+#[test]
+fn published_networks_are_drawn_as_published() {
+    for (architecture, explicit, others) in [
+        (Architecture::Paper, &["dense1", "dense2", "dense3"][..], 9),
+        (Architecture::Wnn, &["dense1", "dense2"][..], 9),
+    ] {
+        let predictor = Predictor::untrained(architecture, 15, &[3], 7);
+        let (mut scaled, mut glorot) = (0, 0);
+        for operation in OperationType::ALL {
+            for (name, parameter) in predictor.for_snapshots(15).unwrap().of(operation).parameters() {
+                if name.ends_with(".bias") {
+                    assert_eq!(parameter.abs().max().double_value(&[]), 0.0, "{name}");
+                    continue;
+                }
+                let (outputs, inputs) = (parameter.size()[0] as f64, parameter.size()[1] as f64);
+                let layer = name.trim_end_matches(".kernel").rsplit('.').next().unwrap();
+                // VarianceScaling(0.1, fan-in), and Glorot's.
+                let variance = if explicit.contains(&layer) { 0.1 / inputs } else { 2.0 / (inputs + outputs) };
+                *(if explicit.contains(&layer) { &mut scaled } else { &mut glorot }) += 1;
+                let values = Vec::<f32>::try_from(parameter.flatten(0, -1)).unwrap();
+                let count = values.len() as f64;
+                let mean = |of: &dyn Fn(f64) -> f64| values.iter().map(|&w| of(f64::from(w))).sum::<f64>() / count;
+                // Of a uniform distribution: bound² = 3 variance, fourth moment 9/5 variance².
+                let bound = (3.0 * variance).sqrt();
+                assert!(values.iter().all(|w| f64::from(w.abs()) <= bound * (1.0 + 1e-6)), "{name}");
+                assert!(mean(&|w| w).abs() < 5.0 * (variance / count).sqrt(), "{name}");
+                assert!((mean(&|w| w * w) / variance - 1.0).abs() < 5.0 * (0.8 / count).sqrt(), "{name}");
+                // The mean size is half the bound; its variance a twelfth of the bound's square.
+                let size = mean(&|w| w.abs()) / bound;
+                assert!((size - 0.5).abs() < 5.0 * (1.0 / (12.0 * count)).sqrt(), "{name}: not uniform");
+            }
+        }
+        assert_eq!((scaled, glorot), (3 * 2 * explicit.len(), 3 * others), "{architecture}");
+    }
+}
+
+/// The trainee is what the fleet trains, and shares its penalties with [`train`].
+#[test]
+fn only_the_explicit_layers_of_the_streams_are_penalised() {
+    for (architecture, direction) in [(Architecture::Paper, Direction::Past), (Architecture::Wnn, Direction::Future)] {
+        let recipe = Recipe { architecture, direction, ..Recipe::paper(SNAPSHOTS, 3) };
+        assert_eq!(recipe.penalties, Penalties { kernel: 1e-6, bias: 0.1 });
+        let trainee = Trainee::new(vec![recipe]).unwrap();
+        // None of them 0, where the penalty has no slope.
+        let signs =
+            Tensor::arange(trainee.flat().numel() as i64, (Kind::Float, tch::Device::Cpu)).remainder(2.0) * 2.0 - 1.0;
+        trainee.flat().shallow_clone().copy_(&(&signs * 0.01));
+        let share = trainee.share(&[]);
+        let (gradient, error) = trainee.gradient(&share, (0, 1), &share.coordinates(), true);
+        assert_eq!(error, 0.0, "penalties are no part of the error");
+        for segment in &trainee.layout().segments {
+            let of = |tensor: &Tensor| {
+                let part = tensor.narrow(0, segment.offset as i64, segment.len() as i64);
+                Vec::<f32>::try_from(part).unwrap()
+            };
+            let factor = match segment.name.rsplit_once("_stream.").map(|(_, parameter)| parameter) {
+                Some("dense1.kernel" | "dense2.kernel" | "dense3.kernel") => 1e-6f32,
+                Some("dense1.bias" | "dense2.bias" | "dense3.bias") => 0.1,
+                _ => 0.0,
+            };
+            let expected: Vec<f32> = of(&signs).iter().map(|sign| sign * factor).collect();
+            assert_eq!(of(&gradient), expected, "{}", segment.name);
+        }
+        let without = trainee.gradient(&share, (0, 1), &share.coordinates(), false).0;
+        assert_eq!(without.abs().max().double_value(&[]), 0.0, "one worker alone adds them");
     }
 }
 

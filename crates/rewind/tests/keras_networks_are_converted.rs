@@ -76,6 +76,75 @@ fn an_order_that_was_guessed_is_a_warning() {
 }
 
 #[test]
+fn a_network_that_walks_the_wrong_way_is_refused_by_its_operation_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("paper.safetensors");
+    let (good, forward) = (keras("contiguous.h5"), keras("walks-forward.h5"));
+    let arguments: [&Path; 5] = [&good, "--bias".as_ref(), &forward, "--out".as_ref(), &out];
+    let refused = predictor("convert", &arguments);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = said(&refused.stderr);
+    assert!(error.contains("walks-forward.h5: the network for bias does not look back"), "{error}");
+    assert!(error.contains("λ -") && error.contains("--accept-wrong-way"), "{error}");
+    assert!(!error.contains("convolution"), "{error}");
+    assert!(!out.exists());
+
+    let accepted = predictor("convert", &[&arguments[..], &["--accept-wrong-way".as_ref()]].concat());
+    assert!(accepted.status.success(), "{}", said(&accepted.stderr));
+    let warning = said(&accepted.stderr);
+    assert!(warning.contains("warning: ") && warning.contains("the network for bias does not look back"), "{warning}");
+    let lines = said(&accepted.stdout);
+    let lambda = |operation: &str| {
+        let line = lines.lines().find(|line| line.starts_with(operation)).unwrap();
+        line.split("λ ").nth(1).unwrap().split(';').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(lambda("convolution") > 0.0 && lambda("fully-connected") > 0.0 && lambda("bias") < 0.0, "{lines}");
+    // The same is seen of the predictor at rest.
+    let shown = predictor("show", &[&out]);
+    assert!(said(&shown.stderr).contains("the network for bias does not look back"), "{}", said(&shown.stderr));
+    assert!(!said(&shown.stderr).contains("convolution"));
+    for figures in lines.lines().filter_map(|line| line.split("small drift: ").nth(1)) {
+        assert!(said(&shown.stdout).contains(figures), "{}", said(&shown.stdout));
+    }
+}
+
+#[test]
+fn networks_that_look_ahead_become_a_predictor_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("wnn.safetensors");
+    let file = keras("wnn.h5");
+    let converted = predictor("convert", &[&file, "--out".as_ref(), &out]);
+    assert!(converted.status.success(), "{}", said(&converted.stderr));
+    let text = said(&converted.stdout);
+    assert!(
+        text.contains("K = 5; drifts ahead: ") && text.contains(" at 1e-6, ") && text.contains(" at 1e-3"),
+        "{text}"
+    );
+    let card: Value = serde_json::from_slice(&predictor("show", &[&out, "--json".as_ref()]).stdout).unwrap();
+    assert_eq!(card["architecture"], "wnn");
+    let networks = &card["snapshots"]["5"];
+    assert_eq!((&networks["horizons"], &networks["direction"]), (&serde_json::json!([5]), &"future".into()));
+    assert_eq!(networks["parameters"], 3 * 9_425);
+
+    let refused = predictor("convert", &[&keras("wnn-walks-back.h5"), "--out".as_ref(), &out]);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = said(&refused.stderr);
+    assert!(error.contains("the network for convolution does not look ahead, it walks back: -"), "{error}");
+}
+
+#[test]
+fn predictors_of_version_0_1_are_shown_as_what_they_are() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kept/0.1/predictors");
+    let shown = |name: &str| said(&predictor("show", &[&kept.join(name)]).stdout);
+    for name in ["paper-converted.safetensors", "wnn-trained.safetensors"] {
+        assert!(shown(name).contains("of version 0.1, and refused by jobs"), "{}", shown(name));
+    }
+    // Trained to take one drift in ten back: read as it was trained, it looks back.
+    let trained = shown("paper-trained.safetensors");
+    assert_eq!(trained.matches("small drift: λ +").count(), 3, "{trained}");
+}
+
+#[test]
 fn an_error_names_the_file_and_the_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("paper.safetensors");

@@ -133,7 +133,8 @@ pub enum PredictorArchitecture {
     /// As `equivariant`, but not odd: it may answer a drift and its mirror image differently. To learn what oddness is
     /// worth.
     Lopsided,
-    /// WNN, the forward predecessor, as published: two streams of 64/8/32, normalised by the range of the snapshots.
+    /// WNN, the forward predecessor, as published: two streams, 9,425 parameters at `K = 5`; each coordinate in units
+    /// of its own range.
     Wnn,
 }
 

@@ -1,6 +1,6 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::PredictorError;
 
@@ -13,17 +13,19 @@ pub(crate) enum Initial {
     Zeros,
     /// VarianceScaling, fan-in, uniform: variance `scale / inputs`, where a kernel's shape is `[outputs, inputs]`.
     VarianceScaling(f64),
+    /// Keras' default: uniform, variance `2 / (inputs + outputs)`.
+    GlorotUniform,
 }
 
 impl Initial {
     pub(crate) fn draw(self, shape: &[i64], draw: &mut ChaCha8Rng) -> Tensor {
-        let values: Vec<f32> = match self {
-            Self::Zeros => vec![0.0; shape.iter().product::<i64>() as usize],
-            Self::VarianceScaling(scale) => {
-                let bound = (3.0 * scale / shape[1] as f64).sqrt() as f32;
-                (0..shape.iter().product::<i64>()).map(|_| draw.random_range(-bound..bound)).collect()
-            }
+        let variance = match self {
+            Self::Zeros => return Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+            Self::VarianceScaling(scale) => scale / shape[1] as f64,
+            Self::GlorotUniform => 2.0 / (shape[0] + shape[1]) as f64,
         };
+        let bound = (3.0 * variance).sqrt() as f32;
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw.random_range(-bound..bound)).collect();
         Tensor::from_slice(&values).view(shape)
     }
 }
@@ -36,10 +38,15 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    /// As the paper draws it: VarianceScaling(0.1, fan-in, uniform), biases 0.
-    pub(super) fn build(source: Source, name: &str, inputs: i64, outputs: i64) -> Result<Self, PredictorError> {
+    /// Its biases begin at 0.
+    pub(super) fn build(
+        source: Source,
+        name: &str,
+        (inputs, outputs): (i64, i64),
+        initial: Initial,
+    ) -> Result<Self, PredictorError> {
         Ok(Self {
-            kernel: source(&format!("{name}.kernel"), &[outputs, inputs], Initial::VarianceScaling(0.1))?,
+            kernel: source(&format!("{name}.kernel"), &[outputs, inputs], initial)?,
             bias: source(&format!("{name}.bias"), &[outputs], Initial::Zeros)?,
         })
     }

@@ -1,11 +1,14 @@
 //! The networks that look at the trajectory of one coordinate and say how far back its weight lay.
 
+mod activation;
 mod conditioned;
 mod dense;
 mod equivariant;
 mod paper;
+mod wnn;
 
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{Architecture, PredictorError, Statistics};
@@ -13,12 +16,36 @@ use conditioned::ConditionedNetwork;
 use dense::Initial;
 use equivariant::EquivariantNetwork;
 use paper::PaperNetwork;
+use wnn::WnnNetwork;
+
+/// In which order a published network takes the differences of the values that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Differences {
+    /// Of `paper`, whose trajectory is reversed: the negative of the drift.
+    OlderMinusNewer,
+    /// Of `wnn`; and of `paper` in version 0.1, by mistake.
+    NewerMinusOlder,
+}
+
+impl Differences {
+    /// As published; none for our own networks, which are of one kind only.
+    pub fn published(architecture: Architecture) -> Option<Self> {
+        match architecture {
+            Architecture::Paper => Some(Self::OlderMinusNewer),
+            Architecture::Wnn => Some(Self::NewerMinusOlder),
+            Architecture::Equivariant | Architecture::Lopsided | Architecture::Conditioned => None,
+        }
+    }
+}
 
 /// InvWNN for one operation type and one number of snapshots.
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
     snapshots: usize,
+    /// Only `paper` can have another order than the published one.
+    differences: Differences,
     form: Form,
     /// Everything trained, by its name in the file. Shares memory with `form`.
     parameters: Vec<(String, Tensor)>,
@@ -29,7 +56,7 @@ enum Form {
     Paper(PaperNetwork),
     Equivariant(EquivariantNetwork),
     Conditioned(ConditionedNetwork),
-    Wnn(PaperNetwork),
+    Wnn(WnnNetwork),
 }
 
 impl Network {
@@ -46,13 +73,19 @@ impl Network {
             Ok(tensor)
         };
         let form = match architecture {
-            Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, paper::INV_WNN, &mut take)?),
-            Architecture::Wnn => Form::Wnn(PaperNetwork::build(snapshots, paper::WNN, &mut take)?),
+            Architecture::Paper => Form::Paper(PaperNetwork::build(snapshots, &mut take)?),
+            Architecture::Wnn => Form::Wnn(WnnNetwork::build(snapshots, &mut take)?),
             Architecture::Equivariant => Form::Equivariant(EquivariantNetwork::build(snapshots, true, &mut take)?),
             Architecture::Lopsided => Form::Equivariant(EquivariantNetwork::build(snapshots, false, &mut take)?),
             Architecture::Conditioned => Form::Conditioned(ConditionedNetwork::build(snapshots, &mut take)?),
         };
-        Ok(Self { architecture, snapshots, form, parameters })
+        let differences = Differences::published(architecture).unwrap_or(Differences::NewerMinusOlder);
+        Ok(Self { architecture, snapshots, differences, form, parameters })
+    }
+
+    /// The same, reading the differences in this order: a `paper` network reads those that it was trained for.
+    pub(crate) fn with_differences(self, differences: Differences) -> Self {
+        Self { differences, ..self }
     }
 
     /// The network with the parameters that `read` gives for each name, `{prefix}{parameter}`.
@@ -85,8 +118,8 @@ impl Network {
     /// back, `θ_i^{t+U} − Φ_{K−1},i` where it looks ahead.
     ///
     /// `window` holds the snapshots, oldest first, `[coordinates, snapshots]`; `statistics` are of their whole
-    /// tensor, `horizon` is `U`. The paper's network knows neither: its scale is that of the weights, its horizon the
-    /// one it was trained for. WNN's scale is each coordinate's own range.
+    /// tensor, `horizon` is `U`. The published networks know neither: the scale of `paper` is that of the weights, that
+    /// of `wnn` each coordinate's own range, and the horizon is the one that they were trained for.
     pub fn residual(&self, window: &Tensor, statistics: &Statistics, horizon: u32) -> Tensor {
         if self.is_still(statistics.scale) {
             return window.select(1, 0).zeros_like();
@@ -102,7 +135,8 @@ impl Network {
     /// Whether a tensor of this drift scale gets the residual 0, unseen.
     pub(crate) fn is_still(&self, scale: f64) -> bool {
         match self.form {
-            Form::Paper(_) => false,
+            // The published networks answer a tensor at rest, too.
+            Form::Paper(_) | Form::Wnn(_) => false,
             // Dividing by a subnormal float32 would not keep the symmetries, and 0 / 0 is no number.
             _ => scale < f64::from(f32::MIN_POSITIVE),
         }
@@ -112,10 +146,7 @@ impl Network {
     pub(crate) fn input(&self, window: &Tensor, statistics: &Statistics) -> Tensor {
         match self.form {
             Form::Paper(_) => window.shallow_clone(),
-            Form::Wnn(_) => {
-                let newest = window.narrow(1, window.size()[1] - 1, 1);
-                (window - newest) / range(window).unsqueeze(1).clamp_min(f64::from(f32::MIN_POSITIVE))
-            }
+            Form::Wnn(_) => WnnNetwork::input(window),
             Form::Equivariant(_) => differences(window) / statistics.scale,
             Form::Conditioned(_) => ConditionedNetwork::input(&(differences(window) / statistics.scale), statistics),
         }
@@ -124,7 +155,8 @@ impl Network {
     /// What the network answers, in its own unit: `[coordinates]`.
     pub(crate) fn forward(&self, input: &Tensor, horizon: u32) -> Tensor {
         match &self.form {
-            Form::Paper(network) | Form::Wnn(network) => network.forward(input),
+            Form::Paper(network) => network.forward(input, self.differences),
+            Form::Wnn(network) => network.forward(input),
             Form::Equivariant(network) => network.forward(input, horizon),
             Form::Conditioned(network) => network.forward(input, horizon),
         }
@@ -134,7 +166,7 @@ impl Network {
     pub(crate) fn unit(&self, window: &Tensor, scale: f64, horizon: u32) -> Tensor {
         match self.form {
             Form::Paper(_) => Tensor::from(1.0_f32),
-            Form::Wnn(_) => range(window),
+            Form::Wnn(_) => wnn::unit(window),
             _ => Tensor::from((scale * f64::from(horizon)) as f32),
         }
     }
@@ -151,16 +183,13 @@ impl Network {
             Ok(change(&parameters.next().expect("the same parameters in the same order").1))
         })
         .expect("changing parameters cannot fail")
+        .with_differences(self.differences)
     }
 }
 
-/// `dW_j = Φ_{j+1} − Φ_j`, oldest first, `[coordinates, snapshots − 1]`.
-fn differences(window: &Tensor) -> Tensor {
-    let differences = window.size()[1] - 1;
-    window.narrow(1, 1, differences) - window.narrow(1, 0, differences)
-}
-
-/// Largest minus smallest value of each coordinate, `[coordinates]`.
-fn range(window: &Tensor) -> Tensor {
-    window.amax([1_i64].as_slice(), false) - window.amin([1_i64].as_slice(), false)
+/// Each value minus the one before it: `[coordinates, n]` → `[coordinates, n − 1]`. Of snapshots, oldest first, the steps
+/// `Φ_{j+1} − Φ_j`.
+fn differences(values: &Tensor) -> Tensor {
+    let differences = values.size()[1] - 1;
+    values.narrow(1, 1, differences) - values.narrow(1, 0, differences)
 }

@@ -10,13 +10,15 @@ use crate::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub enum Predictor {
-    /// Turn the published Keras networks (.h5) into a predictor.
+    /// Turn the published Keras networks (.h5), InvWNN or WNN, into a predictor.
     ///
-    /// Reads what Keras 2 and 3 write with `save_weights`, or with `save` to a name that ends with .h5. Layers are found
-    /// by their shapes and order, whatever their names. For each network it prints figures to compare with what is known
-    /// of it: the λ of the Task Vector that it resembles for a small, even drift around 0, and by how much it moves a
-    /// weight that rests at 0.5 and at -0.5. The rewinding of a job takes the result as
-    /// `predictor = "paper.safetensors"`.
+    /// Reads what Keras 2 and 3 write with `save_weights`, or with `save` to a name that ends with .h5. Which network it is,
+    /// and which layer, is told by shapes and order, whatever the names. Each network is measured: InvWNN by the λ of the
+    /// Task Vector that it resembles for a small, even drift around 0, WNN by how far ahead it sees an even drift of 1e-6,
+    /// 1e-5, 1e-4 and 1e-3 (from the oldest snapshot to the newest, and in units of it), both by how much they move a
+    /// weight that rests. A network that walks forward where it should look back (λ below 0), or back where it should
+    /// look ahead, is refused. The rewinding of a job takes InvWNN as `predictor = "paper.safetensors"`, a training
+    /// takes WNN as `nowcast = { predictor = "wnn.safetensors" }`.
     Convert(Convert),
     /// Measure how good a predictor is on families of histories that it has never seen, and at unlearning.
     ///
@@ -48,12 +50,16 @@ pub struct Convert {
     /// The network for biases and scales.
     #[arg(long, value_name = "FILE.h5")]
     pub bias: Option<PathBuf>,
-    /// How many epochs back the networks were trained to look; the `horizon` of the jobs that use them.
-    #[arg(long, value_name = "U", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub horizon: u32,
+    /// How many epochs back (InvWNN) or ahead (WNN) the networks were trained to look; the `horizon` of the jobs that use
+    /// them. Without it that of the released networks: 3 and 5.
+    #[arg(long, value_name = "U", value_parser = clap::value_parser!(u32).range(1..))]
+    pub horizon: Option<u32>,
     /// The file's order of the layers in A(h) = shift + scale * exp(gate * h), where it does not tell.
     #[arg(long, value_name = "shift,scale,gate")]
     pub block_order: Option<rewind_keras::BlockOrder>,
+    /// Write the predictor although a network walks the wrong way, and only warn of it.
+    #[arg(long)]
+    pub accept_wrong_way: bool,
     /// Where to write the predictor.
     #[arg(long, value_name = "OUT.safetensors")]
     pub out: PathBuf,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use rewind_artifacts::open_safetensors;
 use rewind_job::{OperationType, shortened};
-use rewind_keras::{Block, Network};
+use rewind_keras::{Block, DRIFTS, Figures, Network, Published, read_network};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -34,10 +34,30 @@ fn run_convert(arguments: &Convert) -> Result<(), Error> {
         let bytes = std::fs::read(file).map_err(Error::file("read", file))?;
         networks.insert(operation, (file, Network::from_keras(bytes, arguments.block_order).map_err(unfit)?));
     }
-    let bytes = rewind_keras::to_bytes(|operation| &networks[&operation].1, arguments.horizon).map_err(|error| {
+    let horizon = arguments.horizon.unwrap_or_else(|| networks[&OperationType::Convolution].1.published().horizon());
+    let bytes = rewind_keras::to_bytes(|operation| &networks[&operation].1, horizon).map_err(|error| {
         let files: Vec<_> = networks.values().map(|(file, _)| file.display().to_string()).collect();
         Error::Usage(format!("{error} (from {})", files.join(", ")))
     })?;
+    let problems: Vec<(&Path, String)> = networks
+        .iter()
+        .filter_map(|(operation, (file, network))| {
+            wrong_way(network).map(|problem| (*file, format!("the network for {} {problem}", operation.name())))
+        })
+        .collect();
+    match problems.first() {
+        Some((file, _)) if !arguments.accept_wrong_way => {
+            let all: Vec<&str> = problems.iter().map(|(_, problem)| problem.as_str()).collect();
+            let problem = format!(
+                "{}. Perhaps layers stand in another order (--block-order); --accept-wrong-way writes it all the same",
+                all.join("; ")
+            );
+            return Err(Error::Predictor { what: "convert", path: (*file).to_owned(), problem });
+        }
+        _ => problems
+            .iter()
+            .for_each(|(file, problem)| eprintln!("warning: {}: {problem}; written all the same", file.display())),
+    }
     std::fs::write(&arguments.out, bytes).map_err(Error::file("write", &arguments.out))?;
 
     let is_guess = |network: &Network| network.block() != Block::ByDepth && arguments.block_order.is_none();
@@ -53,23 +73,50 @@ fn run_convert(arguments: &Convert) -> Result<(), Error> {
     let converted: Vec<Value> =
         networks.iter().map(|(operation, (file, network))| about(*operation, file, network)).collect();
     if arguments.json {
-        output::json(&json!({ "out": arguments.out, "horizon": arguments.horizon, "networks": converted }));
+        output::json(&json!({ "out": arguments.out, "horizon": horizon, "networks": converted }));
         return Ok(());
     }
     for (operation, (file, network)) in &networks {
-        let figures = network.figures();
         output::line(format!(
-            "{:<16} {}: K = {}; small drift: λ {:.2}; weight at rest at 0.5: {:+.1e}, at -0.5: {:+.1e}",
+            "{:<16} {}: K = {}; {}",
             operation.name(),
             file.display(),
             network.snapshots(),
-            figures.lambda,
-            figures.resting_at_half,
-            figures.resting_at_minus_half
+            about_figures(&network.figures())
         ));
     }
     output::line(arguments.out.display());
     Ok(())
+}
+
+/// Why a network is refused; none where it looks the way that it should.
+fn wrong_way(network: &Network) -> Option<String> {
+    let figures = network.figures();
+    let problem = match figures {
+        Figures::Back { lambda, .. } => {
+            format!("does not look back, it walks forward: residual = -λ (newest - oldest) with λ {lambda:+.2}")
+        }
+        Figures::Ahead { drifts_ahead, .. } => format!(
+            "does not look ahead, it walks back: {:+.2} drifts ahead at a drift of {:e}",
+            drifts_ahead[DRIFTS.len() - 1],
+            DRIFTS[DRIFTS.len() - 1]
+        ),
+    };
+    (!figures.look_the_right_way()).then_some(problem)
+}
+
+fn about_figures(figures: &Figures) -> String {
+    match figures {
+        Figures::Back { lambda, resting_at_half, resting_at_minus_half } => format!(
+            "small drift: λ {lambda:+.2}; weight at rest at 0.5: {resting_at_half:+.1e}, at -0.5: \
+             {resting_at_minus_half:+.1e}"
+        ),
+        Figures::Ahead { drifts_ahead, resting_at_half } => {
+            let answers: Vec<String> =
+                DRIFTS.iter().zip(drifts_ahead).map(|(drift, ahead)| format!("{ahead:+.2} at {drift:e}")).collect();
+            format!("drifts ahead: {}; weight at rest at 0.5: {resting_at_half:+.1e}", answers.join(", "))
+        }
+    }
 }
 
 fn file_of(arguments: &Convert, operation: OperationType) -> Result<&Path, Error> {
@@ -85,14 +132,26 @@ fn file_of(arguments: &Convert, operation: OperationType) -> Result<&Path, Error
 }
 
 fn about(operation: OperationType, file: &Path, network: &Network) -> Value {
-    let figures = network.figures();
     let layers: serde_json::Map<_, _> = network.places().into_iter().map(|(name, from)| (name, json!(from))).collect();
-    json!({
-        "operation": operation.name(), "file": file, "snapshots": network.snapshots(),
-        "block_order": network.block().to_string(),
-        "lambda": figures.lambda, "resting_at_half": figures.resting_at_half,
-        "resting_at_minus_half": figures.resting_at_minus_half, "layers": layers,
-    })
+    let mut about = json!({
+        "operation": operation.name(), "file": file, "network": network.published().architecture().name(),
+        "snapshots": network.snapshots(), "block_order": network.block().to_string(), "layers": layers,
+    });
+    let figures = network.figures();
+    about["looks_the_right_way"] = figures.look_the_right_way().into();
+    match figures {
+        Figures::Back { lambda, resting_at_half, resting_at_minus_half } => {
+            about["lambda"] = lambda.into();
+            about["resting_at_half"] = resting_at_half.into();
+            about["resting_at_minus_half"] = resting_at_minus_half.into();
+        }
+        Figures::Ahead { drifts_ahead, resting_at_half } => {
+            about["drifts"] = DRIFTS.to_vec().into();
+            about["drifts_ahead"] = drifts_ahead.to_vec().into();
+            about["resting_at_half"] = resting_at_half.into();
+        }
+    }
+    about
 }
 
 fn run_show(arguments: &ShowPredictor) -> Result<(), Error> {
@@ -105,13 +164,15 @@ fn run_show(arguments: &ShowPredictor) -> Result<(), Error> {
     if arguments.json {
         output::json(&card);
     } else {
-        output::line(format!("{}: {}", arguments.file.display(), text(&card["architecture"])));
+        let architecture = text(&card["architecture"]);
+        output::line(format!("{}: {architecture}", arguments.file.display()));
         for (snapshots, card) in card["snapshots"].as_object().into_iter().flatten() {
             output::line(format!(
                 "\nK = {snapshots}, horizons {}, {} parameters",
                 text(&card["horizons"]),
                 card["parameters"]
             ));
+            show_networks(&bytes, &architecture, snapshots, card);
             show_training(&card["training"]);
         }
     }
@@ -141,6 +202,34 @@ fn card_in(bytes: &[u8]) -> Result<Value, String> {
         card.insert("parameters".to_owned(), json!(parameters));
     }
     Ok(card)
+}
+
+/// What published networks do, and which way they walk. Of the others there is nothing to measure: what they answer
+/// depends on their whole tensor.
+fn show_networks(bytes: &[u8], architecture: &str, snapshots: &str, card: &Value) {
+    let published = match architecture {
+        "paper" => Published::InvWnn,
+        "wnn" => Published::Wnn,
+        _ => return,
+    };
+    let differences = card["differences"].as_str();
+    if differences.is_none() && (published == Published::Wnn || card["training"].is_null()) {
+        output::line("  of version 0.1, and refused by jobs: convert or train it again");
+        return;
+    }
+    let (Ok(file), Ok(snapshots)) = (open_safetensors(bytes), snapshots.parse()) else { return };
+    for operation in OperationType::ALL {
+        let name = operation.name();
+        match read_network(&file, published, snapshots, operation, differences) {
+            Some(network) => {
+                output::line(format!("  {name:<16} {}", about_figures(&network.figures())));
+                if let Some(problem) = wrong_way(&network) {
+                    eprintln!("warning: the network for {name} {problem}");
+                }
+            }
+            None => output::line(format!("  {name:<16} not the published network")),
+        }
+    }
 }
 
 fn show_training(training: &Value) {

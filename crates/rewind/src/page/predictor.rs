@@ -184,12 +184,26 @@ pub fn picture(predictor: &PredictorReport, direction: Direction, index: usize, 
     } else {
         format!("A coordinate that rests at 0.5 is moved by {resting:+.1e}: a false signal.")
     };
+    let even = even_drift(jacobian, direction);
     format!(
-        "<h3>{of}</h3>\n<p>Correlation {}. {still}</p>\n<div class=\"pair\">\n<figure>\n{}</figure>\n<figure>\n{}</figure>\n</div>\n",
+        "<h3>{of}</h3>\n<p>Correlation {}. {even} {still}</p>\n<div class=\"pair\">\n<figure>\n{}</figure>\n<figure>\n{}</figure>\n</div>\n",
         decimal(*correlation, 3),
         map.concat(),
         scatter.concat(),
     )
+}
+
+/// What the network answers to a coordinate that drifts evenly: the λ of the Task Vector that it resembles.
+fn even_drift(jacobian: &[f64], direction: Direction) -> String {
+    let last = jacobian.len().saturating_sub(1).max(1) as f64;
+    let answer: f64 = jacobian.iter().enumerate().map(|(k, slope)| slope * k as f64 / last).sum();
+    // residual = −λ (Φ_{K−1} − Φ_0) back, λ (Φ_{K−1} − Φ_0) ahead.
+    let (lambda, wrong) = match direction {
+        Direction::Past => (-answer, "it walks forward where it should look back"),
+        Direction::Future => (answer, "it walks back where it should look ahead"),
+    };
+    let even = format!("Of an even drift it is a Task Vector with λ {}", decimal(lambda, 2));
+    if lambda < 0.0 { format!("{even}: <strong>{wrong}</strong>.") } else { format!("{even}.") }
 }
 
 fn epochs(predictor: &PredictorReport) -> String {

@@ -70,12 +70,16 @@ fn see(learner: &mut Learner, wanted: &Nowcast) {
 }
 
 /// Moves the weights to where they will be. What was before the jump says nothing about what comes after it.
+///
+/// Scales and shifts of layers that normalise stay, as published: the authors' script for convolutional networks leaves out
+/// layers with four arrays (BatchNorm), the one for transformers every layer that is called a norm (LayerNorm).
 fn jump(learner: &mut Learner, wanted: &Nowcast, predictor: &Predictor) -> Result<(), UnlearningError> {
     let mut trajectory = Trajectory::new(learner.gang.layout(), learner.gang.tiles());
     for snapshot in learner.kept.drain(..) {
         trajectory.record(&snapshot)?;
     }
     let statistics = learner.gang.statistics(&trajectory)?;
-    let later = nowcast(&trajectory, predictor, &statistics, wanted.horizon, wanted.scale)?;
+    let stays = learner.network.norm_coordinates();
+    let later = nowcast(&trajectory, predictor, &statistics, wanted.horizon, wanted.scale, &stays)?;
     learner.replace_weights(&later)
 }
