@@ -89,6 +89,9 @@ fn check(specification: Specification, artifacts: &dyn ArtifactStore) -> Result<
         if let Action::Given(given) = &step.action {
             safetensors(&given.weights, &format!("step[{index}].given.weights"), artifacts)?;
         }
+        if let Some((field, start)) = step.start() {
+            safetensors(&start.weights, &format!("step[{index}].{field}"), artifacts)?;
+        }
         if let Some(wanted) = step.predictor() {
             let field = format!("step[{index}].{}", wanted.field);
             let metadata = safetensors(wanted.source, &field, artifacts)?;

@@ -9,7 +9,8 @@ use std::{
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Samples, Subset, idx, read_pool, tiny_imagenet};
 use rewind_job::{
-    Action, DataSummary, Digest, Forget, Given, Part, Pool, SampleDigest, Source, Specification, SpecificationError,
+    Action, DataSummary, Digest, Forget, Given, Layout, Part, Pool, SampleDigest, Segment, Source, Specification,
+    SpecificationError,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -281,15 +282,51 @@ pub fn given_steps(
     Ok(given)
 }
 
+/// The weights that each training begins with which is given some, by the step's name.
+pub fn starts(
+    specification: &Specification,
+    network: &Network,
+    artifacts: &dyn ArtifactStore,
+) -> Result<BTreeMap<String, Shard>, InputError> {
+    let mut starts = BTreeMap::new();
+    for (index, step) in specification.steps.iter().enumerate() {
+        if let Some((field, start)) = step.start() {
+            let field = format!("step[{index}].{field}");
+            let spared = if start.without_head { network.head() } else { Vec::new() };
+            let weights = weights_beside(&spared, &field, &start.weights, network, artifacts)?;
+            starts.insert(step.name.clone(), weights);
+        }
+    }
+    Ok(starts)
+}
+
 fn weights_of(
     field: &str,
     source: &Source,
     network: &Network,
     artifacts: &dyn ArtifactStore,
 ) -> Result<Shard, InputError> {
+    weights_beside(&[], field, source, network, artifacts)
+}
+
+/// The tensors in `fresh` are the network's own.
+fn weights_beside(
+    fresh: &[&Segment],
+    field: &str,
+    source: &Source,
+    network: &Network,
+    artifacts: &dyn ArtifactStore,
+) -> Result<Shard, InputError> {
     let bytes = read_source(field, source, artifacts)?;
-    let (weights, buffers) =
-        read_weights(&bytes, network.layout()).map_err(|error| SpecificationError::new(field, error.to_string()))?;
+    let taken = || network.layout().segments.iter().filter(|segment| !fresh.contains(segment));
+    let wanted = Layout::new(taken().map(|segment| (segment.name.clone(), segment.shape.clone())));
+    let (read, mut buffers) =
+        read_weights(&bytes, &wanted).map_err(|error| SpecificationError::new(field, error.to_string()))?;
+    buffers.retain(|name, _| !fresh.iter().any(|segment| segment.name == *name));
+    let mut weights: Vec<f32> = Vec::try_from(network.flat()).expect("a network's weights are float32");
+    for (segment, place) in taken().zip(&wanted.segments) {
+        weights[segment.offset..][..segment.len()].copy_from_slice(&read[place.offset..][..place.len()]);
+    }
     for (name, buffer) in network.buffers() {
         let (shape, values) = buffers.get(&name).ok_or_else(|| {
             SpecificationError::new(field, format!("tensor `{name}` (BatchNorm's statistics) is not in the file"))
@@ -344,7 +381,60 @@ pub fn search_log(specification: &Specification) -> Result<Option<serde_json::Va
 
 #[cfg(test)]
 mod tests {
+    use rewind_artifacts::{Buffers, SharedDirectory, write_weights};
+    use rewind_job::Architecture;
+
     use super::*;
+
+    /// A network, a specification that trains it from a file, and what is read of the file.
+    fn begun(file: &Path, classes: u32, without_head: bool) -> (Network, Result<Vec<f32>, String>) {
+        let specification = format!(
+            r#"
+            name = "start"
+            model = {{ architecture = "mlp", classes = {classes} }}
+            data.pool = {{ images = "i", labels = "l" }}
+            data.split = {{ train = 10, test = 4, validation = 4, attack = 4 }}
+            data.forget = {{ random = {{ share = 0.5, seed = 1 }} }}
+            [[step]]
+            name = "pretrained"
+            [step.pretrain]
+            start = {{ weights = "{}", without-head = {without_head} }}
+            epochs = 1
+            batch-size = 4
+            optimiser = {{ sgd = {{ learning-rate = 0.1 }} }}
+            "#,
+            file.display()
+        );
+        let specification = Specification::parse(&specification, Path::new("/")).expect("is valid");
+        let network = Network::build(Architecture::Mlp, classes, [1, 28, 28], 7);
+        let store = tempfile::tempdir().expect("a folder");
+        let read = starts(&specification, &network, &FolderStore::open(store.path()).expect("opens"));
+        (network, read.map(|starts| starts["pretrained"].weights.clone()).map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn a_training_begins_with_given_weights_and_where_it_is_said_with_a_head_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("trained.safetensors");
+        let trained = Network::build(Architecture::Mlp, 100, [1, 28, 28], 1);
+        let weights: Vec<f32> = Vec::try_from(trained.flat()).expect("float32");
+        let bytes = write_weights(trained.layout(), &weights, &Buffers::new(), &BTreeMap::new()).expect("writes");
+        std::fs::write(&file, bytes).expect("writes");
+
+        let (_, whole) = begun(&file, 100, false);
+        assert_eq!(whole, Ok(weights.clone()));
+        let (_, refusal) = begun(&file, 10, false);
+        let refusal = refusal.expect_err("has another head");
+        assert!(refusal.contains("step[0].pretrain.start.weights") && refusal.contains("[100, "), "{refusal}");
+
+        let (network, begun) = begun(&file, 10, true);
+        let (begun, fresh) = (begun.expect("reads"), Vec::<f32>::try_from(network.flat()).expect("float32"));
+        let head: Vec<usize> = network.head().iter().flat_map(|s| s.offset..s.offset + s.len()).collect();
+        assert_eq!(head.len(), 10 * 64 + 10);
+        for (at, (&begun, &fresh)) in begun.iter().zip(&fresh).enumerate() {
+            assert_eq!(begun, if head.contains(&at) { fresh } else { weights[at] }, "coordinate {at}");
+        }
+    }
 
     #[test]
     fn files_outside_the_data_roots_are_refused_wherever_links_lead() {

@@ -57,6 +57,8 @@ pub struct Run {
     given: Option<Shard>,
     /// The weights of each step that is given some.
     given_steps: BTreeMap<String, Shard>,
+    /// The weights that trainings begin with, by step; those of others are fresh.
+    starts: BTreeMap<String, Shard>,
     predictors: BTreeMap<String, Predictor>,
     /// What the rank computes on, as reports name it.
     pub device_name: String,
@@ -82,6 +84,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
     let layout = network.layout().clone();
     let given = inputs::given_weights(specification, &network, &*bench.artifacts)?;
     let given_steps = inputs::given_steps(specification, &network, &*bench.artifacts)?;
+    let starts = inputs::starts(specification, &network, &*bench.artifacts)?;
     let predictors = inputs::predictors(specification, &*bench.artifacts)?;
     link.tell(WorkerEvent::Prepared {
         job: assignment.job.clone(),
@@ -106,6 +109,7 @@ pub fn run(assignment: Assignment, link: &Link, bench: &Bench) -> Result<(), Run
         data,
         given,
         given_steps,
+        starts,
         predictors,
         device_name,
         device,
@@ -170,8 +174,12 @@ pub fn build(assignment: &Assignment, device: Device) -> Network {
     let specification = &assignment.specification;
     let model = &specification.model;
     let network = Network::build_on(device, model.architecture, model.classes, model.image, specification.seed);
-    match &model.normalise {
+    let network = match &model.normalise {
         Some(normalise) => network.normalised(normalise),
+        None => network,
+    };
+    match model.resize {
+        Some(side) => network.resized(side),
         None => network,
     }
 }
@@ -264,7 +272,7 @@ impl Run {
             let method = Training::new(recipe, samples.as_ref().expect(expect), forget_epochs, predictor)?;
             Ok::<_, RunError>(Work {
                 optimiser: &recipe.optimiser,
-                start: None,
+                start: self.starts.get(&step.name).cloned(),
                 step: StepRun {
                     stop: Stop::after(recipe.epochs),
                     roll_back: RollBack::None,

@@ -56,7 +56,7 @@ fn of_this_job(report: &Report) -> Vec<String> {
         );
     }
     let steps = &report.specification.steps;
-    let is_given = |step: &Step| matches!(step.action, Action::Given(_));
+    let is_given = |step: &Step| matches!(step.action, Action::Given(_)) || step.start().is_some();
     if report.specification.model.weights.is_some() || steps.iter().any(is_given) {
         sentences.push(
             "How the weights that the job began with were made, and on what: they were given to it as a file."

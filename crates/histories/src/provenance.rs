@@ -112,9 +112,8 @@ impl Descent {
     fn check(&self, field: &str) -> Result<(), HistoryError> {
         let numbers = match &self.optimiser {
             Optimiser::Sgd(o) => vec![o.learning_rate, o.momentum, o.weight_decay],
-            Optimiser::Adam(o) | Optimiser::Adamw(o) => {
-                vec![o.learning_rate, o.beta1, o.beta2, o.epsilon, o.weight_decay]
-            }
+            Optimiser::Adam(o) => vec![o.learning_rate, o.beta1, o.beta2, o.epsilon, o.weight_decay],
+            Optimiser::Adamw(o) => vec![o.learning_rate, o.beta1, o.beta2, o.epsilon, o.weight_decay],
         };
         if let Some(number) = numbers.into_iter().find(|number| !number.is_finite()) {
             return Err(HistoryError::run(format!("{field}.optimiser"), format!("{number} is not finite")));

@@ -50,7 +50,7 @@ fn filters_admit_what_fits_all_of_them() {
         provenance.data.name = "blobs".into();
         provenance.data.digest = Digest("ab".repeat(32));
         let Optimiser::Adam(rule) = adam(1e-4) else { unreachable!() };
-        provenance.training.optimiser = Optimiser::Adamw(rule);
+        provenance.training.optimiser = Optimiser::Adamw(rule.into());
     });
     let ordinary = write(&folder.store, &training(1), Options::default()).unwrap();
     let found = |filter: Filter| {

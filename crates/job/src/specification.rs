@@ -4,6 +4,7 @@
 
 mod beginning;
 mod check;
+mod check_training;
 mod collect;
 mod data;
 mod evaluation;
@@ -28,7 +29,7 @@ pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
     Direction, HeldOut, HistoryKind, HistorySource, PredictorArchitecture, PredictorLoss, TrainPredictor,
 };
-pub use training::{Adam, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
+pub use training::{Adam, Adamw, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Start, Training};
 pub use unlearning::{
     BoundaryShrink, Fisher, Forward, Group, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method,
     OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
@@ -143,6 +144,10 @@ pub struct Model {
     /// The network's first operation: a part of its forward pass, not of its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalise: Option<Normalise>,
+    /// Next, images are resized to squares of so many pixels: bilinear, where pixel `i` covers `i` to `i + 1` and a
+    /// smaller image is not smoothed first (TensorFlow's `image.resize`, PyTorch's `interpolate` without aligned corners).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<u32>,
 }
 
 /// Pixels, from 0 to 1, become `(pixel − mean) / std`, channel by channel.
@@ -155,7 +160,14 @@ pub struct Normalise {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { architecture: Architecture::Mlp, classes: ten(), image: digit_shape(), weights: None, normalise: None }
+        Self {
+            architecture: Architecture::Mlp,
+            classes: ten(),
+            image: digit_shape(),
+            weights: None,
+            normalise: None,
+            resize: None,
+        }
     }
 }
 
@@ -189,6 +201,9 @@ pub enum Architecture {
     UnetSmall,
     /// ResNet-18 with a 3×3 stem and without max-pooling, for small images (He et al., 2016), 11 million parameters.
     Resnet18,
+    /// ResNet-18 as the authors of InvWNN built it in Keras (Jang et al., 2025): a 7×7 stem without pooling, biases
+    /// everywhere, maps of 34, 17 and 9 places a side for images of 32 pixels; 11 million parameters.
+    Resnet18Keras,
     /// Pyramid Vision Transformer v2, size b0 (Wang et al., 2022), 3.4 million parameters.
     PvtV2B0,
     /// ConvNeXt-T (Liu et al., 2022), 28 million parameters.
@@ -209,7 +224,7 @@ impl Architecture {
     ];
 
     /// Those of the papers' own experiments.
-    pub const LARGE: [Self; 3] = [Self::Resnet18, Self::PvtV2B0, Self::ConvnextTiny];
+    pub const LARGE: [Self; 4] = [Self::Resnet18, Self::Resnet18Keras, Self::PvtV2B0, Self::ConvnextTiny];
 
     /// As specifications spell it.
     pub fn name(self) -> &'static str {
@@ -223,6 +238,7 @@ impl Architecture {
             Self::TransformerSmall => "transformer-small",
             Self::UnetSmall => "unet-small",
             Self::Resnet18 => "resnet18",
+            Self::Resnet18Keras => "resnet18-keras",
             Self::PvtV2B0 => "pvt-v2-b0",
             Self::ConvnextTiny => "convnext-tiny",
         }
@@ -243,6 +259,7 @@ impl Architecture {
                 | Self::DepthwiseSmall
                 | Self::ResidualPlainSmall
                 | Self::Resnet18
+                | Self::Resnet18Keras
                 | Self::ConvnextTiny
         )
     }
@@ -391,6 +408,23 @@ pub struct WantedPredictor<'a> {
 }
 
 impl Step {
+    /// The weights that a training begins with, and their field within the step's table.
+    pub fn start(&self) -> Option<(&'static str, &Start)> {
+        match &self.action {
+            Action::Pretrain(training) => Some(("pretrain.start.weights", training.start.as_ref()?)),
+            Action::Retrain(training) => Some(("retrain.start.weights", training.start.as_ref()?)),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    fn start_mut(&mut self) -> Option<&mut Start> {
+        match &mut self.action {
+            Action::Pretrain(training) | Action::Retrain(training) => training.start.as_mut(),
+            _ => None,
+        }
+    }
+
     /// The predictor that the step uses, if it does.
     pub fn predictor(&self) -> Option<WantedPredictor<'_>> {
         match &self.action {
@@ -431,7 +465,9 @@ impl Specification {
             Action::Given(given) => Some(&given.weights),
             _ => None,
         });
-        let sources = self.model.weights.iter().chain(predictors).chain(given).filter_map(|source| match source {
+        let starts = self.steps.iter().filter_map(Step::start).map(|(_, start)| &start.weights);
+        let sources = self.model.weights.iter().chain(predictors).chain(given).chain(starts);
+        let sources = sources.filter_map(|source| match source {
             Source::Artifact(digest) => Some(digest),
             Source::File(_) => None,
         });

@@ -17,6 +17,17 @@ pub enum Initial {
         fan_in: i64,
         deviation: f64,
     },
+    /// As Keras' `he_normal`: normal, drawn again beyond two deviations, and then of variance 2 / fan-in (He et al., 2015),
+    /// under [`Initialisation::Torch`]; under every other as [`Self::FanIn`].
+    KerasHeNormal {
+        fan_in: i64,
+    },
+    /// As Keras' `glorot_uniform`: uniform, of variance 2 / (fan-in + fan-out) (Glorot and Bengio, 2010), under
+    /// [`Initialisation::Torch`]; under every other as [`Self::FanIn`].
+    KerasGlorotUniform {
+        fan_in: i64,
+        fan_out: i64,
+    },
     /// Normal with standard deviation 0.02, under every initialisation but [`Initialisation::Small`], whose gain it
     /// takes: a position embedding.
     Embedding,
@@ -34,12 +45,22 @@ impl Initial {
         };
         let is_bias = shape.len() < 2;
         let drawn_as = match (self, initialisation) {
-            (Self::Normal { fan_in, .. }, kind) if kind != Initialisation::Torch => Self::FanIn(fan_in),
+            (
+                Self::Normal { fan_in, .. } | Self::KerasHeNormal { fan_in } | Self::KerasGlorotUniform { fan_in, .. },
+                kind,
+            ) if kind != Initialisation::Torch => Self::FanIn(fan_in),
             _ => self,
         };
         match (drawn_as, initialisation) {
             (Self::Constant(value), _) => vec![value; count],
             (Self::Normal { deviation, .. }, _) => normals(&mut rng, count, deviation),
+            (Self::KerasHeNormal { fan_in }, _) => {
+                let deviation = (2.0 / fan_in as f64).sqrt() / CUT_DEVIATION;
+                (0..count).map(|_| (deviation * cut_normal(&mut rng)) as f32).collect()
+            }
+            (Self::KerasGlorotUniform { fan_in, fan_out }, _) => {
+                uniform(&mut rng, count, (6.0 / (fan_in + fan_out) as f32).sqrt())
+            }
             (Self::Embedding, _) => normals(&mut rng, count, 0.02 * f64::from(gain)),
             (Self::FanIn(fan_in), Initialisation::Torch) => uniform(&mut rng, count, 1.0 / (fan_in as f32).sqrt()),
             (Self::FanIn(fan_in), Initialisation::Small { .. }) => {
@@ -65,6 +86,19 @@ fn uniform(rng: &mut impl Rng, count: usize, bound: f32) -> Vec<f32> {
 
 fn normals(rng: &mut impl Rng, count: usize, deviation: f64) -> Vec<f32> {
     (0..count).map(|_| (deviation * normal(rng)) as f32).collect()
+}
+
+/// Standard deviation of the standard normal distribution cut at ±2.
+const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
+
+/// From the standard normal distribution cut at ±2.
+fn cut_normal(rng: &mut impl Rng) -> f64 {
+    loop {
+        let value = normal(rng);
+        if value.abs() <= 2.0 {
+            return value;
+        }
+    }
 }
 
 /// A matrix `[rows, count / rows]` with orthonormal rows, or columns where there are fewer of these: normal vectors,

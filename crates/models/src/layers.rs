@@ -51,10 +51,14 @@ impl Conv2d {
         Self { padding, ..conv }
     }
 
+    /// Only where the kernel lies inside the image.
+    pub fn unpadded(self) -> Self {
+        Self { padding: 0, ..self }
+    }
+
     /// Cuts an image into squares of `side` pixels and maps each to `outputs` numbers.
     pub fn patches(build: &mut Builder, name: &str, channels: (i64, i64), side: i64) -> Self {
-        let conv = Self::new(build, name, channels, side, side).and_bias(build, name, channels, side);
-        Self { padding: 0, ..conv }
+        Self::new(build, name, channels, side, side).and_bias(build, name, channels, side).unpadded()
     }
 
     /// With a bias; `channels` and `kernel` are those of the weight.
@@ -66,6 +70,24 @@ impl Conv2d {
     /// Starts as some papers' do: weights from N(0, `deviation`²), biases at 0.
     pub fn drawn_normally(self, build: &mut Builder, deviation: f64) -> Self {
         build.draw_normally(self.weight, deviation);
+        if let Some(bias) = self.bias {
+            build.begin_at_zero(bias);
+        }
+        self
+    }
+
+    /// Starts as torchvision's networks do: weights from N(0, 2 / fan-out), with torch's fan-out of `outputs · kernel²`
+    /// (He et al., 2015, for the backward pass); biases at 0.
+    pub fn drawn_by_fan_out(self, build: &mut Builder) -> Self {
+        let shape = build.shape(self.weight);
+        let fan_out = shape[0] * shape[2..].iter().product::<i64>();
+        self.drawn_normally(build, (2.0 / fan_out as f64).sqrt())
+    }
+
+    /// Starts as Keras' `he_normal`; the bias at 0.
+    pub fn drawn_as_keras_he_normal(self, build: &mut Builder) -> Self {
+        let fan_in = build.shape(self.weight)[1..].iter().product();
+        build.begin_as(self.weight, Initial::KerasHeNormal { fan_in });
         if let Some(bias) = self.bias {
             build.begin_at_zero(bias);
         }
@@ -101,17 +123,29 @@ impl Linear {
         self
     }
 
+    /// Starts as Keras' dense layers: Glorot-uniform weights, the bias at 0.
+    pub fn drawn_as_keras_does(self, build: &mut Builder) -> Self {
+        let [fan_out, fan_in] = build.shape(self.weight)[..] else {
+            unreachable!("a linear layer's weight is a matrix")
+        };
+        build.begin_as(self.weight, Initial::KerasGlorotUniform { fan_in, fan_out });
+        build.begin_at_zero(self.bias);
+        self
+    }
+
     pub fn forward(&self, p: &Parameters, x: &Tensor) -> Tensor {
         x.linear(p.get(self.weight), Some(p.get(self.bias)))
     }
 }
 
-/// Batch normalisation (Ioffe and Szegedy, 2015) with ε = 1e-5. Scale and running variance start at 1, the rest at 0.
+/// Batch normalisation (Ioffe and Szegedy, 2015), with ε = 1e-5 unless another is asked for. Scale and running variance
+/// start at 1, the rest at 0.
 pub struct BatchNorm {
     weight: Parameter,
     bias: Parameter,
     running_mean: Tensor,
     running_var: Tensor,
+    epsilon: f64,
 }
 
 impl BatchNorm {
@@ -121,7 +155,12 @@ impl BatchNorm {
             bias: build.norm_parameter(&format!("{name}.bias"), channels, 0.0),
             running_mean: build.buffer(&format!("{name}.running_mean"), channels, 0.0),
             running_var: build.buffer(&format!("{name}.running_var"), channels, 1.0),
+            epsilon: 1e-5,
         }
+    }
+
+    pub fn with_epsilon(self, epsilon: f64) -> Self {
+        Self { epsilon, ..self }
     }
 
     /// `x` is `[N, C, H, W]`. As in torch, a batch is normalised by its biased variance, and the running variance
@@ -140,7 +179,7 @@ impl BatchNorm {
             measurable.then_some(&self.running_var),
             training,
             momentum,
-            1e-5,
+            self.epsilon,
             false,
         )
     }
@@ -193,6 +232,11 @@ impl ConvBlock {
     pub fn depthwise(build: &mut Builder, (conv, norm): (&str, &str), channels: i64, stride: i64) -> Self {
         let conv = Conv2d::grouped(build, conv, (channels, channels), 3, stride, channels);
         Self { conv, norm: BatchNorm::new(build, norm, channels) }
+    }
+
+    /// The convolution starts as torchvision's networks do ([`Conv2d::drawn_by_fan_out`]).
+    pub fn drawn_by_fan_out(self, build: &mut Builder) -> Self {
+        Self { conv: self.conv.drawn_by_fan_out(build), ..self }
     }
 
     pub fn forward(&self, p: &Parameters, x: &Tensor, mode: Mode) -> Tensor {

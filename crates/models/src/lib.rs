@@ -13,6 +13,7 @@ mod pvt_v2_b0;
 mod residual_plain_small;
 mod residual_small;
 mod resnet18;
+mod resnet18_keras;
 mod transformer_small;
 mod unet_small;
 mod vgg_small;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rewind_job::{Architecture, Initialisation, Layout, Normalise};
+use rewind_job::{Architecture, Initialisation, Layout, Normalise, Segment};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     residual_plain_small::ResidualPlainSmall,
     residual_small::ResidualSmall,
     resnet18::Resnet18,
+    resnet18_keras::Resnet18Keras,
     transformer_small::TransformerSmall,
     unet_small::UnetSmall,
     vgg_small::VggSmall,
@@ -50,6 +51,8 @@ pub struct Network {
     parameters: Parameters,
     body: Box<dyn Body>,
     normalisation: Option<Normalisation>,
+    /// Pixels a side that images are given before the first layer.
+    side: Option<i64>,
 }
 
 /// Of each channel, `[C, 1, 1]`.
@@ -103,10 +106,11 @@ impl Network {
             Architecture::TransformerSmall => Box::new(TransformerSmall::new(&mut build, image, classes)),
             Architecture::UnetSmall => Box::new(UnetSmall::new(&mut build, image[0])),
             Architecture::Resnet18 => Box::new(Resnet18::new(&mut build, image[0], classes)),
+            Architecture::Resnet18Keras => Box::new(Resnet18Keras::new(&mut build, image[0], classes)),
             Architecture::PvtV2B0 => Box::new(PvtV2B0::new(&mut build, image[0], classes)),
             Architecture::ConvnextTiny => Box::new(ConvnextTiny::new(&mut build, image[0], classes)),
         };
-        Self { parameters: build.finish(), body, normalisation: None }
+        Self { parameters: build.finish(), body, normalisation: None, side: None }
     }
 
     /// The same, which normalises its images first; attacks on pixels then stay between 0 and 1.
@@ -118,6 +122,12 @@ impl Network {
         Self { normalisation: Some(normalisation), ..self }
     }
 
+    /// The same, which resizes its images to squares of `side` pixels after it has normalised them: bilinear, where pixel `i`
+    /// covers `i` to `i + 1`, without smoothing (PyTorch's `interpolate` with neither aligned corners nor antialiasing).
+    pub fn resized(self, side: u32) -> Self {
+        Self { side: Some(i64::from(side)), ..self }
+    }
+
     /// Logits `[N, classes]` of images `[N, C, H, W]`, or images of the same size.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         self.answer(&self.features(images, mode))
@@ -126,13 +136,18 @@ impl Network {
     /// What the last layer reads of images `[N, C, H, W]`: `[N, features]`; where images are answered
     /// `[N, features, H, W]`.
     pub fn features(&self, images: &Tensor, mode: Mode) -> Tensor {
-        self.body.features(&self.parameters, &self.normalise(images), mode)
+        self.body.features(&self.parameters, &self.prepare(images), mode)
     }
 
-    fn normalise(&self, images: &Tensor) -> Tensor {
-        match &self.normalisation {
+    /// What the first layer reads of images `[N, C, H, W]`: normalised, then resized.
+    fn prepare(&self, images: &Tensor) -> Tensor {
+        let images = match &self.normalisation {
             Some(Normalisation { mean, std }) => (images - mean) / std,
             None => images.shallow_clone(),
+        };
+        match self.side {
+            Some(side) => images.upsample_bilinear2d([side, side], false, None, None),
+            None => images,
         }
     }
 
@@ -144,7 +159,7 @@ impl Network {
     /// What the last convolution gives of images `[N, C, H, W]`, after its nonlinearity: `[N, C', h, w]`; none where an
     /// architecture has no such maps.
     pub fn maps(&self, images: &Tensor, mode: Mode) -> Option<Tensor> {
-        self.body.maps(&self.parameters, &self.normalise(images), mode)
+        self.body.maps(&self.parameters, &self.prepare(images), mode)
     }
 
     /// [`Self::features`] from [`Self::maps`]; none where an architecture has no such maps.
@@ -154,6 +169,13 @@ impl Network {
 
     pub fn layout(&self) -> &Layout {
         &self.parameters.layout
+    }
+
+    /// The tensors of the last layer, whose shapes hang on the number of classes.
+    pub fn head(&self) -> Vec<&Segment> {
+        let layer = |name: &str| name.rsplit_once('.').map_or(name, |(layer, _)| layer).to_owned();
+        let last = self.layout().segments.last().map(|segment| layer(&segment.name));
+        self.layout().segments.iter().filter(|segment| Some(layer(&segment.name)) == last).collect()
     }
 
     /// Where its weights are, and where its images must be.

@@ -36,6 +36,16 @@ impl Builder {
         parameter
     }
 
+    /// The tensor begins so instead.
+    pub fn begin_as(&mut self, Parameter(place): Parameter, initial: Initial) {
+        self.tensors[place].2 = initial;
+    }
+
+    /// `[outputs, inputs / groups, ..]` of a weight.
+    pub fn shape(&self, Parameter(place): Parameter) -> &[i64] {
+        &self.tensors[place].1
+    }
+
     /// Instead of what the tensor began as.
     pub fn draw_normally(&mut self, Parameter(place): Parameter, deviation: f64) {
         let (_, _, initial) = &mut self.tensors[place];

@@ -15,6 +15,10 @@ pub(crate) const WIDTHS: [i64; 3] = [16, 32, 64];
 pub(crate) const BLOCKS: [usize; 3] = [1, 2, 1];
 
 /// Stem with stride 2, then the stages' basic blocks: about 100 thousand parameters.
+///
+/// Convolutions begin as PyTorch's layers do by themselves, uniform in ±1/√fan-in, not as in torchvision's networks (normal,
+/// of variance 2 / fan-out: six times as much for a 3×3 convolution that keeps its channels), since the small benchmark and
+/// the demonstration were made so. The next making of the small benchmark takes torchvision's draw.
 pub struct ResidualSmall {
     stem: ConvBlock,
     blocks: Vec<BasicBlock>,
@@ -53,6 +57,15 @@ impl BasicBlock {
             second: ConvBlock::new(build, (&at("conv2"), &at("bn2")), (width, width), 3, 1),
             shortcut: (inputs != width || stride != 1)
                 .then(|| ConvBlock::new(build, (&at("downsample.0"), &at("downsample.1")), (inputs, width), 1, stride)),
+        }
+    }
+
+    /// The convolutions start as torchvision's networks do.
+    pub(crate) fn drawn_by_fan_out(self, build: &mut Builder) -> Self {
+        Self {
+            first: self.first.drawn_by_fan_out(build),
+            second: self.second.drawn_by_fan_out(build),
+            shortcut: self.shortcut.map(|shortcut| shortcut.drawn_by_fan_out(build)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! ResNet-18 (He et al., 2016) in its form for small images: a 3×3 stem with stride 1 and no max-pooling, whatever the
-//! image's size. Names are torchvision's.
+//! image's size. Names and fresh weights are torchvision's: convolutions from N(0, 2 / fan-out), BatchNorm at scale 1 and
+//! shift 0, the last layer as PyTorch draws linear ones, uniform in ±1/√fan-in.
 
 use tch::Tensor;
 
@@ -25,12 +26,14 @@ pub struct Resnet18 {
 impl Resnet18 {
     pub fn new(build: &mut Builder, channels: i64, classes: i64) -> Self {
         let stem = ConvBlock::new(build, ("conv1", "bn1"), (channels, WIDTHS[0]), 3, 1);
+        let stem = stem.drawn_by_fan_out(build);
         let mut blocks = Vec::new();
         let mut inputs = WIDTHS[0];
         for (stage, &width) in (1..).zip(&WIDTHS) {
             for block in 0..BLOCKS {
                 let stride = if stage > 1 && block == 0 { 2 } else { 1 };
-                blocks.push(BasicBlock::new(build, &format!("layer{stage}.{block}"), (inputs, width), stride));
+                let name = format!("layer{stage}.{block}");
+                blocks.push(BasicBlock::new(build, &name, (inputs, width), stride).drawn_by_fan_out(build));
                 inputs = width;
             }
         }

@@ -1,4 +1,7 @@
 //! Plain 3×3 convolutions with BatchNorm (after VGG; Simonyan and Zisserman, 2015).
+//!
+//! Fresh weights are as torchvision draws those of its VGG networks: convolutions from N(0, 2 / fan-out), BatchNorm at scale
+//! 1 and shift 0, the linear layer from N(0, 0.01²) with its bias at 0.
 
 use tch::Tensor;
 
@@ -10,6 +13,9 @@ use crate::{
 
 /// Output channels of the convolutions; a maximum is pooled after each group.
 const GROUPS: [&[i64]; 3] = [&[16], &[32, 32], &[64]];
+
+/// Of the linear layer's fresh weights.
+const HEAD_DEVIATION: f64 = 0.01;
 
 pub struct VggSmall {
     groups: Vec<Vec<ConvBlock>>,
@@ -25,14 +31,15 @@ impl VggSmall {
             let mut group = Vec::new();
             for &width in widths {
                 let names = (format!("features.{index}"), format!("features.{}", index + 1));
-                group.push(ConvBlock::new(build, (&names.0, &names.1), (inputs, width), 3, 1));
+                let block = ConvBlock::new(build, (&names.0, &names.1), (inputs, width), 3, 1);
+                group.push(block.drawn_by_fan_out(build));
                 inputs = width;
                 index += 3;
             }
             index += 1;
             groups.push(group);
         }
-        Self { groups, fc: Linear::new(build, "classifier", inputs, classes) }
+        Self { groups, fc: Linear::new(build, "classifier", inputs, classes).drawn_normally(build, HEAD_DEVIATION) }
     }
 }
 

@@ -122,3 +122,88 @@ fn every_initialisation_of_every_network_answers_and_depends_on_the_seed() {
         }
     }
 }
+
+/// What a network's authors draw: standard deviation of a tensor, and the largest magnitude of it in deviations; none where
+/// there is no such bound.
+type Drawn = (f64, Option<f64>);
+
+/// Holds every tensor of a fresh network to what is expected of it; a deviation of 0 is a bias at 0, and norms begin at 1
+/// and 0. So many normal numbers have a deviation that scatters by √(1 / 2n); uniform ones, by less.
+fn begins_as(architecture: Architecture, image: [u32; 3], expected: impl Fn(&Segment) -> Drawn) {
+    let network = Network::initialised(architecture, 10, image, Initialisation::Torch, 5);
+    for (segment, values) in tensors(&network) {
+        let name = &segment.name;
+        if name.contains("bn") || name.contains("downsample.1") || is_norm_of_vgg(architecture, name) {
+            let value = if name.ends_with("weight") { 1.0 } else { 0.0 };
+            assert!(values.iter().all(|&found| found == value), "{name}");
+            continue;
+        }
+        let (deviation, largest) = expected(&segment);
+        if deviation == 0.0 {
+            assert!(values.iter().all(|&found| found == 0.0), "{name}");
+            continue;
+        }
+        let count = values.len() as f64;
+        let found = mean(values.iter().map(|v| v * v)).sqrt() / deviation;
+        assert!((found - 1.0).abs() < 4.0 / (2.0 * count).sqrt(), "{name}: {found}, {count} values");
+        let middle = mean(values.iter().copied()) / deviation;
+        assert!(middle.abs() < 4.0 / count.sqrt(), "{name}: mean {middle}");
+        let most = values.iter().fold(0.0_f64, |most, v| most.max(v.abs())) / deviation;
+        match largest {
+            Some(largest) => assert!(most <= largest * 1.0001, "{name}: {most}"),
+            // Of a thousand normal numbers one is beyond 2.5 but with a probability of 1e-6.
+            None => assert!(most > 2.5 || count < 1000.0, "{name}: {most}"),
+        }
+    }
+}
+
+/// VGG's norms have numbers for names: convolutions and norms take turns.
+fn is_norm_of_vgg(architecture: Architecture, name: &str) -> bool {
+    architecture == Architecture::VggSmall
+        && ["1", "5", "8", "12"].contains(&name.split('.').nth(1).unwrap_or_default())
+}
+
+fn fans(segment: &Segment) -> (f64, f64) {
+    let places = segment.shape[2..].iter().product::<i64>() as f64;
+    (segment.shape[1] as f64 * places, segment.shape[0] as f64 * places)
+}
+
+#[test]
+fn resnet18_begins_as_torchvisions() {
+    let uniform = Some(3.0_f64.sqrt());
+    begins_as(Architecture::Resnet18, [3, 32, 32], |segment| match segment.name.as_str() {
+        "fc.weight" | "fc.bias" => (1.0 / (3.0 * 512.0_f64).sqrt(), uniform),
+        _ => ((2.0 / fans(segment).1).sqrt(), None),
+    });
+}
+
+#[test]
+fn the_small_vgg_begins_as_torchvisions() {
+    begins_as(Architecture::VggSmall, [3, 32, 32], |segment| match segment.name.as_str() {
+        "classifier.weight" => (0.01, None),
+        "classifier.bias" => (0.0, None),
+        _ => ((2.0 / fans(segment).1).sqrt(), None),
+    });
+}
+
+#[test]
+fn the_authors_resnet18_begins_as_keras_draws_it() {
+    begins_as(Architecture::Resnet18Keras, [3, 32, 32], |segment| match (segment.name.as_str(), segment.shape.len()) {
+        (_, 1) => (0.0, None),
+        ("fc.weight", _) => ((2.0_f64 / (512.0 + 10.0)).sqrt(), Some(3.0_f64.sqrt())),
+        // Cut at two deviations of the uncut distribution.
+        _ => ((2.0 / fans(segment).0).sqrt(), Some(2.0 / 0.879_625_66)),
+    });
+}
+
+/// As [`Initialisation::Torch`] stands for an architecture's own draw, others stand for themselves.
+#[test]
+fn other_initialisations_of_the_large_networks_are_themselves() {
+    for architecture in [Architecture::Resnet18, Architecture::Resnet18Keras] {
+        let network = Network::initialised(architecture, 10, [3, 32, 32], Initialisation::KaimingNormal, 5);
+        for (segment, values) in tensors(&network).iter().filter(|(segment, _)| segment.shape.len() > 1) {
+            let found = mean(values.iter().map(|v| v * v)).sqrt() / (2.0 / fans(segment).0).sqrt();
+            assert!((found - 1.0).abs() < 4.0 / (2.0 * values.len() as f64).sqrt(), "{}: {found}", segment.name);
+        }
+    }
+}

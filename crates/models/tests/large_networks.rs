@@ -28,7 +28,7 @@ type Named<'a> = (&'a str, &'a [i64], OperationType);
 #[test]
 fn they_have_the_size_and_the_tensors_that_they_are_known_by() {
     use OperationType::{Bias, Convolution, FullyConnected};
-    let expected: [(Architecture, usize, usize, &[Named]); 3] = [
+    let expected: [(Architecture, usize, usize, &[Named]); 4] = [
         (
             Architecture::Resnet18,
             11_173_962,
@@ -38,6 +38,19 @@ fn they_have_the_size_and_the_tensors_that_they_are_known_by() {
                 ("layer2.0.downsample.0.weight", &[128, 64, 1, 1], Convolution),
                 ("layer4.1.conv2.weight", &[512, 512, 3, 3], Convolution),
                 ("layer4.1.bn2.weight", &[512], Bias),
+                ("fc.weight", &[10, 512], FullyConnected),
+            ],
+        ),
+        (
+            Architecture::Resnet18Keras,
+            11_186_442,
+            40,
+            &[
+                ("conv1.weight", &[64, 3, 7, 7], Convolution),
+                ("conv1.bias", &[64], Bias),
+                ("layer2.0.downsample.0.weight", &[128, 64, 1, 1], Convolution),
+                ("layer4.0.downsample.0.bias", &[512], Bias),
+                ("layer4.1.conv2.weight", &[512, 512, 3, 3], Convolution),
                 ("fc.weight", &[10, 512], FullyConnected),
             ],
         ),
@@ -91,7 +104,7 @@ fn they_answer_for_images_of_any_size_and_zeros_fill_them_up() {
             let answer = no_grad(|| network.forward(&x, Mode::Inference));
             assert_eq!(answer.size(), [2, 7], "{architecture:?}");
             assert!(values(&answer).iter().all(|logit| logit.is_finite()));
-            if architecture != Architecture::Resnet18 {
+            if !matches!(architecture, Architecture::Resnet18 | Architecture::Resnet18Keras) {
                 let whole = x.constant_pad_nd([0, (32 - i64::from(image[2]) % 32) % 32, 0, 32 - i64::from(image[1])]);
                 assert_eq!(values(&no_grad(|| network.forward(&whole, Mode::Inference))), values(&answer));
             }
@@ -134,4 +147,40 @@ fn normalisation_is_the_networks_first_operation() {
     assert_eq!(answer(&normalised, &x), answer(&build(), &by_hand));
     assert_ne!(answer(&normalised, &x), answer(&build(), &x));
     assert_eq!(normalised.layout(), build().layout(), "it has no weights");
+}
+
+#[test]
+fn images_are_resized_as_by_tensorflow_after_they_are_normalised() {
+    let golden = include_str!("../../../tests/golden/image_data_generator.json");
+    let golden: serde_json::Value = serde_json::from_str(golden).expect("the golden file is JSON");
+    let numbers = |name: &str| -> Vec<f32> {
+        let list = golden[name].as_array().expect("a list").iter();
+        list.map(|number| number.as_f64().expect("a number") as f32).collect()
+    };
+    let side = golden["side"].as_u64().expect("a number") as u32;
+    let (first, resized) = (numbers("image"), numbers("resized"));
+    let small = Tensor::from_slice(&first).view([2, 1, 9, 9]);
+    let large = Tensor::from_slice(&resized).view([2, 1, i64::from(side), i64::from(side)]);
+    let normalise = Normalise { mean: vec![0.4], std: vec![0.2] };
+    let build = || Network::build(Architecture::ResidualSmall, 10, [1, 9, 9], 1).normalised(&normalise);
+    let answer = |network: &Network, x: &Tensor| values(&no_grad(|| network.forward(x, Mode::Inference)));
+    let (found, expected) = (answer(&build().resized(side), &small), answer(&build(), &large));
+    let error = found.iter().zip(&expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(error < 1e-5, "{error:e}");
+    assert_ne!(found, answer(&build(), &small));
+    assert_eq!(build().resized(side).layout(), build().layout(), "it has no weights");
+}
+
+#[test]
+fn the_head_is_the_layer_whose_shapes_hang_on_the_number_of_classes() {
+    let classifies = |architecture: &Architecture| !architecture.gives_images();
+    for architecture in Architecture::SMALL.into_iter().chain(Architecture::LARGE).filter(classifies) {
+        let (ten, seven) = [10, 7].map(|classes| Network::build(architecture, classes, COLOUR, 0)).into();
+        let names: Vec<&str> = ten.head().iter().map(|segment| segment.name.as_str()).collect();
+        let pairs = ten.layout().segments.iter().zip(&seven.layout().segments);
+        let changing: Vec<&str> =
+            pairs.filter(|(ten, seven)| ten.shape != seven.shape).map(|(ten, _)| ten.name.as_str()).collect();
+        assert_eq!(names, changing, "{architecture:?}");
+        assert_eq!(names.len(), 2, "{architecture:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Answers, losses and gradients of the networks against PyTorch's own layers, torchvision and timm in float64
-//! (tests/golden/networks.py), to 1e-4 of their size: what float32 leaves. Gradients of the networks with millions of
-//! parameters, which are longer sums, to 1e-3.
+//! (tests/golden/networks.py), and of the authors' ResNet-18 against Keras (tests/golden/keras_resnet18.py), to 1e-4 of their
+//! size: what float32 leaves. Gradients of the networks with millions of parameters, which are longer sums, to 1e-3.
 
 use rewind_job::Architecture;
 use rewind_models::{Mode, Network};
@@ -8,6 +8,7 @@ use serde_json::Value;
 use tch::{Kind, Reduction, Tensor};
 
 static GOLDEN: &str = include_str!("../../../tests/golden/networks.json");
+static KERAS: &str = include_str!("../../../tests/golden/keras_resnet18.json");
 
 /// As `draw` in the script: numbers between ±1 by a hash of name and position; a weight's times √(3 / fan-in), a
 /// bias's an eighth.
@@ -43,11 +44,14 @@ fn root_mean_square(values: &[f64]) -> f64 {
     (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
 }
 
-/// `tolerance` is for gradients, in their root mean square.
 fn agrees_with_torch(architecture: Architecture, name: &str, tolerance: f64) {
-    tch::set_num_threads(1);
     let golden: Value = serde_json::from_str(GOLDEN).expect("the golden file is JSON");
-    let golden = &golden["networks"][name];
+    agrees(architecture, name, &golden["networks"][name], tolerance);
+}
+
+/// `tolerance` is for gradients, in their root mean square.
+fn agrees(architecture: Architecture, name: &str, golden: &Value, tolerance: f64) {
+    tch::set_num_threads(1);
     let image: Vec<u32> = numbers(&golden["image"]).iter().map(|&side| side as u32).collect();
     let network = Network::build(architecture, 10, [image[0], image[1], image[2]], 1);
     let layout = network.layout();
@@ -62,7 +66,7 @@ fn agrees_with_torch(architecture: Architecture, name: &str, tolerance: f64) {
     let flat: Vec<f64> = Vec::try_from(answer.to_kind(Kind::Double).view([-1])).expect("numbers");
     let expected = numbers(&golden["answer"]);
     let error = distance(&flat, &expected) / root_mean_square(&expected);
-    assert!(error < 1e-4, "{name}: the answer is {error:e} from torch's");
+    assert!(error < 1e-4, "{name}: the answer is {error:e} from the golden one");
 
     let loss = if architecture.gives_images() {
         answer.mse_loss(&images.sin(), Reduction::Mean)
@@ -71,7 +75,7 @@ fn agrees_with_torch(architecture: Architecture, name: &str, tolerance: f64) {
     };
     let expected = golden["loss"].as_f64().expect("a number");
     let error = (loss.double_value(&[]) / expected - 1.0).abs();
-    assert!(error < 1e-5, "{name}: the loss is {error:e} from torch's");
+    assert!(error < 1e-5, "{name}: the loss is {error:e} from the golden one");
 
     loss.backward();
     let gradient = network.flat().zeros_like();
@@ -79,7 +83,7 @@ fn agrees_with_torch(architecture: Architecture, name: &str, tolerance: f64) {
     // Of a gradient every so many-th value is in the golden file.
     let every = golden["every"].as_u64().expect("a number") as usize;
     let gradients = golden["gradients"].as_object().expect("a table");
-    assert_eq!(gradients.len(), layout.segments.len(), "{name} has other tensors than torch");
+    assert_eq!(gradients.len(), layout.segments.len(), "{name} has other tensors");
     for segment in &layout.segments {
         let expected = numbers(&gradients[&segment.name]);
         let mine = gradient.narrow(0, segment.offset as i64, segment.len() as i64).to_kind(Kind::Double);
@@ -126,4 +130,35 @@ fn the_pyramid_vision_transformer_agrees_with_timms() {
 #[test]
 fn convnext_agrees_with_timms() {
     agrees_with_torch(Architecture::ConvnextTiny, "convnext-tiny", 1e-3);
+}
+
+#[test]
+fn the_authors_resnet18_agrees_with_keras() {
+    let golden: Value = serde_json::from_str(KERAS).expect("the golden file is JSON");
+    agrees(Architecture::Resnet18Keras, "resnet18-keras", &golden, 1e-3);
+
+    let network = Network::build(Architecture::Resnet18Keras, 10, [3, 32, 32], 1);
+    assert_eq!(Some(network.layout().coordinates() as u64), golden["parameters"].as_u64());
+    // Keras' own draws are the formulas that ours are held to.
+    for segment in &network.layout().segments {
+        let deviation = numbers(&golden["weights"][&segment.name])[1];
+        let fan_in = segment.shape[1..].iter().product::<i64>() as f64;
+        let expected = match (segment.name.as_str(), segment.shape.len()) {
+            (_, 1) => 0.0,
+            ("fc.weight", _) => (2.0 / (fan_in + segment.shape[0] as f64)).sqrt(),
+            _ => (2.0 / fan_in).sqrt(),
+        };
+        let most = 4.0 * expected / (2.0 * segment.len() as f64).sqrt();
+        assert!((deviation - expected).abs() <= most, "{}: {deviation} for {expected}", segment.name);
+    }
+}
+
+#[test]
+fn the_authors_resnet18_has_maps_of_9_places_a_side() {
+    let golden: Value = serde_json::from_str(KERAS).expect("the golden file is JSON");
+    let sides = numbers(&golden["maps"]);
+    assert_eq!(sides, [34.0, 34.0, 17.0, 9.0]);
+    let network = Network::build(Architecture::Resnet18Keras, 10, [3, 32, 32], 1);
+    let maps = network.maps(&Tensor::zeros([1, 3, 32, 32], (Kind::Float, tch::Device::Cpu)), Mode::Inference);
+    assert_eq!(maps.map(|maps| maps.size()), Some(vec![1, 512, sides[3] as i64, sides[3] as i64]));
 }

@@ -1,12 +1,15 @@
-//! Augmentation of training images: a random crop after zero padding, a random flip.
+//! Augmentation of training images: an affine map, a random crop after zero padding, a random flip.
 
 use rand::RngExt;
 use rewind_job::Augment;
 use tch::{Kind, Tensor};
 
-/// Where one sample's crop begins in the padded image, and whether it is mirrored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::affine_map::{AffineMap, apply_maps};
+
+/// What is done to one sample: its affine map, then where its crop begins in the padded image, then whether it is mirrored.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Distortion {
+    pub map: Option<AffineMap>,
     pub row: i64,
     pub column: i64,
     pub mirrored: bool,
@@ -19,20 +22,26 @@ impl Distortion {
         let mut rng = rewind_datasets::generator(seed, &format!("augment/{step}/{epoch}/{position}"));
         let places = 2 * i64::from(augment.crop);
         let (row, column) = (rng.random_range(0..=places), rng.random_range(0..=places));
-        Self { row, column, mirrored: augment.flip && rng.random() }
+        let mirrored = augment.flip && rng.random();
+        // Drawn last, so that crop and flip are the same with a map and without.
+        let map = augment.is_affine().then(|| AffineMap::draw(augment, &mut rng));
+        Self { map, row, column, mirrored }
     }
 }
 
-/// Crops and mirrors each of the images `[n, C, H, W]`, which stand at `positions` of their data, as one epoch of a step
-/// does; of the same size.
+/// Maps, crops and mirrors each of the images `[n, C, H, W]`, which stand at `positions` of their data, as one epoch of a
+/// step does; of the same size.
 pub fn augment(images: &Tensor, augment: Augment, seed: u64, step: &str, epoch: u32, positions: &[i64]) -> Tensor {
     let [n, channels, height, width] = images.size()[..] else { panic!("images come as [n, C, H, W]") };
     let crop = i64::from(augment.crop);
     let (padded_height, padded_width) = (height + 2 * crop, width + 2 * crop);
+    let drawn: Vec<Distortion> =
+        positions.iter().map(|&position| Distortion::draw(augment, seed, step, epoch, position)).collect();
+    let maps: Vec<AffineMap> = drawn.iter().filter_map(|distortion| distortion.map).collect();
+    let images = if maps.is_empty() { images.shallow_clone() } else { apply_maps(images, &maps) };
     // [n, H · W]: from which place of the padded image each pixel comes.
     let mut places: Vec<i64> = Vec::with_capacity((n * height * width) as usize);
-    for &position in positions {
-        let Distortion { row, column, mirrored } = Distortion::draw(augment, seed, step, epoch, position);
+    for Distortion { row, column, mirrored, .. } in drawn {
         for y in 0..height {
             let start = (y + row) * padded_width + column;
             places.extend((0..width).map(|x| start + if mirrored { width - 1 - x } else { x }));
@@ -50,7 +59,8 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Augment = Augment { crop: 2, flip: true };
+    const BOTH: Augment = Augment { crop: 2, flip: true, rotate: 0.0, shift: 0.0, shear: 0.0, zoom: 0.0 };
+    const ALL: Augment = Augment { rotate: 10.0, shift: 0.15, shear: 0.1, zoom: 0.3, ..BOTH };
 
     /// No pixel is zero, and no two are equal.
     fn images(count: i64) -> Tensor {
@@ -69,7 +79,7 @@ mod tests {
         let padded = x.constant_pad_nd([2; 4]);
         let mut seen = std::collections::BTreeSet::new();
         for at in 0..40 {
-            let Distortion { row, column, mirrored } = Distortion::draw(BOTH, 3, "training", 1, at);
+            let Distortion { row, column, mirrored, .. } = Distortion::draw(BOTH, 3, "training", 1, at);
             let window = padded.get(at).narrow(1, row, 5).narrow(2, column, 6);
             let expected = if mirrored { window.flip([2]) } else { window };
             assert_eq!(values(&y.get(at)), values(&expected));
@@ -82,14 +92,30 @@ mod tests {
     fn it_hangs_on_seed_step_epoch_and_position_and_not_on_the_batch() {
         let x = images(8);
         let all: Vec<i64> = (0..8).collect();
-        let whole = values(&augment(&x, BOTH, 3, "training", 1, &all));
-        let (front, back) = (x.narrow(0, 0, 3), x.narrow(0, 3, 5));
-        let parts = [(&front, &all[..3]), (&back, &all[3..])];
-        let parts: Vec<f32> =
-            parts.iter().flat_map(|(x, at)| values(&augment(x, BOTH, 3, "training", 1, at))).collect();
-        assert_eq!(whole, parts);
-        for (seed, step, epoch) in [(4, "training", 1), (3, "unlearning", 1), (3, "training", 2)] {
-            assert_ne!(whole, values(&augment(&x, BOTH, seed, step, epoch, &all)));
+        for how in [BOTH, ALL] {
+            let whole = values(&augment(&x, how, 3, "training", 1, &all));
+            let (front, back) = (x.narrow(0, 0, 3), x.narrow(0, 3, 5));
+            let parts = [(&front, &all[..3]), (&back, &all[3..])];
+            let parts: Vec<f32> =
+                parts.iter().flat_map(|(x, at)| values(&augment(x, how, 3, "training", 1, at))).collect();
+            assert_eq!(whole, parts);
+            for (seed, step, epoch) in [(4, "training", 1), (3, "unlearning", 1), (3, "training", 2)] {
+                assert_ne!(whole, values(&augment(&x, how, seed, step, epoch, &all)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_comes_before_the_crop_and_the_flip_which_it_leaves_as_they_are() {
+        let x = images(12);
+        let positions: Vec<i64> = (0..12).collect();
+        let drawn: Vec<Distortion> = positions.iter().map(|&at| Distortion::draw(ALL, 3, "training", 1, at)).collect();
+        let maps: Vec<AffineMap> = drawn.iter().map(|distortion| distortion.map.expect("is drawn")).collect();
+        let by_hand = augment(&apply_maps(&x, &maps), BOTH, 3, "training", 1, &positions);
+        assert_eq!(values(&augment(&x, ALL, 3, "training", 1, &positions)), values(&by_hand));
+        for (at, with_map) in (0..).zip(drawn) {
+            let without = Distortion::draw(BOTH, 3, "training", 1, at);
+            assert_eq!(Distortion { map: None, ..with_map }, without);
         }
     }
 
@@ -97,7 +123,7 @@ mod tests {
     fn without_crop_only_the_flip_is_left() {
         let x = images(20);
         let positions: Vec<i64> = (0..20).collect();
-        let y = augment(&x, Augment { crop: 0, flip: true }, 3, "training", 0, &positions);
+        let y = augment(&x, Augment { crop: 0, ..BOTH }, 3, "training", 0, &positions);
         let is = |at: i64, other: &Tensor| values(&y.get(at)) == values(other);
         let mirrored = (0..20).filter(|&at| is(at, &x.get(at).flip([2]))).count();
         assert!((0..20).all(|at| is(at, &x.get(at)) || is(at, &x.get(at).flip([2]))));

@@ -119,7 +119,7 @@ impl Learner {
         cancel: CancelSignal,
     ) -> Self {
         let gradient = network.flat().zeros_like();
-        let optimiser = ShardOptimiser::on(network.device(), optimiser, gang.range().len());
+        let optimiser = ShardOptimiser::of_shard(network.device(), optimiser, &gang);
         let objective = Objective::default();
         Self {
             network,
@@ -141,7 +141,7 @@ impl Learner {
 
     /// Goes on from the present weights as a new training would begin: another optimiser without state, epoch 0.
     pub fn begin_anew(&mut self, optimiser: Optimiser) {
-        self.optimiser = ShardOptimiser::on(self.network.device(), optimiser, self.gang.range().len());
+        self.optimiser = ShardOptimiser::of_shard(self.network.device(), optimiser, &self.gang);
         self.epochs = 0;
     }
 

@@ -4,6 +4,7 @@
 //! gradients are reduced to their owner; optimiser state and trajectory live on the owner's shard alone; the
 //! parameters are gathered again.
 
+mod affine_map;
 mod augment;
 mod batch_norm;
 mod gang;

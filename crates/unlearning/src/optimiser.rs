@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rewind_job::{Adam, Optimiser, Sgd};
+use rewind_job::{Adam, Optimiser, Sgd, Tile};
 use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::Gang;
 
 /// An optimiser with the state of one shard; agrees with torch.optim.
 pub struct ShardOptimiser {
@@ -11,6 +13,8 @@ pub struct ShardOptimiser {
     steps: u64,
     /// `[n]` each: `momentum`, or `first` and `second` (the moments of Adam).
     state: BTreeMap<&'static str, Tensor>,
+    /// Set: weight decay moves only the coordinates that are true here, `[n]`, bool.
+    decaying: Option<Tensor>,
     len: usize,
     device: Device,
 }
@@ -23,9 +27,21 @@ impl ShardOptimiser {
 
     /// The same on a device.
     pub fn on(device: Device, rule: Optimiser, len: usize) -> Self {
-        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), len, device };
+        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), decaying: None, len, device };
         optimiser.reset();
         optimiser
+    }
+
+    /// The same for the shard of this rank, which knows of which tensors its coordinates are: where the rule says that
+    /// tensors of one dimension do not decay, they do not.
+    pub fn of_shard(device: Device, rule: Optimiser, gang: &Gang) -> Self {
+        let spares = matches!(&rule, Optimiser::Adamw(adamw) if !adamw.decay_one_dimensional);
+        let decaying = spares.then(|| {
+            let segments = &gang.layout().segments;
+            let of_tile = |tile: &Tile| vec![segments[tile.segment].shape.len() > 1; tile.len];
+            Tensor::from_slice(&gang.tiles().iter().flat_map(of_tile).collect::<Vec<bool>>()).to_device(device)
+        });
+        Self { decaying, ..Self::on(device, rule, gang.range().len()) }
     }
 
     /// Forgets everything the state has seen.
@@ -50,9 +66,13 @@ impl ShardOptimiser {
                 let gradient = gradient + &*weights * adam.weight_decay;
                 adam_step(adam, rate_factor, self.steps, weights, &gradient, &mut self.state);
             }
-            Optimiser::Adamw(adam) => {
-                let _ = weights.g_mul_scalar_(1.0 - rate_factor * adam.learning_rate * adam.weight_decay);
-                adam_step(adam, rate_factor, self.steps, weights, gradient, &mut self.state);
+            Optimiser::Adamw(adamw) => {
+                let (adam, kept) = (adamw.as_adam(), 1.0 - rate_factor * adamw.learning_rate * adamw.weight_decay);
+                match &self.decaying {
+                    None => drop(weights.g_mul_scalar_(kept)),
+                    Some(decaying) => weights.copy_(&(&*weights * kept).where_self(decaying, weights)),
+                }
+                adam_step(&adam, rate_factor, self.steps, weights, gradient, &mut self.state);
             }
         });
     }

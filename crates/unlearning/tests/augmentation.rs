@@ -51,7 +51,7 @@ fn met(gang: Gang, augment: Option<Augment>, batch_size: usize, shift: usize) ->
     seen.into_inner()
 }
 
-const BOTH: Option<Augment> = Some(Augment { crop: 2, flip: true });
+const BOTH: Option<Augment> = Some(Augment { crop: 2, flip: true, rotate: 10.0, shift: 0.15, shear: 0.1, zoom: 0.3 });
 
 /// All ranks' samples together.
 fn everyone(world: u32, augment: Option<Augment>, batch_size: usize, shift: usize) -> BTreeMap<i64, Vec<f32>> {

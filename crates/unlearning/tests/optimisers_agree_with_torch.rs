@@ -3,10 +3,10 @@
 
 mod gang;
 
-use rewind_job::{Adam, Layout, Optimiser, Sgd};
+use rewind_job::{Adam, Adamw, Layout, Optimiser, Sgd};
 use rewind_unlearning::{Gang, ShardOptimiser};
 use safetensors::SafeTensors;
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 static GOLDEN: &[u8] = include_bytes!("../../../tests/golden/optimisers.safetensors");
 
@@ -43,7 +43,7 @@ fn optimisers() -> Vec<(&'static str, Optimiser)> {
         ("sgd_nesterov", sgd(0.05, 0.9, 5e-4, true)),
         ("adam", Optimiser::Adam(adam(0.0))),
         ("adam_weight_decay", Optimiser::Adam(adam(5e-3))),
-        ("adamw", Optimiser::Adamw(adam(0.05))),
+        ("adamw", Optimiser::Adamw(adam(0.05).into())),
     ]
 }
 
@@ -54,7 +54,7 @@ fn train(mut gang: Gang) -> Vec<(&'static str, f64)> {
     let mut distances = Vec::new();
     for (name, rule) in optimisers() {
         let weights = flat(&file, "initial");
-        let mut optimiser = ShardOptimiser::new(rule, gang.range().len());
+        let mut optimiser = ShardOptimiser::of_shard(Device::Cpu, rule, &gang);
         for step in 0..20 {
             let part = gang.part_of(16);
             let rows = |t: &Tensor| t.get(step).narrow(0, part.start as i64, part.len() as i64);
@@ -86,6 +86,36 @@ fn sharded_optimisers_agree_with_torch() {
             for (name, distance) in distances {
                 assert!(distance < 1e-5, "{name} over {world} ranks is {distance:e} from torch");
             }
+        }
+    }
+}
+
+/// With gradients of 0 only the decay is left: factors of 1 − rate · decay a step.
+fn decayed_alone(gang: Gang) -> (usize, Vec<f32>) {
+    let layout = gang.layout().clone();
+    let weights = Tensor::ones([layout.coordinates() as i64], (Kind::Float, Device::Cpu));
+    let adam = Adam { learning_rate: 0.5, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.5 };
+    let rule = Optimiser::Adamw(Adamw { decay_one_dimensional: false, ..adam.into() });
+    let mut optimiser = ShardOptimiser::of_shard(Device::Cpu, rule, &gang);
+    let shard = gang.shard(&weights);
+    for _ in 0..2 {
+        optimiser.step(&shard, &shard.zeros_like(), 1.0);
+    }
+    (gang.range().start, Vec::try_from(shard).expect("float32"))
+}
+
+#[test]
+fn tensors_of_one_dimension_are_spared_by_decay_where_the_rule_says_so() {
+    let layout = layout(&SafeTensors::deserialize(GOLDEN).expect("the golden file is valid"));
+    for world in [1, 2, 3] {
+        let mut found = vec![f32::NAN; layout.coordinates()];
+        for (start, shard) in gang::on_every_rank(world, &layout, decayed_alone) {
+            found[start..start + shard.len()].copy_from_slice(&shard);
+        }
+        for segment in &layout.segments {
+            let expected = if segment.shape.len() == 1 { 1.0 } else { 0.5625 };
+            let values = &found[segment.offset..segment.offset + segment.len()];
+            assert!(values.iter().all(|&value| value == expected), "{} of {world}: {:?}", segment.name, &values[..3]);
         }
     }
 }

@@ -12,7 +12,9 @@ use super::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Initialisation {
-    /// PyTorch's default: weights and biases uniform in ±1/√fan-in.
+    /// As each network's public code draws them: torchvision's for `resnet18` and `vgg-small`, the authors' for
+    /// `resnet18-keras`, `pvt-v2-b0` and `convnext-tiny`. Of the others PyTorch's default: weights and biases uniform in
+    /// ±1/√fan-in.
     #[default]
     Torch,
     /// Weights normal with variance 2 / fan-in, biases 0 (He et al., 2015).
@@ -21,7 +23,7 @@ pub enum Initialisation {
     XavierUniform,
     /// Weights as `[outputs, all else]` with orthonormal rows or columns, biases 0 (Saxe et al., 2014).
     Orthogonal,
-    /// As `torch`, times `gain`: small ones learn richer features (Chizat et al., 2019).
+    /// PyTorch's default, times `gain`: small ones learn richer features (Chizat et al., 2019).
     Small { gain: f64 },
 }
 

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(super) use super::check_training::check_optimiser;
 use super::{
-    Action, Augment, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, Optimiser, RollBack,
-    Schedule, Source, Specification, Step, Stop, TaskVector, Training, Unlearn, format::AsWritten,
+    Action, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, RollBack, Source, Specification,
+    Step, Stop, TaskVector, Unlearn, check_training::check_training, format::AsWritten,
 };
 use crate::shortened;
 
@@ -93,6 +94,10 @@ impl Specification {
             if let Action::Given(super::Given { weights: Source::File(path) }) = &mut step.action {
                 visit(&format!("step[{index}].given.weights"), path);
             }
+            let field = step.start().map(|(field, _)| format!("step[{index}].{field}"));
+            if let (Some(field), Some(super::Start { weights: Source::File(path), .. })) = (field, step.start_mut()) {
+                visit(&field, path);
+            }
             if let Action::Collect(collect) = &mut step.action {
                 for (place, data) in collect.data.iter_mut().enumerate() {
                     if let HistoryData::Files(files) = data {
@@ -136,6 +141,13 @@ impl Specification {
         )?;
         Objective::Classification.check_architecture(self.model.architecture, "model.architecture")?;
         self.check_normalise()?;
+        require(
+            self.model.resize.is_none_or(|side| (8..=1024).contains(&side)),
+            "model.resize",
+            "must be from 8 to 1024",
+        )?;
+        let resizes = self.model.resize.is_some() && self.model.architecture.gives_images();
+        require(!resizes, "model.resize", "an image that is answered has the size of the one that was asked for")?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();
@@ -202,13 +214,6 @@ impl Specification {
         }
         normalise.mean.iter().try_for_each(|&mean| check_finite(mean, "model.normalise.mean".into()))?;
         normalise.std.iter().try_for_each(|&std| check_positive(std, "model.normalise.std".into()))
-    }
-
-    fn check_augment(&self, augment: Option<Augment>, at: &str) -> Result<(), SpecificationError> {
-        let Some(augment) = augment else { return Ok(()) };
-        require(augment.crop > 0 || augment.flip, at, "changes nothing: give crop, or flip = true")?;
-        let least = self.model.image[1].min(self.model.image[2]);
-        require(augment.crop < least, format!("{at}.crop"), "must be less than the image's height and width")
     }
 
     fn check_data(&self) -> Result<(), SpecificationError> {
@@ -428,67 +433,4 @@ pub(super) fn check_positive(value: f64, field: String) -> Result<(), Specificat
 
 fn check_finite(value: f64, field: String) -> Result<(), SpecificationError> {
     require(value.is_finite(), field, "must be a finite number")
-}
-
-fn check_training(training: &Training, at: &str) -> Result<(), SpecificationError> {
-    require(training.epochs > 0, format!("{at}.epochs"), "must be at least 1")?;
-    require(training.batch_size > 0, format!("{at}.batch-size"), "must be at least 1")?;
-    require(
-        !training.batch_norm.recomputes(),
-        format!("{at}.batch-norm"),
-        "recompute and train-recompute are policies of unlearning",
-    )?;
-    training.schedule.check(&format!("{at}.schedule"))?;
-    if let Some(nowcast) = &training.nowcast {
-        let at = |field: &str| format!("{at}.nowcast.{field}");
-        require((2..=1000).contains(&nowcast.snapshots), at("snapshots"), "must be from 2 to 1000")?;
-        let seen = nowcast.every >= nowcast.snapshots;
-        require(seen, at("every"), "must be at least the number of snapshots, which lie between two jumps")?;
-        require(nowcast.horizon > 0, at("horizon"), "must be at least 1")?;
-        check_positive(nowcast.scale, at("scale"))?;
-    }
-    check_optimiser(&training.optimiser, &format!("{at}.optimiser"))
-}
-
-impl Schedule {
-    /// Refuses impossible values; `at` is the field's name.
-    ///
-    /// # Errors
-    /// The first one found.
-    pub fn check(&self, at: &str) -> Result<(), SpecificationError> {
-        match self {
-            Self::Constant | Self::Cosine => Ok(()),
-            Self::Milestones { epochs, factor } => {
-                check_positive(*factor, format!("{at}.milestones.factor"))?;
-                require(epochs.is_sorted(), format!("{at}.milestones.epochs"), "must be in ascending order")
-            }
-            Self::WarmUp { epochs, then } => {
-                require(*epochs > 0, format!("{at}.warm-up.epochs"), "must be at least 1")?;
-                let once = !matches!(**then, Self::WarmUp { .. });
-                require(once, format!("{at}.warm-up.then"), "must not be another warm-up")?;
-                then.check(&format!("{at}.warm-up.then"))
-            }
-        }
-    }
-}
-
-pub(super) fn check_optimiser(optimiser: &Optimiser, at: &str) -> Result<(), SpecificationError> {
-    let unit =
-        |value: f64, field: String| require((0.0..1.0).contains(&value), field, "must be at least 0 and less than 1");
-    let (name, weight_decay) = match optimiser {
-        Optimiser::Sgd(o) => {
-            unit(o.momentum, format!("{at}.sgd.momentum"))?;
-            require(!o.nesterov || o.momentum > 0.0, format!("{at}.sgd.nesterov"), "needs momentum")?;
-            ("sgd", o.weight_decay)
-        }
-        Optimiser::Adam(o) | Optimiser::Adamw(o) => {
-            let name = if matches!(optimiser, Optimiser::Adam(_)) { "adam" } else { "adamw" };
-            unit(o.beta1, format!("{at}.{name}.beta1"))?;
-            unit(o.beta2, format!("{at}.{name}.beta2"))?;
-            check_positive(o.epsilon, format!("{at}.{name}.epsilon"))?;
-            (name, o.weight_decay)
-        }
-    };
-    check_positive(optimiser.learning_rate(), format!("{at}.{name}.learning-rate"))?;
-    require(weight_decay.is_finite() && weight_decay >= 0.0, format!("{at}.{name}.weight-decay"), "must be at least 0")
 }

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Direction, Source, WantedPredictor};
 
-/// Ordinary training from fresh weights.
+/// Ordinary training, from fresh weights unless it is given others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Training {
+    /// Begin with these weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     pub epochs: u32,
     /// Samples a step over all workers together.
     pub batch_size: u32,
@@ -24,9 +27,26 @@ pub struct Training {
     pub nowcast: Option<Nowcast>,
 }
 
+/// Weights that were trained elsewhere, on other data perhaps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Start {
+    /// A file (safetensors, under the network's names), or `sha256:…` in the artifact store.
+    pub weights: Source,
+    /// The last layer is drawn afresh, and what the file has under its names is not read: they were trained on other
+    /// classes. Without it a last layer of another shape is refused, as any other tensor is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub without_head: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// How training images are changed as they are met, anew in each epoch: a function of the seed, the epoch and the sample's
-/// position in its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// position in its data. First comes one affine map, as Keras' `ImageDataGenerator` makes it of `rotate`, `shift`, `shear`
+/// and `zoom` (its bilinear interpolation; beyond the edge the nearest pixel), then the crop, then the flip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Augment {
     /// Zeros that are put around the image, out of which a random window of its size is cut.
@@ -35,6 +55,29 @@ pub struct Augment {
     /// Half of the images are mirrored left to right.
     #[serde(default)]
     pub flip: bool,
+    /// Turned by at most so many degrees, either way; the angle is uniform, as all that is drawn here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rotate: f64,
+    /// Shifted by at most this share of the height, and this share of the width.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shift: f64,
+    /// Sheared by at most so many degrees, either way: columns lean, and their rows come closer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shear: f64,
+    /// Height and width, each on its own, are divided by a number between 1 − `zoom` and 1 + `zoom`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zoom: f64,
+}
+
+impl Augment {
+    /// Whether there is an affine map to draw.
+    pub fn is_affine(&self) -> bool {
+        [self.rotate, self.shift, self.shear, self.zoom].iter().any(|most| *most > 0.0)
+    }
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Every so many epochs the weights jump to where a predictor sees them `horizon` epochs later (WNN; Jang et al., ICML
@@ -87,14 +130,15 @@ pub enum Optimiser {
     /// Weight decay is added to the gradient.
     Adam(Adam),
     /// Weight decay is decoupled (Loshchilov and Hutter, 2019).
-    Adamw(Adam),
+    Adamw(Adamw),
 }
 
 impl Optimiser {
     pub fn learning_rate(&self) -> f64 {
         match self {
             Self::Sgd(o) => o.learning_rate,
-            Self::Adam(o) | Self::Adamw(o) => o.learning_rate,
+            Self::Adam(o) => o.learning_rate,
+            Self::Adamw(o) => o.learning_rate,
         }
     }
 }
@@ -123,6 +167,48 @@ pub struct Adam {
     pub epsilon: f64,
     #[serde(default)]
     pub weight_decay: f64,
+}
+
+/// Adam with decoupled weight decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Adamw {
+    pub learning_rate: f64,
+    #[serde(default = "beta1")]
+    pub beta1: f64,
+    #[serde(default = "beta2")]
+    pub beta2: f64,
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Whether tensors of one dimension (biases, norms' scales and shifts) decay as others do. Recipes for transformers
+    /// and ConvNeXt leave them out (timm: "no weight decay on bias and norm").
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub decay_one_dimensional: bool,
+}
+
+impl Adamw {
+    /// The same numbers as Adam's.
+    pub fn as_adam(&self) -> Adam {
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = *self;
+        Adam { learning_rate, beta1, beta2, epsilon, weight_decay }
+    }
+}
+
+/// Every tensor decays.
+impl From<Adam> for Adamw {
+    fn from(Adam { learning_rate, beta1, beta2, epsilon, weight_decay }: Adam) -> Self {
+        Self { learning_rate, beta1, beta2, epsilon, weight_decay, decay_one_dimensional: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn beta1() -> f64 {

@@ -123,7 +123,8 @@ fn expand(base: &Specification, tries: &[Try]) -> Result<Specification, Error> {
             .ok_or_else(|| Error::Specification(format!("the demonstration has no step `{}`", point.method)))?;
         match &mut unlearn.forward.optimiser {
             Optimiser::Sgd(sgd) => sgd.learning_rate = point.learning_rate,
-            Optimiser::Adam(adam) | Optimiser::Adamw(adam) => adam.learning_rate = point.learning_rate,
+            Optimiser::Adam(adam) => adam.learning_rate = point.learning_rate,
+            Optimiser::Adamw(adamw) => adamw.learning_rate = point.learning_rate,
         }
         match &mut unlearn.method {
             Method::TaskVector(task_vector) => task_vector.lambda = Lambda::One(point.scale),

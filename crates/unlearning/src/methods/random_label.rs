@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn labels_say_nothing_of_how_their_images_are_augmented() {
-        let both = rewind_job::Augment { crop: 1, flip: true };
+        let both = rewind_job::Augment { crop: 1, flip: true, ..Default::default() };
         let mut counts = [[0_u32; 2]; 10];
         let mut rows = [[0_u32; 3]; 10];
         for (position, label) in (0..).zip(labels(3, 0, 12_000)) {
