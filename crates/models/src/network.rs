@@ -1,5 +1,7 @@
 //! A network as the rest of the system sees it.
 
+use std::ops::Range;
+
 use rewind_job::{Architecture, Initialisation, Layout, Normalise};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -179,5 +181,17 @@ impl Network {
     /// BatchNorm's running statistics by torch's names; changing them in place moves the network.
     pub fn buffers(&self) -> Vec<(String, Tensor)> {
         self.parameters.buffers.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+    }
+
+    /// Flat coordinates of every BatchNorm's scale and shift, ascending: of `X.weight` and `X.bias` where there is a
+    /// buffer `X.running_mean`. Empty where no layer keeps statistics; LayerNorm keeps none.
+    pub fn batch_norm_coordinates(&self) -> Vec<Range<usize>> {
+        let of_batch_norm = |tensor: &str| {
+            let Some((layer, "weight" | "bias")) = tensor.rsplit_once('.') else { return false };
+            let mean = |buffer: &str| buffer.strip_suffix(".running_mean") == Some(layer);
+            self.parameters.buffers.iter().any(|(buffer, _)| mean(buffer))
+        };
+        let segments = self.layout().segments.iter().filter(|segment| of_batch_norm(&segment.name));
+        segments.map(|segment| segment.offset..segment.offset + segment.len()).collect()
     }
 }

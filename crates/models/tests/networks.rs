@@ -277,6 +277,32 @@ fn a_single_value_a_channel_leaves_the_running_statistics_alone() {
 }
 
 #[test]
+fn scale_and_shift_of_batch_norm_are_known_by_their_coordinates() {
+    for architecture in Architecture::SMALL {
+        let network = Network::build(architecture, 10, DIGIT, 0);
+        let ranges = network.batch_norm_coordinates();
+        assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "{architecture:?}: ascending");
+        let within = |place: usize| ranges.iter().any(|range| range.contains(&place));
+        let before = values(network.flat());
+        assert_eq!(ranges.len(), network.buffers().len(), "{architecture:?}: two buffers, scale and shift a layer");
+        for pair in ranges.chunks(2) {
+            assert!(before[pair[0].clone()].iter().all(|&scale| scale == 1.0), "{architecture:?}");
+            assert!(before[pair[1].clone()].iter().all(|&shift| shift == 0.0), "{architecture:?}");
+        }
+        for segment in &network.layout().segments {
+            let named = segment.name.contains("bn") || segment.name.contains("downsample.1");
+            let norm = named && architecture == Architecture::ResidualSmall;
+            if architecture == Architecture::ResidualSmall || network.buffers().is_empty() {
+                assert_eq!(within(segment.offset), norm, "{architecture:?} {}", segment.name);
+            }
+        }
+    }
+    let of = |architecture| Network::build(architecture, 10, DIGIT, 0).batch_norm_coordinates().len();
+    assert_eq!(of(Architecture::ResidualSmall), 22);
+    assert_eq!(of(Architecture::TransformerSmall), 0, "LayerNorm keeps no statistics");
+}
+
+#[test]
 fn batch_norm_takes_the_batch_statistics_in_training_and_leaves_them_alone_in_inference() {
     let network = Network::build(Architecture::ResidualSmall, 10, DIGIT, 1);
     let x = images(5, DIGIT);
