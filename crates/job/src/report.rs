@@ -30,6 +30,9 @@ pub struct RoundRecord {
     /// Validation accuracy of the weights that the step began with.
     #[serde(default)]
     pub validation_at_start: Option<f64>,
+    /// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy_of_forget_classes: Option<f64>,
     /// Probability that confidences on `D_f` and on validation data come from one distribution (Kolmogorov–Smirnov).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like_unseen: Option<f64>,

@@ -14,6 +14,7 @@ mod line;
 mod measure;
 mod meter;
 mod methods;
+mod movable;
 mod objective;
 mod optimiser;
 mod predictor_training;
