@@ -36,8 +36,8 @@ pub use train_predictor::{
 };
 pub use training::{Adam, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Training};
 pub use unlearning::{
-    Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, OptimiserState, Rewinding, RollBack, Stop, TaskVector,
-    Trajectory, Unlearn,
+    Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, OptimiserState, Rewinding, RollBack, Stop,
+    TaskVector, Trajectory, Unlearn,
 };
 
 use crate::{DeviceKind, Digest, WorldSize};

@@ -90,8 +90,8 @@ impl Gang {
         Ok(())
     }
 
-    /// The statistics of every tensor of the model, from each rank's trajectory of its own shard. Tiles that trajectories
-    /// leave out count as not moved.
+    /// The statistics of every tensor of the model, from each rank's trajectory of its own shard. Tiles that
+    /// trajectories leave out count as not moved.
     pub fn statistics(&mut self, trajectory: &Trajectory) -> Result<Vec<Statistics>, UnlearningError> {
         let tiles = self.tiles();
         let first = tiles.first().map_or(0, |tile| tile.index);

@@ -217,8 +217,8 @@ impl Learner {
         self.pass_over(data, pass, span, criterion)
     }
 
-    /// The same over any samples, as a part of a method's epoch: the schedule counts by `span`, everything that is drawn by
-    /// the learner's own epochs.
+    /// The same over any samples, as a part of a method's epoch: the schedule counts by `span`, everything that is
+    /// drawn by the learner's own epochs.
     pub(crate) fn pass_over(
         &mut self,
         data: &dyn TrainingData,
@@ -318,9 +318,9 @@ impl Learner {
         })
     }
 
-    /// Mean of `Σ_y p_y (∂CE(x, y)/∂θ)²` over the samples at `positions` for the own shard, `[n]`, where `p` is what the
-    /// network itself answers: the diagonal of the Fisher information. In inference mode, sample by sample and label by
-    /// label. Counts as an epoch.
+    /// Mean of `Σ_y p_y (∂CE(x, y)/∂θ)²` over the samples at `positions` for the own shard, `[n]`, where `p` is what
+    /// the network itself answers: the diagonal of the Fisher information. In inference mode, sample by sample and
+    /// label by label. Counts as an epoch.
     pub fn expected_fisher_diagonal(
         &mut self,
         data: &LabelledSamples,

@@ -176,10 +176,11 @@ fn go_part_of_the_way(
     }
 }
 
-/// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it; none where there
-/// is no such sample.
+/// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it; none where
+/// there is no such sample.
 fn of_forget_classes(run: &StepRun, validation: Option<&Predictions>) -> Result<Option<f64>, UnlearningError> {
-    let (Some(data), Some(predictions), RollBack::HoldOutForgetError) = (run.validation, validation, run.roll_back) else {
+    let (Some(data), Some(predictions), RollBack::HoldOutForgetError) = (run.validation, validation, run.roll_back)
+    else {
         return Ok(None);
     };
     let labels = |data: &LabelledSamples| Vec::<i64>::try_from(data.labels());

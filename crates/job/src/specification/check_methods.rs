@@ -82,7 +82,8 @@ impl Forward {
 
 impl Specification {
     /// # Errors
-    /// The job lacks the data by which the round is chosen, or has other labels than the rule compares; `at` is the field.
+    /// The job lacks the data by which the round is chosen, or has other labels than the rule compares; `at` is the
+    /// field.
     pub(super) fn check_roll_back(&self, unlearn: &Unlearn, at: String) -> Result<(), SpecificationError> {
         let has_it = self.data.split.is_some();
         require(unlearn.roll_back == RollBack::None || has_it, at.as_str(), "needs validation data (data.split)")?;

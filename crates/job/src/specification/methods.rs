@@ -223,14 +223,14 @@ impl Fisher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FisherForm {
-    /// F is the mean of squared gradients with the true labels; the noise's standard deviation is min(√(α/F), 0.001), and
-    /// ten times that on the last layer (the public code of SalUn; Fan et al., 2024).
+    /// F is the mean of squared gradients with the true labels; the noise's standard deviation is min(√(α/F), 0.001),
+    /// and ten times that on the last layer (the public code of SalUn; Fan et al., 2024).
     Empirical,
     /// F is the mean of squared gradients over all labels, each weighted by the model's own probability of it. The
-    /// variance is α·min(1/(F + 1e-8), 1000), at most 100·α on the last layer; then its mean over the inputs of each unit;
-    /// then ten times that on the last layer and where a tensor has one dimension (norms and biases). Where a whole class
-    /// is forgotten, its row of the last layer is drawn anew: mean 0, variance 0.001 (Golatkar et al., 2020, and their
-    /// public code).
+    /// variance is α·min(1/(F + 1e-8), 1000), at most 100·α on the last layer; then its mean over the inputs of each
+    /// unit; then ten times that on the last layer and where a tensor has one dimension (norms and biases). Where a
+    /// whole class is forgotten, its row of the last layer is drawn anew: mean 0, variance 0.001 (Golatkar et al.,
+    /// 2020, and their public code).
     Expected,
     /// F as in `empirical`, variance α·min(1/F, `clamp`): what version 0.1 did. It is ours, and no published form.
     Clamped,
@@ -240,11 +240,11 @@ pub enum FisherForm {
 /// `gamma`·CE + `alpha`·KL smaller; the teacher is the model as it was, in inference mode (Kurmanji et al., 2023,
 /// algorithm 1).
 ///
-/// What is not said is taken from the authors' membership experiments: γ 1, α 0.5, T 4, three rounds with ascent. To that
-/// set belong `stop.rounds` 5, SGD with rate 5e-4, momentum 0.9 and weight decay 5e-4, the schedule
-/// `{ milestones = { epochs = [3, 5], factor = 0.1 } }` and the BatchNorm policy `train`. Their large-scale set is γ 0.99,
-/// α 0.001, T 4, two rounds with ascent of three, batches of 32 of `D_f` and 128 of `D_r`.
-/// SCRUB+R is this with `roll-back = "hold-out-forget-error"`.
+/// What is not said is taken from the authors' membership experiments: γ 1, α 0.5, T 4, three rounds with ascent. To
+/// that set belong `stop.rounds` 5, SGD with rate 5e-4, momentum 0.9 and weight decay 5e-4, the schedule `{ milestones
+/// = { epochs = [3, 5], factor = 0.1 } }` and the BatchNorm policy `train`. Their large-scale set is γ 0.99, α 0.001, T
+/// 4, two rounds with ascent of three, batches of 32 of `D_f` and 128 of `D_r`. SCRUB+R is this with `roll-back =
+/// "hold-out-forget-error"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Scrub {

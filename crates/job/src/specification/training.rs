@@ -159,8 +159,8 @@ pub enum BatchNormPolicy {
     /// All of it stays, bit by bit: inference mode throughout; scale and shift are neither trained nor recorded in
     /// trajectories, rewound, chosen by a mask or moved by noise (as published with InvWNN's ResNet-18).
     Frozen,
-    /// Inference mode throughout: the statistics stay, scale and shift train like other weights. Version 0.1 called this
-    /// `frozen`.
+    /// Inference mode throughout: the statistics stay, scale and shift train like other weights. Version 0.1 called
+    /// this `frozen`.
     Inference,
     /// Local batch statistics; running ones averaged over the ranks by sample count after each epoch.
     #[default]

@@ -31,14 +31,15 @@ pub struct Forward {
     /// Change the images as they are met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
-    /// Counted in rounds, of which `stop.rounds` are all there are: the passes of one round share its place. Rewinding and
-    /// Task Vectors, whose rounds train several epochs, count these instead, over all rounds.
+    /// Counted in rounds, of which `stop.rounds` are all there are: the passes of one round share its place. Rewinding
+    /// and Task Vectors, whose rounds train several epochs, count these instead, over all rounds.
     #[serde(default, skip_serializing_if = "is_constant")]
     pub schedule: Schedule,
 }
 
 impl Forward {
-    /// As little as can be said: inference mode, statistics taken anew after each round, no augmentation, a constant rate.
+    /// As little as can be said: inference mode, statistics taken anew after each round, no augmentation, a constant
+    /// rate.
     pub fn with(optimiser: Optimiser, batch_size: u32) -> Self {
         Self { optimiser, batch_size, batch_norm: recompute(), augment: None, schedule: Schedule::Constant }
     }
@@ -216,10 +217,11 @@ pub enum RollBack {
     BestValidation,
     /// Those with the lowest validation loss.
     BestValidationLoss,
-    /// Those whose error on `D_f` is the nearest to the error, after the last round, on the validation samples of `D_f`'s
-    /// classes: as wrong on `D_f` as on samples of its kind that were never seen. Of equal ones the earliest (SCRUB+R;
-    /// Kurmanji et al., 2023, and their code). `D_f` must have its true labels. The paper wants a validation set with
-    /// the distribution of `D_f`; its code, as this, takes all validation samples of the classes that occur in `D_f`.
+    /// Those whose error on `D_f` is the nearest to the error, after the last round, on the validation samples of
+    /// `D_f`'s classes: as wrong on `D_f` as on samples of its kind that were never seen. Of equal ones the earliest
+    /// (SCRUB+R; Kurmanji et al., 2023, and their code). `D_f` must have its true labels. The paper wants a validation
+    /// set with the distribution of `D_f`; its code, as this, takes all validation samples of the classes that occur in
+    /// `D_f`.
     HoldOutForgetError,
     /// The same by all validation data, whatever its classes, and of equal ones the latest: what version 0.1 called
     /// `hold-out-forget-error`. It is no published rule.

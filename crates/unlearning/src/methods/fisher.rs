@@ -14,11 +14,7 @@ pub struct Fisher<'a> {
 }
 
 impl<'a> Fisher<'a> {
-    pub fn new(
-        settings: rewind_job::Fisher,
-        remaining: &'a LabelledSamples,
-        forgotten_class: Option<u32>,
-    ) -> Self {
+    pub fn new(settings: rewind_job::Fisher, remaining: &'a LabelledSamples, forgotten_class: Option<u32>) -> Self {
         Self { settings, remaining, forgotten_class }
     }
 
@@ -80,8 +76,8 @@ fn empirical_deviation(information: &Tensor, alpha: f64) -> Tensor {
 }
 
 /// The variance of each coordinate's noise from the whole model's F: `[P]` → `[P]`. In the order of Golatkar's code:
-/// min(1/(F + 1e-8), 1000), at most 100 on the last layer; times α; its mean over the second dimension (of a linear layer
-/// the inputs of a unit, of a convolution the input channels at each place of the kernel); 1e-4 in a forgotten
+/// min(1/(F + 1e-8), 1000), at most 100 on the last layer; times α; its mean over the second dimension (of a linear
+/// layer the inputs of a unit, of a convolution the input channels at each place of the kernel); 1e-4 in a forgotten
 /// class's row of the last layer; ten times that on the last layer and in tensors of one dimension.
 fn expected_variance(
     layout: &Layout,
@@ -178,10 +174,9 @@ mod tests {
     }
 
     fn variance(forgotten_class: Option<u32>) -> Vec<f32> {
-        // 1/F: kernels 1 2 | 3 4 and 10 20 | 2000 (bounded by 1000) 40; norm 5, 2000; last layer 50, 200 (bounded by 100),
-        // 20, 40; its bias 10, 500 (bounded by 100).
-        let inverse =
-            [1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 2e3, 40.0, 5.0, 2e3, 50.0, 200.0, 20.0, 40.0, 10.0, 500.0_f64];
+        // 1/F: kernels 1 2 | 3 4 and 10 20 | 2000 (bounded by 1000) 40; norm 5, 2000; last layer 50, 200 (bounded by
+        // 100), 20, 40; its bias 10, 500 (bounded by 100).
+        let inverse = [1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 2e3, 40.0, 5.0, 2e3, 50.0, 200.0, 20.0, 40.0, 10.0, 500.0_f64];
         let information: Vec<f32> = inverse.iter().map(|inverse| (1.0 / inverse - 1e-8) as f32).collect();
         numbers(&expected_variance(&layout(), &[2, 3], &Tensor::from_slice(&information), 1e-2, forgotten_class))
     }

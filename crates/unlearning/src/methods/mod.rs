@@ -67,8 +67,8 @@ impl<'a> Materials<'a> {
     }
 }
 
-/// The method of an unlearning step of so many rounds, which its schedule spans. `original` makes another network with the
-/// weights that the step began with.
+/// The method of an unlearning step of so many rounds, which its schedule spans. `original` makes another network with
+/// the weights that the step began with.
 ///
 /// # Errors
 /// A predictor that does not cover the trajectory's number of snapshots.

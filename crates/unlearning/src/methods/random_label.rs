@@ -66,7 +66,8 @@ impl RoundMethod for RandomLabel<'_> {
                 let first = Span { epoch: epochs / 2, batches, ..alone };
                 let then = Span { before: alone.batches, ..first };
                 let wrong = learner.pass_over(forget, pass, first, &mut |batch: &Batch| of_forget(batch))?;
-                let own = learner.pass_over(remaining, pass, then, &mut |batch: &Batch| to_labels(batch, &batch.labels))?;
+                let own =
+                    learner.pass_over(remaining, pass, then, &mut |batch: &Batch| to_labels(batch, &batch.labels))?;
                 let (ones, others) = (forget.len() as f64, remaining.len() as f64);
                 Ok((wrong * ones + own * others) / (ones + others))
             }
@@ -86,10 +87,10 @@ impl RoundMethod for RandomLabel<'_> {
 }
 
 impl RandomLabels {
-    /// For each sample of `D_f`, `[samples]`, a label uniform over all classes, or, where only wrong ones are wanted, by how
-    /// much its own label is to be shifted, uniform from 1 to `classes − 1`. A function of the seed, the epoch (where
-    /// labels are drawn in each) and the sample's position in `D_f`, whatever the order in which samples are met, and
-    /// by which rank.
+    /// For each sample of `D_f`, `[samples]`, a label uniform over all classes, or, where only wrong ones are wanted,
+    /// by how much its own label is to be shifted, uniform from 1 to `classes − 1`. A function of the seed, the epoch
+    /// (where labels are drawn in each) and the sample's position in `D_f`, whatever the order in which samples are
+    /// met, and by which rank.
     fn draw(&self, seed: u64, epoch: u32, samples: usize) -> Tensor {
         let purpose = match self.drawn {
             LabelsDrawn::EachEpoch => format!("random-label/{epoch}"),

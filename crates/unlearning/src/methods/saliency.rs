@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 
 use crate::{Gang, LabelledSamples, Learner, UnlearningError};
 
-/// The top `share` of the model's coordinates that may move, by |Σ gradient of the cross-entropy on `forget`| (SalUn; Fan et
-/// al., 2024, equation 3): true in the own shard's `[n]`. One threshold for all shards.
+/// The top `share` of the model's coordinates that may move, by |Σ gradient of the cross-entropy on `forget`| (SalUn;
+/// Fan et al., 2024, equation 3): true in the own shard's `[n]`. One threshold for all shards.
 pub fn most_salient(
     learner: &mut Learner,
     forget: &LabelledSamples,
@@ -20,12 +20,7 @@ pub fn most_salient(
 /// So many (rounded down, as SalUn's code does, but at least one) coordinates of a vector that lives in shards, by
 /// magnitude: true in `[n]`. What ties with the last one is in. Only those count where `free` is true, `[n]`; none:
 /// everywhere.
-fn top_share(
-    gang: &mut Gang,
-    shard: &Tensor,
-    free: Option<&Tensor>,
-    wanted: f64,
-) -> Result<Tensor, UnlearningError> {
+fn top_share(gang: &mut Gang, shard: &Tensor, free: Option<&Tensor>, wanted: f64) -> Result<Tensor, UnlearningError> {
     let wanted = wanted.floor().max(1.0);
     // Floats from 0 on are ordered as their bits are: bisect on these, and the threshold is exact.
     let bits = shard.abs().view_dtype(Kind::Int);

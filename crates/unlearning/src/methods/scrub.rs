@@ -29,8 +29,7 @@ impl<'a> Scrub<'a> {
 impl RoundMethod for Scrub<'_> {
     /// Returns the mean loss on the remaining data.
     fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
-        let (gamma, alpha, temperature) =
-            (self.settings.gamma(), self.settings.alpha(), self.settings.temperature());
+        let (gamma, alpha, temperature) = (self.settings.gamma(), self.settings.alpha(), self.settings.temperature());
         let teacher = &self.teacher;
         let (epoch, ascends) = self.place_of(learner.epochs());
         let (away, with) = (self.pass(self.settings.forget_batch_size), self.pass(self.settings.remaining_batch_size));
