@@ -257,6 +257,7 @@ pub fn small_job(world_size: u32) -> String {
     let root = root.display();
     format!(
         r#"
+format = 2
 name = "small"
 [fleet]
 world-size = {world_size}

@@ -34,6 +34,7 @@ training-seeds = [1, 2]
 unlearning-seeds = [7]
 stop-at-retrains-ua = true
 [base]
+format = 2
 name = "models"
 model = {{ architecture = "depthwise-small" }}
 [base.data]

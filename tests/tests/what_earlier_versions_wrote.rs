@@ -94,7 +94,8 @@ fn a_store_is_taken_up_and_its_job_goes_on_as_it_began() {
         let (whole, resumed) = (report_in(&version.join("report")), fleet.report("job-2"));
         assert_eq!(whole.specification.to_toml(), resumed.specification.to_toml());
         assert_eq!(whole.data, resumed.data, "the same samples in the same parts");
-        let same_bits = serde_json::to_value(&whole.machine).unwrap() == serde_json::to_value(&resumed.machine).unwrap();
+        let same_bits =
+            serde_json::to_value(&whole.machine).unwrap() == serde_json::to_value(&resumed.machine).unwrap();
         for (then, now) in whole.measured().zip(resumed.measured()) {
             assert_eq!((&then.name, then.rounds.len()), (&now.name, now.rounds.len()));
             if same_bits {

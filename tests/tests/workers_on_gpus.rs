@@ -42,13 +42,16 @@ fn fleet(more: &[(&'static str, &str)]) -> (u32, Fleet) {
 /// `small_job` with the other methods, and everything that an evaluation can measure.
 fn large_job(world: u32) -> String {
     let methods = [
-        ("random-label", "random-label = {}"),
+        ("random-label", "random-label = { wrong-only = true, labels = \"once\", remaining = \"mixed\" }"),
+        ("random-label-forget-only", "random-label-forget-only = {}"),
         ("salun", "salun = { share = 0.3 }"),
+        ("salun-forget-only", "salun-forget-only = { share = 0.3 }"),
         ("boundary-shrink", "boundary-shrink = { step = 0.1 }"),
         ("boundary-expand", "boundary-expand = {}"),
         ("weight-noise", "weight-noise = { share = 0.1, sigma = 0.05 }"),
         ("fine-tune", "fine-tune = {}"),
-        ("fisher", "fisher = { alpha = 1e-6, clamp = 10.0, samples = 40 }"),
+        ("fisher", "fisher = { form = \"empirical\", alpha = 1e-6, samples = 40 }"),
+        ("fisher-expected", "fisher = { form = \"expected\", alpha = 1e-6, samples = 10 }"),
         ("scrub", "scrub = { ascent-rounds = 1, gamma = 0.9, alpha = 0.1, temperature = 4.0 }"),
     ];
     let steps = methods.map(|(name, method)| {

@@ -9,8 +9,8 @@ use std::{
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, digest_of, read_weights};
 use rewind_datasets::{DataError, Partition, Samples, Subset, idx, read_pool, tiny_imagenet};
 use rewind_job::{
-    Action, DataSummary, Digest, Forget, Given, Layout, Part, Pool, SampleDigest, Segment, Source, Specification,
-    SpecificationError,
+    Action, DataSummary, Digest, Forget, Given, Layout, Part, Pool, RollBack, SampleDigest, Segment, Source,
+    Specification, SpecificationError, Unlearn,
 };
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -106,6 +106,7 @@ pub struct ClassApart {
 impl JobData {
     pub fn read(specification: &Specification) -> Result<Self, InputError> {
         let partition = partition_of(specification)?;
+        check_roll_back(specification, &partition)?;
         let labelled = |subset: &Subset| LabelledSamples::of(subset, |id| partition.image(id), partition.shape());
         let tensors = |subset: Option<&Subset>| subset.map(labelled);
         let forget = partition.forget();
@@ -167,6 +168,28 @@ impl JobData {
         ];
         parts.into_iter().filter_map(|(part, samples)| Some((part, samples?))).collect()
     }
+}
+
+/// Refuses to choose a round by comparing `D_f` with validation data of its classes where its labels are not the true
+/// ones, or where there is no such data.
+fn check_roll_back(specification: &Specification, partition: &Partition) -> Result<(), SpecificationError> {
+    let forget = partition.forget();
+    let is_like_forget = |label: &u8| forget.labels.contains(label);
+    let problem = if forget.labels != partition.true_forget_labels() {
+        "compares errors on the forget data and on validation data of its classes, but the forget data has other labels \
+         than its true ones"
+    } else if !partition.validation().is_some_and(|validation| validation.labels.iter().any(is_like_forget)) {
+        "needs validation data of the classes that occur in the forget data"
+    } else {
+        return Ok(());
+    };
+    for (index, step) in specification.steps.iter().enumerate() {
+        if let Action::Unlearn(Unlearn { roll_back: RollBack::HoldOutForgetError, .. }) = &step.action {
+            let problem = format!("hold-out-forget-error {problem}");
+            return Err(SpecificationError::new(format!("step[{index}].unlearn.roll-back"), problem));
+        }
+    }
+    Ok(())
 }
 
 /// SHA-256 as eight numbers that are exact as float64.
@@ -468,6 +491,46 @@ mod tests {
             let error = outcome(folder).expect_err("refused");
             assert!(error.ends_with("does not lie in a data root of this worker"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_round_is_not_chosen_by_the_error_on_forget_data_where_nothing_like_it_is_held_out() {
+        let samples = |labels: Vec<u8>| Samples { shape: [1, 1, 1], images: vec![0; labels.len()], labels };
+        let check = |roll_back: &str, forget: Forget, pool: Vec<u8>, own: Vec<u8>| {
+            let text = format!(
+                r#"
+                format = 2
+                name = "chosen"
+                model = {{ architecture = "mlp", weights = "w" }}
+                [data]
+                pool = {{ images = "i", labels = "l" }}
+                split = {{ train = 40, validation = 20, test = 10, attack = 10 }}
+                forget = {{ files = {{ images = "i", labels = "l" }} }}
+                [[step]]
+                name = "unlearned"
+                [step.unlearn]
+                method = {{ neg-grad = {{}} }}
+                forward = {{ optimiser = {{ sgd = {{ learning-rate = 0.1 }} }}, batch-size = 8 }}
+                stop = {{ rounds = 2 }}
+                roll-back = "{roll_back}"
+                "#
+            );
+            let mut specification = Specification::parse(&text, Path::new("/")).expect("is valid");
+            specification.data.forget = forget;
+            let partition = Partition::new(&specification.data, 5, Some(samples(pool).into()), Some(samples(own)));
+            check_roll_back(&specification, &partition.expect("splits")).map_err(|error| error.to_string())
+        };
+        let mixed: Vec<u8> = (0..80).map(|at| at % 4).collect();
+        let files = Forget::Files(rewind_job::IdxFiles { images: "i".into(), labels: "l".into() });
+        let noise = Forget::LabelNoise { share: 0.2, seed: 1 };
+        let (rule, field) = ("hold-out-forget-error", "step[0].unlearn.roll-back: hold-out-forget-error ");
+        assert_eq!(check(rule, files.clone(), mixed.clone(), vec![3, 3]), Ok(()));
+        let refused = check(rule, files.clone(), mixed.clone(), vec![4]).expect_err("has no such class");
+        assert_eq!(refused, format!("{field}needs validation data of the classes that occur in the forget data"));
+        let refused = check(rule, noise.clone(), mixed.clone(), vec![]).expect_err("has wrong labels");
+        assert!(refused.starts_with(field) && refused.ends_with("other labels than its true ones"), "{refused}");
+        assert_eq!(check("best-validation", noise, mixed.clone(), vec![]), Ok(()));
+        assert_eq!(check("hold-out-error-of-all", files, mixed, vec![4]), Ok(()));
     }
 
     #[test]

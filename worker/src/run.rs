@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, GroupOptions, ProcessGroup, RendezvousStore, Solo};
 use rewind_job::{
-    Action, Assignment, Group, Layout, Manifest, Method, Optimiser, Part, Progress, Rank, RollBack, ShardPlan, Step,
-    StepIndex, Stop, Timeouts, Unlearn, WorkerEvent, WorldSize,
+    Action, Assignment, BatchNormPolicy, Forget, Group, Layout, Manifest, Method, Optimiser, Part, Progress, Rank,
+    RollBack, ShardPlan, Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent, WorldSize,
 };
 use rewind_models::Network;
 use rewind_predictor::{Predictor, SnapshotsIn};
@@ -158,7 +158,8 @@ fn need(assignment: &Assignment, layout: &Layout, plan: &ShardPlan) -> Need {
                 _ => 0,
             };
             let networks = match &unlearn.method {
-                Method::BoundaryShrink(_) | Method::Scrub(_) => 2,
+                // Beside the network a copy of it, or a number for each of its coordinates.
+                Method::BoundaryShrink(_) | Method::Scrub(_) | Method::Fisher(_) => 2,
                 _ => 1,
             };
             of(networks, numbers(&unlearn.forward.optimiser), u64::from(snapshots))
@@ -236,13 +237,14 @@ impl Run {
         let seed = self.assignment.specification.seed;
         let cancel = self.link.cancel.clone();
         let purpose = if matches!(step.action, Action::Unlearn(_)) { "unlearning" } else { "training" };
-        let augment = match &step.action {
-            Action::Pretrain(training) | Action::Retrain(training) => training.augment,
-            Action::Unlearn(unlearn) => unlearn.forward.augment,
-            _ => None,
+        let (augment, batch_norm) = match &step.action {
+            Action::Pretrain(training) | Action::Retrain(training) => (training.augment, training.batch_norm),
+            Action::Unlearn(unlearn) => (unlearn.forward.augment, unlearn.forward.batch_norm),
+            _ => (None, BatchNormPolicy::default()),
         };
         let mut learner = Learner::new(self.network(), gang, work.optimiser.clone(), seed, purpose, cancel)
             .with_augmentation(augment)
+            .with_batch_norm(batch_norm)
             .with_snapshots_in(self.snapshots_in);
         let done = last.map_or(0, |manifest| manifest.round.0);
         tracing::info!(step = %step.name, "goes on after round {done}");
@@ -308,8 +310,13 @@ impl Run {
             network
         };
         let remaining = data.remaining.as_ref().filter(|_| unlearn.method.group() == Group::RetainUsing);
-        let materials = Materials { forget: &data.forget, remaining, predictor, classes: self.classes() };
-        let method = method_for(&unlearn.method, &unlearn.forward, &materials, &original)?;
+        let forgotten_class = match self.assignment.specification.data.forget {
+            Forget::Class { label } => Some(label),
+            _ => None,
+        };
+        let classes = self.classes();
+        let materials = Materials { forget: &data.forget, remaining, predictor, classes, forgotten_class };
+        let method = method_for(&unlearn.method, &unlearn.forward, unlearn.stop.rounds, &materials, &original)?;
         let statistics_of = remaining.unwrap_or(&data.forget);
         Ok(Work {
             optimiser: &unlearn.forward.optimiser,

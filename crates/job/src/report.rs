@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{BackdoorSuccess, Digest, JobEvent, LossAttack, Read, Round, Specification, WorldSize};
+use crate::{BackdoorSuccess, Digest, Group, JobEvent, LossAttack, Read, Round, Specification, WorldSize};
 
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct RoundRecord {
     /// Validation accuracy of the weights that the step began with.
     #[serde(default)]
     pub validation_at_start: Option<f64>,
+    /// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy_of_forget_classes: Option<f64>,
     /// Probability that confidences on `D_f` and on validation data come from one distribution (Kolmogorov–Smirnov).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like_unseen: Option<f64>,
@@ -79,6 +82,7 @@ pub struct Report {
     /// The reference: trained on the remaining data alone.
     pub retrain: Option<Measured>,
     /// One entry an unlearning step, in the specification's order.
+    #[serde(deserialize_with = "in_present_words")]
     pub methods: Vec<Measured>,
     /// The rule that ended each unlearning step.
     pub stop: Vec<StepStop>,
@@ -112,6 +116,18 @@ pub struct Report {
 /// | 1 | 0.1.0 | was not written down |
 /// | 2 | 0.2.0 | `commit`; the specification is of format 2, and so are the methods' names |
 pub const REPORT_FORMAT: u32 = 2;
+
+/// What version 0.1 called `salun` and `random-label` read the forget data alone, which tells it from what bears these
+/// names now.
+fn in_present_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Measured>, D::Error> {
+    let mut methods = Vec::<Measured>::deserialize(deserializer)?;
+    for measured in &mut methods {
+        if measured.group == Group::ForgetOnly.name() && matches!(measured.method.as_str(), "salun" | "random-label") {
+            measured.method += "-forget-only";
+        }
+    }
+    Ok(methods)
+}
 
 fn first_format() -> u32 {
     1

@@ -4,11 +4,13 @@
 
 mod beginning;
 mod check;
+mod check_methods;
 mod check_training;
 mod collect;
 mod data;
 mod evaluation;
 mod format;
+mod methods;
 mod synthetic;
 mod train_predictor;
 mod training;
@@ -24,6 +26,10 @@ pub use collect::{
 pub use data::{Backdoor, Data, Forget, ForgottenClass, HeldOutClass, IdxFiles, Pool, Split};
 pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
 pub use format::SPECIFICATION_FORMAT;
+pub use methods::{
+    BoundaryShrink, Fisher, FisherForm, Group, LabelsDrawn, Method, RandomLabel, RandomLabelForgetOnly, RemainingPass,
+    Salun, SalunForgetOnly, Scrub, WeightNoise,
+};
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
@@ -31,8 +37,8 @@ pub use train_predictor::{
 };
 pub use training::{Adam, Adamw, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Start, Training};
 pub use unlearning::{
-    BoundaryShrink, Fisher, Forward, Group, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, Method,
-    OptimiserState, Rewinding, RollBack, Salun, Scrub, Stop, TaskVector, Trajectory, Unlearn, WeightNoise,
+    Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, OptimiserState, Rewinding, RollBack, Stop,
+    TaskVector, Trajectory, Unlearn,
 };
 
 use crate::{DeviceKind, Digest, WorldSize};

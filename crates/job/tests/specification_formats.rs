@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use rewind_job::{SPECIFICATION_FORMAT, Specification};
+use rewind_job::{Action, BatchNormPolicy, Group, Report, RollBack, SPECIFICATION_FORMAT, Specification, Unlearn};
 
 const OLD: &str = r#"
     name = "old"
@@ -44,4 +44,117 @@ fn formats_that_do_not_exist_are_refused_by_name() {
         let refusal = parse(&format!("format = {format}\n{OLD}")).unwrap_err();
         assert!(refusal.starts_with(&format!("format: is {format}, and this version knows 1 to ")), "{refusal}");
     }
+}
+
+/// A specification with a step of each word whose meaning changed since version 0.1.
+fn with_unlearning(head: &str, unlearn: &str) -> String {
+    format!("{head}\n{OLD}\n[[step]]\nname = \"unlearned\"\n[step.unlearn]\nfrom = \"pretrained\"\n{unlearn}\n")
+}
+
+fn unlearned(text: &str) -> Unlearn {
+    let specification = parse(text).unwrap();
+    assert_eq!(parse(&specification.to_toml()), Ok(specification.clone()));
+    match &specification.steps[1].action {
+        Action::Unlearn(unlearn) => unlearn.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const FORWARD: &str = r#"forward = { optimiser = { sgd = { learning-rate = 0.1 } }, batch-size = 8 }
+    stop = { rounds = 2 }"#;
+
+#[test]
+fn a_method_of_format_1_is_what_it_was_under_its_present_name() {
+    let of =
+        |head: &str, method: &str| unlearned(&with_unlearning(head, &format!("method = {method}\n{FORWARD}"))).method;
+    for (written, then) in [
+        ("{ salun = { share = 0.3 } }", "{ salun-forget-only = { share = 0.3 } }"),
+        ("{ salun = {} }", "{ salun-forget-only = { share = 0.5 } }"),
+        ("{ random-label = {} }", "{ random-label-forget-only = {} }"),
+        ("{ fisher = { alpha = 1e-7 } }", "{ fisher = { form = \"clamped\", alpha = 1e-7, clamp = 1000.0 } }"),
+        (
+            "{ fisher = { alpha = 1e-7, clamp = 5.0, samples = 9 } }",
+            "{ fisher = { form = \"clamped\", alpha = 1e-7, clamp = 5.0, samples = 9 } }",
+        ),
+        ("{ scrub = {} }", "{ scrub = { gamma = 0.99, alpha = 0.5, ascent-rounds = 2, temperature = 4.0 } }"),
+        (
+            "{ scrub = { gamma = 0.5, ascent-rounds = 7 } }",
+            "{ scrub = { gamma = 0.5, alpha = 0.5, ascent-rounds = 7, temperature = 4.0 } }",
+        ),
+        ("{ neg-grad = {} }", "{ neg-grad = {} }"),
+    ] {
+        assert_eq!(of("", written), of("format = 2", then), "{written}");
+    }
+    let published = "{ scrub = { gamma = 1.0, alpha = 0.5, ascent-rounds = 3, temperature = 4.0 } }";
+    assert_eq!(of("format = 2", "{ scrub = {} }"), of("format = 2", published));
+    for named in ["salun", "random-label"] {
+        let method = of("format = 2", &format!("{{ {named} = {{}} }}"));
+        assert_eq!((method.name(), method.group()), (named, Group::RetainUsing));
+    }
+}
+
+#[test]
+fn policies_and_roll_back_of_format_1_are_what_they_were() {
+    let forward = |policy: &str| FORWARD.replace("= 8 }", &format!("= 8, batch-norm = \"{policy}\" }}"));
+    let of = |head: &str, policy: &str, roll_back: &str| {
+        let lines = format!("method = {{ neg-grad = {{}} }}\nroll-back = \"{roll_back}\"\n{}", forward(policy));
+        let text = with_unlearning(head, &lines).replace("} } }\n", &format!("}} }}, batch-norm = \"{policy}\" }}\n"));
+        let unlearn = unlearned(&text);
+        let Action::Pretrain(pretrain) = parse(&text).unwrap().steps.remove(0).action else { panic!("pretrains") };
+        (pretrain.batch_norm, unlearn.forward.batch_norm, unlearn.roll_back)
+    };
+    let (frozen, inference) = (BatchNormPolicy::Frozen, BatchNormPolicy::Inference);
+    let (of_all, of_forget) = (RollBack::HoldOutErrorOfAll, RollBack::HoldOutForgetError);
+    assert_eq!(of("", "frozen", "hold-out-forget-error"), (inference, inference, of_all));
+    assert_eq!(of("format = 2", "frozen", "hold-out-forget-error"), (frozen, frozen, of_forget));
+    assert_eq!(
+        of("", "train", "best-validation"),
+        (BatchNormPolicy::Train, BatchNormPolicy::Train, RollBack::BestValidation)
+    );
+}
+
+#[test]
+fn what_is_called_otherwise_is_told_in_a_sentence_each() {
+    let forward = FORWARD.replace("= 8 }", "= 8, batch-norm = \"frozen\" }");
+    let text = with_unlearning("", &format!("method = {{ salun = {{}} }}\n{forward}"));
+    let (_, told) = Specification::parse_telling(&text, Path::new("/")).unwrap();
+    assert_eq!(
+        told,
+        [
+            "step[1].unlearn.forward.batch-norm: `frozen` of version 0.1 is `inference` now",
+            "step[1].unlearn.method: `salun` of version 0.1 is `salun-forget-only` now",
+        ]
+    );
+    let (specification, _) = Specification::parse_telling(&text, Path::new("/")).unwrap();
+    let (_, told) = Specification::parse_telling(&specification.to_toml(), Path::new("/")).unwrap();
+    assert_eq!(told, [""; 0]);
+}
+
+#[test]
+fn options_of_format_2_beside_a_word_of_format_1_are_refused_by_field() {
+    for (name, option) in [
+        ("salun", "remaining = \"mixed\""),
+        ("salun", "wrong-only = true"),
+        ("random-label", "labels = \"once\""),
+        ("scrub", "forget-batch-size = 4"),
+    ] {
+        let method = |head: &str| with_unlearning(head, &format!("method = {{ {name} = {{ {option} }} }}\n{FORWARD}"));
+        let refusal = parse(&method("")).unwrap_err();
+        assert!(refusal.starts_with(&format!("step[1].unlearn.method.{name}: has options of format 2")), "{refusal}");
+        parse(&method("format = 2")).unwrap();
+    }
+}
+
+#[test]
+fn a_report_of_version_0_1_calls_its_methods_by_their_present_names() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kept/0.1/report/report.json");
+    let report: Report = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+    let names = |name: &str| report.methods.iter().find(|measured| measured.name == name).unwrap().method.clone();
+    assert_eq!(
+        (names("salun"), names("random-label")),
+        ("salun-forget-only".into(), "random-label-forget-only".into())
+    );
+    assert_eq!((report.format, names("fisher")), (1, "fisher".into()));
+    let again: Report = serde_json::from_slice(&serde_json::to_vec(&report).unwrap()).unwrap();
+    assert_eq!(again, report);
 }

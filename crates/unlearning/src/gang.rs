@@ -90,9 +90,16 @@ impl Gang {
         Ok(())
     }
 
-    /// The statistics of every tensor of the model, from each rank's trajectory of its own shard.
+    /// The statistics of every tensor of the model, from each rank's trajectory of its own shard. Tiles that
+    /// trajectories leave out count as not moved.
     pub fn statistics(&mut self, trajectory: &Trajectory) -> Result<Vec<Statistics>, UnlearningError> {
-        let sums = self.gather_tiles(&partial_sums(trajectory)?, SUMS)?;
+        let tiles = self.tiles();
+        let first = tiles.first().map_or(0, |tile| tile.index);
+        let mut own = vec![0.0; SUMS * tiles.len()];
+        for (tile, sums) in trajectory.tiles().zip(partial_sums(trajectory)?.chunks(SUMS)) {
+            own[SUMS * (tile.tile.index - first)..][..SUMS].copy_from_slice(sums);
+        }
+        let sums = self.gather_tiles(&own, SUMS)?;
         Ok(statistics(&self.layout, &sums, trajectory.len())?)
     }
 

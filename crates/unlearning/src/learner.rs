@@ -6,14 +6,16 @@ use rewind_artifacts::{Buffers, Shard};
 use rewind_collective::CancelSignal;
 use rewind_job::{Augment, BatchNormPolicy, Objective, Optimiser, Schedule};
 use rewind_models::{Mode, Network};
-use rewind_predictor::SnapshotsIn;
-use tch::{Device, Tensor, no_grad};
+use rewind_predictor::{SnapshotsIn, Trajectory};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::{
     Gang, LabelledSamples, ShardOptimiser, UnlearningError,
     augment::augment,
     batch_norm,
-    objective::{NoiseDraw, cross_entropy, summed_loss},
+    movable::Movable,
+    objective::{NoiseDraw, cross_entropy, summed_loss, to_labels},
+    samples::TrainingData,
     schedule::{Moment, factor},
 };
 
@@ -64,23 +66,36 @@ pub struct Pass {
     /// Samples a step, over all ranks together.
     pub batch_size: usize,
     pub descent: Descent,
-    /// `Train` moves BatchNorm's running statistics; `Inference` freezes them.
     pub mode: PassMode,
     pub schedule: Schedule,
     /// Epochs that the schedule spans.
     pub epochs: u32,
 }
 
+/// By what BatchNorm normalises while a pass trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassMode {
+    /// By the batch's statistics; the running ones move.
     BatchStatistics,
-    Frozen,
+    /// By the running statistics, which stay: inference mode.
+    RunningStatistics,
 }
 
 impl PassMode {
     pub fn of(policy: BatchNormPolicy) -> Self {
-        if policy.trains() { Self::BatchStatistics } else { Self::Frozen }
+        if policy.trains() { Self::BatchStatistics } else { Self::RunningStatistics }
     }
+}
+
+/// The part of a method's epoch that a pass is, for the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Counted from 0.
+    pub epoch: u32,
+    /// Batches of the epoch before the pass.
+    pub before: usize,
+    /// Batches of the epoch in all.
+    pub batches: usize,
 }
 
 /// A network, its gang, and the optimiser of the own shard.
@@ -102,8 +117,8 @@ pub struct Learner {
     pub aside: BTreeMap<String, Tensor>,
     /// Where a round's trajectory is kept.
     snapshots_in: SnapshotsIn,
-    /// Set: only the coordinates of the own shard move that are true here, `[n]`.
-    pub movable: Option<Tensor>,
+    /// What of the own shard may move.
+    pub(crate) movable: Movable,
     /// `[P]`: gradients of this rank's part of a batch.
     gradient: Tensor,
     cancel: CancelSignal,
@@ -133,7 +148,7 @@ impl Learner {
             kept: Vec::new(),
             aside: BTreeMap::new(),
             snapshots_in: SnapshotsIn::Device,
-            movable: None,
+            movable: Movable::default(),
             gradient,
             cancel,
         }
@@ -165,13 +180,18 @@ impl Learner {
         Self { augment, ..self }
     }
 
+    /// Lets BatchNorm's scale and shift stay as they are where the policy says so, whatever the method does.
+    pub fn with_batch_norm(mut self, policy: BatchNormPolicy) -> Self {
+        if policy.freezes() {
+            let still = self.network.batch_norm_coordinates();
+            self.movable = Movable::all_but(still, &self.gang, self.network.device());
+        }
+        self
+    }
+
     /// Keeps trajectories there.
     pub fn with_snapshots_in(self, snapshots_in: SnapshotsIn) -> Self {
         Self { snapshots_in, ..self }
-    }
-
-    pub fn snapshots_in(&self) -> SnapshotsIn {
-        self.snapshots_in
     }
 
     /// Gives the gang back, for the next step.
@@ -193,11 +213,23 @@ impl Learner {
         pass: &Pass,
         criterion: &mut dyn Criterion,
     ) -> Result<f64, UnlearningError> {
-        let order = rewind_datasets::order(self.seed, self.purpose, self.epochs, data.len());
-        let batches = order.chunks(pass.batch_size);
-        let (mut loss_sum, mut seen, count) = (0.0, 0, batches.len());
-        for (index, batch) in batches.enumerate() {
-            let moment = Moment { epoch: self.epochs, batch: index, batches: count };
+        let span = Span { epoch: self.epochs, before: 0, batches: data.len().div_ceil(pass.batch_size) };
+        self.pass_over(data, pass, span, criterion)
+    }
+
+    /// The same over any samples, as a part of a method's epoch: the schedule counts by `span`, everything that is
+    /// drawn by the learner's own epochs.
+    pub(crate) fn pass_over(
+        &mut self,
+        data: &dyn TrainingData,
+        pass: &Pass,
+        span: Span,
+        criterion: &mut dyn Criterion,
+    ) -> Result<f64, UnlearningError> {
+        let order = rewind_datasets::order(self.seed, self.purpose, self.epochs, data.count());
+        let (mut loss_sum, mut seen) = (0.0, 0);
+        for (index, batch) in order.chunks(pass.batch_size).enumerate() {
+            let moment = Moment { epoch: span.epoch, batch: span.before + index, batches: span.batches };
             let mine: Vec<i64> =
                 batch[self.gang.part_of(batch.len())].iter().map(|&position| i64::from(position)).collect();
             loss_sum += self.train_batch(data, &mine, batch.len(), pass, moment, criterion)?;
@@ -207,13 +239,13 @@ impl Learner {
         if pass.mode == PassMode::BatchStatistics {
             batch_norm::average_over_ranks(&self.network, &mut self.gang, seen)?;
         }
-        Ok(self.gang.sum(&[loss_sum])?[0] / data.len() as f64)
+        Ok(self.gang.sum(&[loss_sum])?[0] / data.count() as f64)
     }
 
     /// One step: `mine` are this rank's positions of a batch of `batch_len` samples.
     fn train_batch(
         &mut self,
-        data: &LabelledSamples,
+        data: &dyn TrainingData,
         mine: &[i64],
         batch_len: usize,
         pass: &Pass,
@@ -226,10 +258,10 @@ impl Learner {
         if !mine.is_empty() {
             let mode = match pass.mode {
                 PassMode::BatchStatistics => Mode::Train { momentum: 0.1 },
-                PassMode::Frozen => Mode::Inference,
+                PassMode::RunningStatistics => Mode::Inference,
             };
             // The local sum over the global count: summed over ranks it is the batch's mean.
-            let mut batch = data.batch(mine, &self.network, mode);
+            let mut batch = data.batch_of(mine, &self.network, mode);
             if let Some(how) = self.augment {
                 batch.images = augment(&batch.images, how, self.seed, self.purpose, self.epochs, mine);
             }
@@ -245,7 +277,7 @@ impl Learner {
         let gradient = self.gang.reduce_to_owner(&self.gradient)?;
         let rate_factor = factor(&pass.schedule, moment, pass.epochs);
         let shard = self.gang.shard(self.network.flat());
-        match &self.movable {
+        match self.movable.mask() {
             None => self.optimiser.step(&shard, &gradient, rate_factor),
             Some(movable) => self.optimiser.step_some(&shard, &gradient, rate_factor, movable),
         }
@@ -278,12 +310,44 @@ impl Learner {
     /// Mean of `(∂CE/∂θ)²` over the samples at `positions` for the own shard, `[n]`: the diagonal of the empirical Fisher
     /// information. In inference mode, sample by sample. Counts as an epoch.
     pub fn fisher_diagonal(&mut self, data: &LabelledSamples, positions: &[i64]) -> Result<Tensor, UnlearningError> {
+        self.mean_of_samples(data, positions, |learner, batch, total| {
+            cross_entropy(batch)?.backward();
+            learner.network.collect_gradients(&learner.gradient);
+            let _ = total.shallow_clone().g_add_(&learner.gradient.square());
+            Ok(())
+        })
+    }
+
+    /// Mean of `Σ_y p_y (∂CE(x, y)/∂θ)²` over the samples at `positions` for the own shard, `[n]`, where `p` is what
+    /// the network itself answers: the diagonal of the Fisher information. In inference mode, sample by sample and
+    /// label by label. Counts as an epoch.
+    pub fn expected_fisher_diagonal(
+        &mut self,
+        data: &LabelledSamples,
+        positions: &[i64],
+    ) -> Result<Tensor, UnlearningError> {
+        self.mean_of_samples(data, positions, |learner, batch, total| {
+            let answer = no_grad(|| batch.network.forward(&batch.images, batch.mode)).softmax(1, Kind::Float);
+            for (label, probability) in (0..).zip(Vec::<f64>::try_from(answer.view([-1]).to_kind(Kind::Double))?) {
+                to_labels(batch, &batch.labels.full_like(label))?.backward();
+                learner.network.collect_gradients(&learner.gradient);
+                let _ = total.shallow_clone().g_add_(&(learner.gradient.square() * probability));
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds up what each sample at `positions` gives in `[P]`, and returns the mean for the own shard, `[n]`.
+    fn mean_of_samples(
+        &mut self,
+        data: &LabelledSamples,
+        positions: &[i64],
+        add: impl Fn(&Self, &Batch, &Tensor) -> Result<(), UnlearningError>,
+    ) -> Result<Tensor, UnlearningError> {
         let total = self.network.flat().zeros_like();
         for &position in &positions[self.gang.part_of(positions.len())] {
             self.check_cancelled()?;
-            cross_entropy(&data.batch(&[position], &self.network, Mode::Inference))?.backward();
-            self.network.collect_gradients(&self.gradient);
-            let _ = total.shallow_clone().g_add_(&self.gradient.square());
+            add(self, &data.batch(&[position], &self.network, Mode::Inference), &total)?;
         }
         self.epochs += 1;
         Ok(self.gang.reduce_to_owner(&total)? / positions.len() as f64)
@@ -315,12 +379,31 @@ impl Learner {
         Ok(self.gang.sum(&[sum])?[0] / positions.len() as f64)
     }
 
-    /// Replaces the own shard of the weights and gathers everybody's. `shard` is `[n]`.
+    /// Replaces the own shard of the weights, but for what must stay, and gathers everybody's. `shard` is `[n]`.
     pub fn replace_weights(&mut self, shard: &Tensor) -> Result<(), UnlearningError> {
         no_grad(|| {
-            self.gang.shard(self.network.flat()).copy_(shard);
+            let mut own = self.gang.shard(self.network.flat());
+            let new = self.movable.replaced(&own, shard);
+            own.copy_(&new);
             self.gang.gather_from_owners(self.network.flat())
         })
+    }
+
+    /// An empty trajectory of what may move of the own shard.
+    pub fn trajectory(&self) -> Trajectory {
+        let tiles = self.movable.free_tiles(self.gang.tiles());
+        Trajectory::new(self.gang.layout(), &tiles).kept_in(self.snapshots_in)
+    }
+
+    /// The weights that such a trajectory records.
+    pub fn recorded_weights(&self) -> Tensor {
+        self.movable.part_of(&self.gang.shard(self.network.flat()))
+    }
+
+    /// Replaces the weights that such a trajectory records, and gathers everybody's.
+    pub fn replace_recorded_weights(&mut self, recorded: &Tensor) -> Result<(), UnlearningError> {
+        let shard = self.movable.filled(&self.gang.shard(self.network.flat()), recorded);
+        self.replace_weights(&shard)
     }
 
     /// Takes BatchNorm's running statistics anew on `data`.

@@ -15,6 +15,7 @@ mod line;
 mod measure;
 mod meter;
 mod methods;
+mod movable;
 mod objective;
 mod optimiser;
 mod predictor_training;

@@ -23,6 +23,13 @@ impl Predictions {
         100.0 * self.correct.iter().filter(|&&correct| correct).count() as f64 / self.correct.len().max(1) as f64
     }
 
+    /// The same over the samples at which `counts` is true; none where there are none.
+    pub fn accuracy_where(&self, counts: impl Fn(usize) -> bool) -> Option<f64> {
+        let counted: Vec<bool> = (0..).zip(&self.correct).filter(|(at, _)| counts(*at)).map(|(_, ok)| *ok).collect();
+        let correct = counted.iter().filter(|&&correct| correct).count();
+        (!counted.is_empty()).then(|| 100.0 * correct as f64 / counted.len() as f64)
+    }
+
     /// Mean cross-entropy in nats; a probability below 1e-300 counts as that.
     pub fn loss(&self) -> f64 {
         let sum: f64 = self.probability.iter().map(|probability| -probability.max(1e-300).ln()).sum();

@@ -1,5 +1,7 @@
 //! The loop that every step shares: round, record, decide, commit.
 
+use std::collections::BTreeSet;
+
 use rewind_artifacts::Shard;
 use rewind_evaluation::{area_under_curve, same_distribution};
 use rewind_job::{Part, Reader, RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
@@ -97,6 +99,7 @@ pub fn run_rounds(
         let validation =
             run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
         let of_class = run.unseen.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
+        let of_forget_classes = of_forget_classes(run, validation.as_ref(), of_class.as_ref())?;
         let unseen = of_class.as_ref().or(validation.as_ref()).map(|unseen| unseen.probability.as_slice());
         let weight_change = learner.change_since(&before)?;
         let cost = meter.read(&mut learner.gang)?;
@@ -112,6 +115,7 @@ pub fn run_rounds(
             validation_accuracy: validation.as_ref().map(Predictions::accuracy),
             validation_loss: validation.as_ref().map(Predictions::loss),
             validation_at_start,
+            validation_accuracy_of_forget_classes: of_forget_classes,
             weight_change,
             seconds: cost.seconds,
             forget_epochs: method.forget_epochs(round.0),
@@ -174,6 +178,27 @@ fn go_part_of_the_way(
         Some((data, batch_size)) if share < 1.0 => learner.recompute_batch_norm(data, batch_size),
         _ => Ok(()),
     }
+}
+
+/// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it; none where
+/// there is no such sample. Where a class that is forgotten whole has left validation data, these are all there are of it:
+/// `of_class`.
+fn of_forget_classes(
+    run: &StepRun,
+    validation: Option<&Predictions>,
+    of_class: Option<&Predictions>,
+) -> Result<Option<f64>, UnlearningError> {
+    if run.roll_back != RollBack::HoldOutForgetError {
+        return Ok(None);
+    }
+    if let Some(of_class) = of_class {
+        return Ok(Some(of_class.accuracy()));
+    }
+    let (Some(data), Some(predictions)) = (run.validation, validation) else { return Ok(None) };
+    let labels = |data: &LabelledSamples| Vec::<i64>::try_from(data.labels());
+    let classes: BTreeSet<i64> = labels(run.forget)?.into_iter().collect();
+    let labels = labels(data)?;
+    Ok(predictions.accuracy_where(|at| classes.contains(&labels[at])))
 }
 
 /// As if the rounds ended here.

@@ -8,6 +8,57 @@ use tch::{Kind, Tensor};
 
 use crate::{Batch, ledger::Positions};
 
+/// What an epoch goes over.
+pub(crate) trait TrainingData {
+    /// Samples in all.
+    fn count(&self) -> usize;
+
+    /// The samples at these positions, in this order, where the network is.
+    fn batch_of<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a>;
+}
+
+impl TrainingData for LabelledSamples {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn batch_of<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a> {
+        self.batch(positions, network, mode)
+    }
+}
+
+/// The positions of the first samples, and after them those of the others.
+pub(crate) struct Both<'a>(pub &'a LabelledSamples, pub &'a LabelledSamples);
+
+impl TrainingData for Both<'_> {
+    fn count(&self) -> usize {
+        self.0.len() + self.1.len()
+    }
+
+    fn batch_of<'a>(&self, positions: &'a [i64], network: &'a Network, mode: Mode) -> Batch<'a> {
+        let first = self.0.len() as i64;
+        let (ones, others): (Vec<i64>, Vec<i64>) = positions.iter().partition(|&&position| position < first);
+        let others: Vec<i64> = others.into_iter().map(|position| position - first).collect();
+        let (mut next_one, mut next_other) = (0, ones.len() as i64);
+        // Where each position's sample is, ones before others.
+        let places: Vec<i64> = positions
+            .iter()
+            .map(|&position| {
+                let next = if position < first { &mut next_one } else { &mut next_other };
+                *next += 1;
+                *next - 1
+            })
+            .collect();
+        let ((images, labels), (more_images, more_labels)) = (self.0.select(&ones), self.1.select(&others));
+        let places = Tensor::from_slice(&places);
+        let join = |one: &Tensor, other: &Tensor| {
+            Tensor::cat(&[one, other], 0).index_select(0, &places).to_device(network.device())
+        };
+        let (images, labels) = (join(&images, &more_images), join(&labels, &more_labels));
+        Batch { network, mode, images, labels, positions }
+    }
+}
+
 /// Images scaled to 0…1 and the labels to train with, on the CPU; remembers which of them were read.
 pub struct LabelledSamples {
     /// `[samples, channels, height, width]`, float32.

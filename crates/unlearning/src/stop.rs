@@ -101,13 +101,22 @@ pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundReco
             losses.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(last, |(_, round)| round)
         }
         RollBack::HoldOutForgetError => {
+            let unseen = records.last().and_then(|record| record.validation_accuracy_of_forget_classes);
+            as_wrong_as(unseen, records.iter()).unwrap_or(last)
+        }
+        RollBack::HoldOutErrorOfAll => {
             let unseen = records.last().and_then(|record| record.validation_accuracy);
-            let distance = |record: &RoundRecord| Some((record.forget_accuracy? - unseen?).abs());
-            let distances = records.iter().rev().filter_map(|record| Some((distance(record)?, record.round)));
-            // Of equal ones the latest: min_by keeps the first of equals.
-            distances.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(last, |(_, round)| round)
+            as_wrong_as(unseen, records.iter().rev()).unwrap_or(last)
         }
     }
+}
+
+/// The round whose accuracy on `D_f` is the nearest to the one on unseen data; of equal ones the first in this order.
+fn as_wrong_as<'a>(unseen: Option<f64>, records: impl Iterator<Item = &'a RoundRecord>) -> Option<Round> {
+    let distance = |record: &RoundRecord| Some((record.forget_accuracy? - unseen?).abs());
+    let distances = records.filter_map(|record| Some((distance(record)?, record.round)));
+    // min_by keeps the first of equals.
+    distances.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, round)| round)
 }
 
 #[cfg(test)]
@@ -207,10 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn roll_back_takes_the_round_as_wrong_on_forget_data_as_the_last_one_is_on_unseen_data() {
-        let rounds = records(&[(99.0, 96.0), (92.0, 95.0), (88.0, 91.0), (92.0, 90.0), (40.0, 90.0)]);
+    fn roll_back_takes_the_round_as_wrong_on_forget_data_as_the_last_one_is_on_unseen_data_of_its_classes() {
+        let mut rounds = records(&[(99.0, 96.0), (92.0, 95.0), (88.0, 91.0), (92.0, 90.0), (40.0, 90.0)]);
         let rule = StopReason { rule: "rounds".into(), text: String::new() };
-        assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(4));
+        assert_eq!(select_round(RollBack::HoldOutErrorOfAll, &rule, &rounds), Round(4), "of equal ones the latest");
+        for (record, accuracy) in rounds.iter_mut().zip([99.0, 99.0, 99.0, 99.0, 90.0]) {
+            record.validation_accuracy_of_forget_classes = Some(accuracy);
+        }
+        // 88 and 92 are as near to 90 as each other.
+        assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(2), "of equal ones the earliest");
+        rounds[4].validation_accuracy_of_forget_classes = Some(50.0);
+        assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(5));
     }
 
     #[test]

@@ -5,8 +5,9 @@ mod gang;
 use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
 use rewind_job::{
-    Adam, Architecture, BatchNormPolicy, BoundaryShrink, Fisher, Forward, Lambda, Method, Optimiser, Part, Ranges,
-    Read, Reader, RollBack, Round, RoundRecord, Salun, StepOutcome, Stop, TaskVector, Trajectory, WeightNoise,
+    Adam, Architecture, BoundaryShrink, Fisher, FisherForm, Forward, Lambda, Method, Optimiser, Part, RandomLabel,
+    RandomLabelForgetOnly, Ranges, Read, Reader, RemainingPass, RollBack, Round, RoundRecord, Salun, SalunForgetOnly,
+    Scrub, StepOutcome, Stop, TaskVector, Trajectory, WeightNoise,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
@@ -56,11 +57,11 @@ impl Commit for Kept {
 fn run(learner: &mut Learner, method: &Method, stop: Stop, retains: bool, records: Vec<RoundRecord>) -> Kept {
     let (forget, remaining, validation) = (samples(FORGET), samples(REMAINING), samples(VALIDATION));
     let watched = [(Part::Forget, &forget), (Part::Remaining, &remaining), (Part::Validation, &validation)];
-    let forward = Forward { optimiser: adam(), batch_size: 8, batch_norm: BatchNormPolicy::Recompute, augment: None };
-    let materials = Materials { forget: &forget, remaining: Some(&remaining), predictor: None, classes: 4 };
+    let forward = Forward::with(adam(), 8);
+    let materials = Materials { remaining: Some(&remaining), ..Materials::forget_only(&forget, 4) };
     let device = learner.gang.device();
     let original = || network_on(device);
-    let mut method = method_for(method, &forward, &materials, &original).expect("needs no predictor");
+    let mut method = method_for(method, &forward, stop.rounds, &materials, &original).expect("needs no predictor");
     let step = StepRun {
         stop,
         roll_back: RollBack::BestValidation,
@@ -92,8 +93,8 @@ fn forget_only() -> [Method; 7] {
     [
         task_vector(),
         Method::NegGrad {},
-        Method::RandomLabel {},
-        Method::Salun(Salun { share: 0.5 }),
+        Method::RandomLabelForgetOnly(RandomLabelForgetOnly::default()),
+        Method::SalunForgetOnly(SalunForgetOnly::default()),
         Method::BoundaryShrink(BoundaryShrink { step: 0.1 }),
         Method::BoundaryExpand {},
         Method::WeightNoise(WeightNoise { sigma: 1e-3, share: 0.5 }),
@@ -139,24 +140,69 @@ fn a_forget_only_method_reads_d_f_and_nothing_else_and_the_rules_are_told_apart(
     }
 }
 
-fn fisher_reads(gang: Gang) -> Vec<Vec<Read>> {
-    let method = Method::Fisher(Fisher { alpha: 1e-7, clamp: 1.0, samples: Some(DRAWN) });
-    let kept = run(&mut learner(gang), &method, Stop::after(2), false, Vec::new());
-    kept.0.into_iter().map(|(_, record)| record.reads).collect()
+/// Random labels with a pass over the remaining data, after or mixed in, and SCRUB.
+fn retain_using() -> [Method; 5] {
+    let mixed = RemainingPass::Mixed;
+    [
+        Method::RandomLabel(RandomLabel::default()),
+        Method::RandomLabel(RandomLabel { remaining: mixed, ..RandomLabel::default() }),
+        Method::Salun(Salun::default()),
+        Method::Salun(Salun { remaining: mixed, ..Salun::default() }),
+        Method::Scrub(Scrub { forget_batch_size: Some(5), ..Scrub::default() }),
+    ]
+}
+
+fn retain_using_reads(gang: Gang) -> Vec<Vec<Vec<Read>>> {
+    let mut gang = Some(gang);
+    let reads_of = |method: &Method| {
+        let mut learner = learner(gang.take().expect("was given back"));
+        let kept = run(&mut learner, method, Stop::after(2), false, Vec::new());
+        gang = Some(learner.into_gang());
+        kept.0.into_iter().map(|(_, record)| record.reads).collect()
+    };
+    retain_using().iter().map(reads_of).collect()
+}
+
+#[test]
+fn published_random_labels_and_scrub_read_all_of_both_in_every_round() {
+    tch::set_num_threads(1);
+    for world in [1, 2] {
+        let found = gang::on_every_rank(world, network().layout(), retain_using_reads).swap_remove(0);
+        for (index, method) in retain_using().iter().enumerate() {
+            for reads in &found[index] {
+                let both =
+                    [whole(Part::Forget, Reader::Method, FORGET), whole(Part::Remaining, Reader::Method, REMAINING)];
+                assert_eq!(by(reads, Reader::Method), both, "{} on {world}", method.name());
+            }
+        }
+    }
+}
+
+fn fisher_reads(gang: Gang) -> Vec<Vec<Vec<Read>>> {
+    let mut gang = Some(gang);
+    [FisherForm::Clamped, FisherForm::Empirical, FisherForm::Expected]
+        .map(|form| {
+            let method = Method::Fisher(Fisher { form: Some(form), alpha: 1e-7, clamp: None, samples: Some(DRAWN) });
+            let mut learner = learner(gang.take().expect("was given back"));
+            let kept = run(&mut learner, &method, Stop::after(2), false, Vec::new());
+            gang = Some(learner.into_gang());
+            kept.0.into_iter().map(|(_, record)| record.reads).collect()
+        })
+        .into()
 }
 
 #[test]
 fn fisher_reads_as_many_remaining_samples_as_it_was_allowed() {
     tch::set_num_threads(1);
     let found = [1, 2, 3].map(|world| gang::on_every_rank(world, network().layout(), fisher_reads).swap_remove(0));
-    for rounds in &found {
+    for rounds in found.iter().flatten() {
         for reads in rounds {
             let own = by(reads, Reader::Method);
             assert_eq!((own.len(), own[0].part, own[0].positions.len()), (1, Part::Remaining, u64::from(DRAWN)));
             assert!(own[0].positions.iter().all(|position| position < REMAINING));
         }
         assert_ne!(rounds[0], rounds[1], "each round draws anew");
-        assert_eq!(*rounds, found[0], "the union over ranks does not depend on their number");
+        assert_eq!(*rounds, found[0][0], "which are read depends neither on the form nor on the number of ranks");
     }
 }
 

@@ -5,8 +5,8 @@ mod gang;
 use rewind_artifacts::{Shard, assemble};
 use rewind_collective::CancelSignal;
 use rewind_job::{
-    Adam, Architecture, BatchNormPolicy, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, Schedule,
-    StepOutcome, Stop, TaskVector, Trajectory,
+    Adam, Architecture, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, Schedule, StepOutcome, Stop,
+    TaskVector, Trajectory,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
@@ -62,7 +62,7 @@ fn method() -> Method {
 
 fn forward() -> Forward {
     let adam = Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-    Forward { optimiser: Optimiser::Adam(adam), batch_size: 8, batch_norm: BatchNormPolicy::Recompute, augment: None }
+    Forward::with(Optimiser::Adam(adam), 8)
 }
 
 fn learner(gang: Gang) -> Learner {
@@ -76,10 +76,10 @@ fn run(learner: &mut Learner, rounds: u32, records: Vec<RoundRecord>) -> Kept {
 fn run_until(learner: &mut Learner, stop: Stop, records: Vec<RoundRecord>) -> Kept {
     let (forget, validation) = (samples(20), samples(12));
     let (method, forward) = (method(), forward());
-    let materials = Materials { forget: &forget, remaining: None, predictor: None, classes: 4 };
+    let materials = Materials::forget_only(&forget, 4);
     let device = learner.gang.device();
     let original = || network_on(device);
-    let mut method = method_for(&method, &forward, &materials, &original).expect("needs no predictor");
+    let mut method = method_for(&method, &forward, stop.rounds, &materials, &original).expect("needs no predictor");
     let step = StepRun {
         stop,
         roll_back: RollBack::BestValidation,
@@ -299,5 +299,52 @@ fn records_say_how_alike_forget_and_validation_data_are() {
     for (_, record, _) in &kept.0 {
         assert!(record.like_unseen.is_some_and(|p| (0.0..=1.0).contains(&p)));
         assert!(record.membership_auc.is_some_and(|auc| (0.0..=1.0).contains(&auc)));
+    }
+}
+
+/// After a round on forget data of two classes of four: what is noted of validation samples of these classes, and what
+/// they give by hand; likewise where no round is chosen by it.
+fn noted_of_forget_classes(gang: Gang) -> (Option<f64>, f64, f64, Option<f64>) {
+    let (all, validation) = (samples(20), samples(12));
+    let of_two = |count: i64| (0..count).filter(|position| position % 4 < 2).collect::<Vec<_>>();
+    let forget = all.at(&of_two(20));
+    let mut gang = Some(gang);
+    let mut noted = |roll_back| {
+        let mut learner = learner(gang.take().expect("was given back"));
+        let (method, forward) = (method(), forward());
+        let materials = Materials::forget_only(&forget, 4);
+        let device = learner.gang.device();
+        let original = || network_on(device);
+        let mut method = method_for(&method, &forward, 1, &materials, &original).expect("needs no predictor");
+        let step = StepRun {
+            stop: Stop::after(1),
+            roll_back,
+            recompute: None,
+            forget: &forget,
+            validation: Some(&validation),
+            watched: &[],
+        };
+        let mut kept = Kept::default();
+        run_rounds(&mut learner, &mut *method, &step, Vec::new(), &mut kept).expect("runs");
+        let of_classes = validation.at(&of_two(12));
+        let by_hand = accuracy(&learner.network, &mut learner.gang, &of_classes).expect("measures");
+        gang = Some(learner.into_gang());
+        let record = kept.0.remove(0).1;
+        (record.validation_accuracy_of_forget_classes, by_hand, record.validation_accuracy.expect("is measured"))
+    };
+    let (found, by_hand, of_all) = noted(RollBack::HoldOutForgetError);
+    (found, by_hand, of_all, noted(RollBack::HoldOutErrorOfAll).0)
+}
+
+#[test]
+fn where_a_round_is_chosen_by_it_the_accuracy_on_unseen_samples_of_the_forget_datas_classes_is_noted() {
+    tch::set_num_threads(1);
+    for world in [1, 2] {
+        for (found, by_hand, of_all, elsewhere) in
+            gang::on_every_rank(world, network().layout(), noted_of_forget_classes)
+        {
+            assert_eq!((found, elsewhere), (Some(by_hand), None));
+            assert_ne!(by_hand, of_all, "the other classes would make a difference");
+        }
     }
 }

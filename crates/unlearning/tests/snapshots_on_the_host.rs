@@ -41,11 +41,10 @@ fn weights(gang: Gang, snapshots_in: SnapshotsIn) -> Vec<Vec<f32>> {
     let device = gang.device();
     let predictor = Predictor::load(PREDICTOR).expect("is shipped").on(device);
     let forget = forget();
-    let materials = Materials { forget: &forget, remaining: None, predictor: Some(&predictor), classes: 4 };
+    let materials = Materials { predictor: Some(&predictor), ..Materials::forget_only(&forget, 4) };
     let adam = Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let optimiser = Optimiser::Adam(adam);
-    let forward =
-        Forward { optimiser: optimiser.clone(), batch_size: 8, batch_norm: BatchNormPolicy::Frozen, augment: None };
+    let forward = Forward { batch_norm: BatchNormPolicy::Frozen, ..Forward::with(optimiser.clone(), 8) };
     let original = || network_on(device);
     let mut gang = Some(gang);
     methods()
@@ -54,8 +53,9 @@ fn weights(gang: Gang, snapshots_in: SnapshotsIn) -> Vec<Vec<f32>> {
             let gang_now = gang.take().expect("was given back");
             let mut learner =
                 Learner::new(network_on(device), gang_now, optimiser.clone(), 5, "unlearning", CancelSignal::new())
+                    .with_batch_norm(forward.batch_norm)
                     .with_snapshots_in(snapshots_in);
-            let mut rounds = method_for(method, &forward, &materials, &original).expect("fits");
+            let mut rounds = method_for(method, &forward, 2, &materials, &original).expect("fits");
             for _ in 0..2 {
                 rounds.round(&mut learner).expect("runs");
             }

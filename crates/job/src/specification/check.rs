@@ -7,8 +7,8 @@ use std::{
 
 pub(super) use super::check_training::check_optimiser;
 use super::{
-    Action, Collect, Evaluate, Forget, Group, HistoryData, Lambda, Method, Objective, RollBack, Source, Specification,
-    Step, Stop, TaskVector, Unlearn, check_training::check_training, format::AsWritten,
+    Action, Collect, Evaluate, Forget, Group, HistoryData, Objective, Source, Specification, Step, Stop, Unlearn,
+    check_training::check_training, format::AsWritten,
 };
 use crate::shortened;
 
@@ -277,49 +277,8 @@ impl Specification {
         check_optimiser(&unlearn.forward.optimiser, &at("forward.optimiser"))?;
         self.check_augment(unlearn.forward.augment, &at("forward.augment"))?;
         require(unlearn.forward.batch_size > 0, at("forward.batch-size"), "must be at least 1")?;
-        if let Some(trajectory) = unlearn.method.trajectory() {
-            let field = at(&format!("method.{}.trajectory.snapshots", unlearn.method.name()));
-            require((2..=1000).contains(&trajectory.snapshots), field, "must be from 2 to 1000")?;
-            let field = at(&format!("method.{}.trajectory.warm-up-epochs", unlearn.method.name()));
-            require(trajectory.warm_up_epochs <= 1000, field, "must be at most 1000")?;
-        }
-        match &unlearn.method {
-            Method::Rewinding(m) => {
-                require(m.horizon > 0, at("method.rewinding.horizon"), "must be at least 1")?;
-                check_positive(m.scale, at("method.rewinding.scale"))?;
-            }
-            Method::TaskVector(TaskVector { lambda: Lambda::One(lambda), .. }) => {
-                check_finite(*lambda, at("method.task-vector.lambda"))?;
-            }
-            Method::TaskVector(TaskVector { lambda: Lambda::PerOperation(l), .. }) => {
-                for (name, value) in
-                    [("convolution", l.convolution), ("fully-connected", l.fully_connected), ("bias", l.bias)]
-                {
-                    let finite =
-                        |third| check_finite(value.of_third(third), at(&format!("method.task-vector.lambda.{name}")));
-                    (0..3).try_for_each(finite)?;
-                }
-            }
-            Method::NegGrad {} | Method::RandomLabel {} | Method::BoundaryExpand {} | Method::FineTune {} => {}
-            Method::Salun(m) => check_share(m.share, &at("method.salun.share"))?,
-            Method::BoundaryShrink(m) => check_positive(m.step, at("method.boundary-shrink.step"))?,
-            Method::WeightNoise(m) => {
-                check_positive(m.sigma, at("method.weight-noise.sigma"))?;
-                check_share(m.share, &at("method.weight-noise.share"))?;
-            }
-            Method::Fisher(m) => {
-                check_positive(m.alpha, at("method.fisher.alpha"))?;
-                check_positive(m.clamp, at("method.fisher.clamp"))?;
-                require(m.samples != Some(0), at("method.fisher.samples"), "must be at least 1")?;
-            }
-            Method::Scrub(m) => {
-                check_positive(m.temperature, at("method.scrub.temperature"))?;
-                for (name, factor) in [("gamma", m.gamma), ("alpha", m.alpha)] {
-                    let field = at(&format!("method.scrub.{name}"));
-                    require(factor.is_finite() && factor >= 0.0, field, "must be at least 0")?;
-                }
-            }
-        }
+        unlearn.method.check(&at("method"))?;
+        unlearn.forward.check_schedule(&unlearn.method, &at("forward"))?;
         if unlearn.method.group() == Group::RetainUsing {
             let has_remaining = self.data.pool.is_some() && self.data.forget.leaves_some();
             let field = at(&format!("method.{}", unlearn.method.name()));
@@ -331,10 +290,7 @@ impl Specification {
         }
         require(unlearn.stop.rounds > 0, at("stop.rounds"), "must be at least 1")?;
         self.check_stop(&unlearn.stop, &at("stop"))?;
-        let needs_validation = unlearn.roll_back != RollBack::None;
-        let has_it = self.data.split.is_some();
-        require(!needs_validation || has_it, at("roll-back"), "needs validation data (data.split)")?;
-        Ok(())
+        self.check_roll_back(unlearn, at("roll-back"))
     }
 
     fn check_evaluate(
@@ -423,7 +379,7 @@ pub(super) fn require(
     if holds { Ok(()) } else { Err(SpecificationError::new(field, problem)) }
 }
 
-fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
+pub(super) fn check_share(share: f64, field: &str) -> Result<(), SpecificationError> {
     require(share > 0.0 && share < 1.0, field, "must be between 0 and 1, both excluded")
 }
 
@@ -431,6 +387,6 @@ pub(super) fn check_positive(value: f64, field: String) -> Result<(), Specificat
     require(value.is_finite() && value > 0.0, field, "must be greater than 0")
 }
 
-fn check_finite(value: f64, field: String) -> Result<(), SpecificationError> {
+pub(super) fn check_finite(value: f64, field: String) -> Result<(), SpecificationError> {
     require(value.is_finite(), field, "must be a finite number")
 }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Forget, HeldOutClass, Specification, SpecificationError, check::require};
+use super::{
+    Action, BatchNormPolicy, FisherForm, Forget, HeldOutClass, Method, RandomLabel, RandomLabelForgetOnly, RollBack,
+    Salun, SalunForgetOnly, Scrub, Specification, SpecificationError, Unlearn, check::require,
+};
 
 /// The form of specifications that this version writes. Older ones are read, and become this one.
 ///
@@ -30,14 +33,23 @@ impl Specification {
             self.format
         );
         require(known, "format", problem)?;
-        let renamed = if self.format == 1 { upgrade_from_1(self) } else { Vec::new() };
+        let renamed = if self.format == 1 { upgrade_from_1(self)? } else { Vec::new() };
         self.format = SPECIFICATION_FORMAT;
+        // Defaults that differ from format to format are written out, whoever reads it next.
+        for step in &mut self.steps {
+            if let Action::Unlearn(unlearn) = &mut step.action {
+                unlearn.method.say_defaults();
+            }
+        }
         Ok(renamed)
     }
 }
 
 /// Version 0.1.
-fn upgrade_from_1(specification: &mut Specification) -> Vec<String> {
+///
+/// # Errors
+/// An option of this version stands beside a word that meant something else then.
+fn upgrade_from_1(specification: &mut Specification) -> Result<Vec<String>, SpecificationError> {
     let mut renamed = Vec::new();
     if let Forget::Class(class) = &mut specification.data.forget {
         class.held_out = HeldOutClass::Kept;
@@ -47,7 +59,74 @@ fn upgrade_from_1(specification: &mut Specification) -> Vec<String> {
                 .to_owned(),
         );
     }
-    renamed
+    for (index, step) in specification.steps.iter_mut().enumerate() {
+        let mut tell = |field: &str, was: &str, is: &str| {
+            renamed.push(format!("step[{index}].{field}: `{was}` of version 0.1 is `{is}` now"));
+        };
+        match &mut step.action {
+            Action::Pretrain(training) => upgrade_batch_norm(&mut training.batch_norm, "pretrain", &mut tell),
+            Action::Retrain(training) => upgrade_batch_norm(&mut training.batch_norm, "retrain", &mut tell),
+            Action::Unlearn(unlearn) => upgrade_unlearn(unlearn, &format!("step[{index}]."), &mut tell)?,
+            // They name neither a policy nor a method: histories are trained by the batch's statistics, and unlearned
+            // from forward, then as now.
+            Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => {}
+        }
+    }
+    Ok(renamed)
+}
+
+fn upgrade_batch_norm(policy: &mut BatchNormPolicy, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {
+    if *policy == BatchNormPolicy::Frozen {
+        *policy = BatchNormPolicy::Inference;
+        tell(&format!("{at}.batch-norm"), "frozen", "inference");
+    }
+}
+
+fn upgrade_unlearn(
+    unlearn: &mut Unlearn,
+    step: &str,
+    tell: &mut impl FnMut(&str, &str, &str),
+) -> Result<(), SpecificationError> {
+    upgrade_batch_norm(&mut unlearn.forward.batch_norm, "unlearn.forward", tell);
+    if unlearn.roll_back == RollBack::HoldOutForgetError {
+        unlearn.roll_back = RollBack::HoldOutErrorOfAll;
+        tell("unlearn.roll-back", "hold-out-forget-error", "hold-out-error-of-all");
+    }
+    let name = unlearn.method.name();
+    let is_old = |has_no_option: bool| {
+        let problem = "has options of format 2, where its name means something else: say `format = 2`";
+        require(has_no_option, format!("{step}unlearn.method.{name}"), problem)
+    };
+    match &mut unlearn.method {
+        Method::RandomLabel(settings) => {
+            is_old(*settings == RandomLabel::default())?;
+            unlearn.method = Method::RandomLabelForgetOnly(RandomLabelForgetOnly::default());
+        }
+        Method::Salun(settings) => {
+            let share = settings.share;
+            is_old(*settings == Salun { share, ..Salun::default() })?;
+            unlearn.method = Method::SalunForgetOnly(SalunForgetOnly { share, ..SalunForgetOnly::default() });
+        }
+        Method::Fisher(settings) if settings.form.is_none() => {
+            settings.form = Some(FisherForm::Clamped);
+            settings.clamp = Some(settings.largest_inverse());
+            tell("unlearn.method.fisher", "fisher", "fisher, form clamped");
+        }
+        Method::Scrub(settings) => {
+            is_old(settings.forget_batch_size.is_none() && settings.remaining_batch_size.is_none())?;
+            // Its defaults were others.
+            *settings = Scrub {
+                ascent_rounds: settings.ascent_rounds.or(Some(2)),
+                gamma: settings.gamma.or(Some(0.99)),
+                ..*settings
+            };
+        }
+        _ => {}
+    }
+    if unlearn.method.name() != name {
+        tell("unlearn.method", name, unlearn.method.name());
+    }
+    Ok(())
 }
 
 /// A specification in the words of its format.

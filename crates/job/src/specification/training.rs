@@ -237,12 +237,17 @@ pub enum Schedule {
     WarmUp { epochs: u32, then: Box<Schedule> },
 }
 
-/// What happens to BatchNorm's running statistics.
+/// What happens to BatchNorm: its scale and shift, and its running statistics. It speaks of BatchNorm alone: LayerNorm
+/// keeps no statistics, and trains whatever is said here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchNormPolicy {
-    /// Inference mode throughout; scale, shift and statistics stay as they are (as published).
+    /// All of it stays, bit by bit: inference mode throughout; scale and shift are neither trained nor recorded in
+    /// trajectories, rewound, chosen by a mask or moved by noise (as published with InvWNN's ResNet-18).
     Frozen,
+    /// Inference mode throughout: the statistics stay, scale and shift train like other weights. Version 0.1 called
+    /// this `frozen`.
+    Inference,
     /// Local batch statistics; running ones averaged over the ranks by sample count after each epoch.
     #[default]
     Train,
@@ -262,5 +267,10 @@ impl BatchNormPolicy {
     /// Whether the statistics are taken anew on `D_f` after each round.
     pub fn recomputes(self) -> bool {
         matches!(self, Self::Recompute | Self::TrainRecompute)
+    }
+
+    /// Whether scale and shift stay as they are.
+    pub fn freezes(self) -> bool {
+        self == Self::Frozen
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Augment, BatchNormPolicy, Optimiser, Source};
+use super::{Augment, BatchNormPolicy, Method, Optimiser, Schedule, Source};
 
 /// Rounds of a method that start from an earlier step's weights, or from `model.weights`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Unlearn {
     pub roll_back: RollBack,
 }
 
-/// The optimiser that the method drives on `D_f`.
+/// The optimiser that the method drives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Forward {
@@ -31,173 +31,26 @@ pub struct Forward {
     /// Change the images as they are met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
+    /// Counted in rounds, of which `stop.rounds` are all there are: the passes of one round share its place. Rewinding
+    /// and Task Vectors, whose rounds train several epochs, count these instead, over all rounds.
+    #[serde(default, skip_serializing_if = "is_constant")]
+    pub schedule: Schedule,
+}
+
+impl Forward {
+    /// As little as can be said: inference mode, statistics taken anew after each round, no augmentation, a constant
+    /// rate.
+    pub fn with(optimiser: Optimiser, batch_size: u32) -> Self {
+        Self { optimiser, batch_size, batch_norm: recompute(), augment: None, schedule: Schedule::Constant }
+    }
 }
 
 fn recompute() -> BatchNormPolicy {
     BatchNormPolicy::Recompute
 }
 
-/// The unlearning methods. Where nothing else is said a round is one epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Method {
-    Rewinding(Rewinding),
-    TaskVector(TaskVector),
-    /// Gradient ascent on `D_f`.
-    NegGrad {},
-    /// Training on `D_f` with labels drawn uniformly from all classes, anew in each epoch.
-    RandomLabel {},
-    Salun(Salun),
-    BoundaryShrink(BoundaryShrink),
-    /// Training on `D_f` with one class more, which all of it gets; that class's logit is not part of the result
-    /// (Boundary Expanding; Chen et al., 2023).
-    BoundaryExpand {},
-    WeightNoise(WeightNoise),
-    /// Training on `D_r`.
-    FineTune {},
-    Fisher(Fisher),
-    Scrub(Scrub),
-}
-
-/// What a method reads to unlearn: reports keep the groups apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// `D_f` alone.
-    ForgetOnly,
-    /// `D_r` as well.
-    RetainUsing,
-}
-
-impl Group {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ForgetOnly => "forget-only",
-            Self::RetainUsing => "retain-using",
-        }
-    }
-}
-
-impl Method {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Rewinding(_) => "rewinding",
-            Self::TaskVector(_) => "task-vector",
-            Self::NegGrad {} => "neg-grad",
-            Self::RandomLabel {} => "random-label",
-            Self::Salun(_) => "salun",
-            Self::BoundaryShrink(_) => "boundary-shrink",
-            Self::BoundaryExpand {} => "boundary-expand",
-            Self::WeightNoise(_) => "weight-noise",
-            Self::FineTune {} => "fine-tune",
-            Self::Fisher(_) => "fisher",
-            Self::Scrub(_) => "scrub",
-        }
-    }
-
-    pub fn group(&self) -> Group {
-        match self {
-            Self::FineTune {} | Self::Fisher(_) | Self::Scrub(_) => Group::RetainUsing,
-            Self::Rewinding(_)
-            | Self::TaskVector(_)
-            | Self::NegGrad {}
-            | Self::RandomLabel {}
-            | Self::Salun(_)
-            | Self::BoundaryShrink(_)
-            | Self::BoundaryExpand {}
-            | Self::WeightNoise(_) => Group::ForgetOnly,
-        }
-    }
-
-    pub fn trajectory(&self) -> Option<&Trajectory> {
-        match self {
-            Self::Rewinding(m) => Some(&m.trajectory),
-            Self::TaskVector(m) => Some(&m.trajectory),
-            _ => None,
-        }
-    }
-}
-
-/// Random labels, and only the coordinates move that matter most to `D_f`: the top share by |Σ gradient of the
-/// cross-entropy on `D_f`| at the start (Fan et al., 2024, equation 3).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Salun {
-    #[serde(default = "half")]
-    pub share: f64,
-}
-
-/// Training on `D_f` with the labels that the model gives to `x + step · sign(∇ₓ CE)`: the nearest wrong class
-/// (Boundary Shrink; Chen et al., 2023).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct BoundaryShrink {
-    /// Images are from 0 to 1.
-    #[serde(default = "tenth")]
-    pub step: f64,
-}
-
-/// A round adds N(0, sigma²) to the top share of coordinates by |Σ gradient of the cross-entropy on `D_f`|.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct WeightNoise {
-    pub sigma: f64,
-    #[serde(default = "half")]
-    pub share: f64,
-}
-
-/// A round adds N(0, alpha · min(1/F, clamp)) to each coordinate, where F is the mean over `D_r` of its squared
-/// per-sample gradient (Golatkar et al., 2020).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Fisher {
-    pub alpha: f64,
-    #[serde(default = "thousand")]
-    pub clamp: f64,
-    /// Of `D_r`, drawn: F is their mean. Without it all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub samples: Option<u32>,
-}
-
-/// A round is, first, an epoch on `D_f` that makes KL(teacher‖student) larger, and then one on `D_r` that makes
-/// `gamma`·CE + `alpha`·KL smaller; the teacher is the model as it was (Kurmanji et al., 2023).
-/// SCRUB+R is this with `roll-back = "hold-out-forget-error"`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Scrub {
-    /// Rounds that begin with the epoch on `D_f`.
-    #[serde(default = "two")]
-    pub ascent_rounds: u32,
-    #[serde(default = "most")]
-    pub gamma: f64,
-    #[serde(default = "half")]
-    pub alpha: f64,
-    /// Of both networks' answers in the KL, which is multiplied by its square.
-    #[serde(default = "four")]
-    pub temperature: f64,
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn half() -> f64 {
-    0.5
-}
-
-fn most() -> f64 {
-    0.99
-}
-
-fn two() -> u32 {
-    2
-}
-
-fn four() -> f64 {
-    4.0
-}
-
-fn thousand() -> f64 {
-    1000.0
+fn is_constant(schedule: &Schedule) -> bool {
+    *schedule == Schedule::Constant
 }
 
 /// `θ_i ← Φ_0,i + scale · InvWNN(W_i, dW_i)` (paper, algorithm 1).
@@ -366,7 +219,13 @@ pub enum RollBack {
     BestValidation,
     /// Those with the lowest validation loss.
     BestValidationLoss,
-    /// Those whose error on `D_f` is the nearest to the error on validation data after the last round: as wrong on `D_f`
-    /// as on samples never seen (SCRUB+R; Kurmanji et al., 2023). Of equal ones the latest.
+    /// Those whose error on `D_f` is the nearest to the error, after the last round, on the validation samples of
+    /// `D_f`'s classes: as wrong on `D_f` as on samples of its kind that were never seen. Of equal ones the earliest
+    /// (SCRUB+R; Kurmanji et al., 2023, and their code). `D_f` must have its true labels. The paper wants a validation
+    /// set with the distribution of `D_f`; its code, as this, takes all validation samples of the classes that occur in
+    /// `D_f`.
     HoldOutForgetError,
+    /// The same by all validation data, whatever its classes, and of equal ones the latest: what version 0.1 called
+    /// `hold-out-forget-error`. It is no published rule.
+    HoldOutErrorOfAll,
 }

@@ -19,8 +19,8 @@ use boundary_shrink::BoundaryShrink;
 use fine_tune::FineTune;
 use fisher::Fisher;
 use neg_grad::NegGrad;
-use random_label::RandomLabel;
-use rewind_job::{Forward, Method, Schedule};
+use random_label::{RandomLabel, RandomLabels};
+use rewind_job::{Forward, Method, RemainingPass};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
 use rewinding::Rewinding;
@@ -50,6 +50,8 @@ pub struct Materials<'a> {
     pub predictor: Option<&'a Predictor>,
     /// The model's.
     pub classes: u32,
+    /// There where `D_f` is all of a class.
+    pub forgotten_class: Option<u32>,
 }
 
 impl<'a> Materials<'a> {
@@ -58,18 +60,32 @@ impl<'a> Materials<'a> {
     }
 }
 
-/// The method of an unlearning step. `original` makes another network with the weights that the step began with.
+impl<'a> Materials<'a> {
+    /// What a method is given that reads `D_f` alone and needs no predictor.
+    pub fn forget_only(forget: &'a LabelledSamples, classes: u32) -> Self {
+        Self { forget, remaining: None, predictor: None, classes, forgotten_class: None }
+    }
+}
+
+/// The method of an unlearning step of so many rounds, which its schedule spans. `original` makes another network with
+/// the weights that the step began with.
 ///
 /// # Errors
 /// A predictor that does not cover the trajectory's number of snapshots.
 pub fn method_for<'a>(
     method: &'a Method,
     forward: &Forward,
+    rounds: u32,
     materials: &Materials<'a>,
     original: &dyn Fn() -> Network,
 ) -> Result<Box<dyn RoundMethod + 'a>, UnlearningError> {
-    let pass = forward_pass(forward);
+    let epochs = rounds.saturating_mul(method.trajectory().map_or(1, rewinding::epochs_a_round));
+    let pass = forward_pass(forward, epochs);
     let Materials { forget, .. } = *materials;
+    let random_label = |wrong_only, drawn, remaining: Option<RemainingPass>| {
+        let labels = RandomLabels { classes: materials.classes, wrong_only, drawn };
+        RandomLabel::new(labels, pass.clone(), forget, remaining.map(|how| (materials.remaining(), how)))
+    };
     Ok(match method {
         Method::Rewinding(settings) => {
             let predictor = materials.predictor.expect("a rewinding step comes with its predictor");
@@ -77,23 +93,30 @@ pub fn method_for<'a>(
         }
         Method::TaskVector(settings) => Box::new(TaskVector::new(settings, pass, forget)),
         Method::NegGrad {} => Box::new(NegGrad::new(pass, forget)),
-        Method::RandomLabel {} => Box::new(RandomLabel::new(pass, forget, materials.classes)),
-        Method::Salun(settings) => Box::new(Salun::new(*settings, pass, forget, materials.classes)),
+        Method::RandomLabel(m) => Box::new(random_label(m.wrong_only, m.labels, Some(m.remaining))),
+        Method::RandomLabelForgetOnly(m) => Box::new(random_label(m.wrong_only, m.labels, None)),
+        Method::Salun(m) => {
+            Box::new(Salun::new(m.share, &pass, forget, random_label(m.wrong_only, m.labels, Some(m.remaining))))
+        }
+        Method::SalunForgetOnly(m) => {
+            Box::new(Salun::new(m.share, &pass, forget, random_label(m.wrong_only, m.labels, None)))
+        }
         Method::BoundaryShrink(settings) => Box::new(BoundaryShrink::new(*settings, pass, forget, original())),
         Method::BoundaryExpand {} => Box::new(BoundaryExpand::new(forward, pass, forget, materials.classes)),
         Method::WeightNoise(settings) => Box::new(WeightNoise::new(*settings, pass, forget)),
         Method::FineTune {} => Box::new(FineTune::new(pass, materials.remaining())),
-        Method::Fisher(settings) => Box::new(Fisher::new(*settings, materials.remaining())),
+        Method::Fisher(m) => Box::new(Fisher::new(*m, materials.remaining(), materials.forgotten_class)),
         Method::Scrub(settings) => Box::new(Scrub::new(*settings, pass, forget, materials.remaining(), original())),
     })
 }
 
-fn forward_pass(forward: &Forward) -> Pass {
+/// `epochs` are what the schedule spans.
+fn forward_pass(forward: &Forward, epochs: u32) -> Pass {
     Pass {
         batch_size: forward.batch_size as usize,
         descent: Descent::Down,
         mode: PassMode::of(forward.batch_norm),
-        schedule: Schedule::Constant,
-        epochs: 1,
+        schedule: forward.schedule.clone(),
+        epochs,
     }
 }

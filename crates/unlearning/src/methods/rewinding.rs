@@ -31,16 +31,16 @@ impl RoundMethod for Rewinding<'_> {
         let statistics = learner.gang.statistics(&recorded.trajectory)?;
         let rewound =
             rewind(&recorded.trajectory, self.predictor, &statistics, self.settings.horizon, self.settings.scale)?;
-        learner.replace_weights(&rewound)?;
+        learner.replace_recorded_weights(&rewound)?;
         Ok(recorded.loss)
     }
 
     fn forget_epochs(&self, rounds: u32) -> f64 {
-        f64::from(rounds) * forget_epochs_a_round(&self.settings.trajectory)
+        f64::from(rounds) * f64::from(epochs_a_round(&self.settings.trajectory))
     }
 }
 
-/// What forward training leaves of the own shard.
+/// What forward training leaves of what may move of the own shard.
 pub struct Recorded {
     pub trajectory: Trajectory,
     /// Mean loss over the epochs.
@@ -61,9 +61,9 @@ pub fn record_trajectory(
     for _ in 0..settings.warm_up_epochs {
         losses.push(learner.epoch(forget, pass)?);
     }
-    let mut trajectory = Trajectory::new(learner.gang.layout(), learner.gang.tiles()).kept_in(learner.snapshots_in());
+    let mut trajectory = learner.trajectory();
     for k in 0..settings.snapshots {
-        trajectory.record(&learner.gang.shard(learner.network.flat()))?;
+        trajectory.record(&learner.recorded_weights())?;
         let last = k + 1 == settings.snapshots;
         if !last || settings.last_epoch == LastEpoch::Paper {
             losses.push(learner.epoch(forget, pass)?);
@@ -73,7 +73,8 @@ pub fn record_trajectory(
     Ok(Recorded { trajectory, loss })
 }
 
-pub fn forget_epochs_a_round(settings: &rewind_job::Trajectory) -> f64 {
+/// Epochs of forward training that a round takes.
+pub fn epochs_a_round(settings: &rewind_job::Trajectory) -> u32 {
     let last = u32::from(settings.last_epoch == LastEpoch::Paper);
-    f64::from(settings.warm_up_epochs + settings.snapshots - 1 + last)
+    settings.warm_up_epochs + settings.snapshots - 1 + last
 }

@@ -6,26 +6,28 @@ use super::{random_label::RandomLabel, saliency::most_salient};
 use crate::{LabelledSamples, Learner, Pass, RoundMethod, UnlearningError};
 
 pub struct Salun<'a> {
-    settings: rewind_job::Salun,
+    share: f64,
     at_once: usize,
     forget: &'a LabelledSamples,
     random_label: RandomLabel<'a>,
 }
 
 impl<'a> Salun<'a> {
-    pub fn new(settings: rewind_job::Salun, pass: Pass, forget: &'a LabelledSamples, classes: u32) -> Self {
-        let at_once = pass.batch_size;
-        Self { settings, at_once, forget, random_label: RandomLabel::new(pass, forget, classes) }
+    /// `random_label` is what trains under the mask.
+    pub fn new(share: f64, pass: &Pass, forget: &'a LabelledSamples, random_label: RandomLabel<'a>) -> Self {
+        // The mask counts as an epoch.
+        Self { share, at_once: pass.batch_size, forget, random_label: random_label.after(1) }
     }
 }
 
 impl RoundMethod for Salun<'_> {
     fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
         if learner.kept.is_empty() {
-            let mask = most_salient(learner, self.forget, self.at_once, self.settings.share)?;
+            let mask = most_salient(learner, self.forget, self.at_once, self.share)?;
             learner.kept.push(mask.to_kind(Kind::Float));
         }
-        learner.movable = Some(learner.kept[0].to_kind(Kind::Bool));
+        let mask = learner.kept[0].to_kind(Kind::Bool);
+        learner.movable.choose(mask);
         self.random_label.round(learner)
     }
 

@@ -3,7 +3,7 @@
 use rewind_models::{Mode, Network};
 use tch::{Kind, Reduction, Tensor, no_grad};
 
-use crate::{Batch, Descent, LabelledSamples, Learner, Pass, RoundMethod, UnlearningError};
+use crate::{Batch, Descent, LabelledSamples, Learner, Pass, RoundMethod, UnlearningError, learner::Span};
 
 pub struct Scrub<'a> {
     settings: rewind_job::Scrub,
@@ -29,17 +29,22 @@ impl<'a> Scrub<'a> {
 impl RoundMethod for Scrub<'_> {
     /// Returns the mean loss on the remaining data.
     fn round(&mut self, learner: &mut Learner) -> Result<f64, UnlearningError> {
-        let rewind_job::Scrub { ascent_rounds, gamma, alpha, temperature } = self.settings;
+        let (gamma, alpha, temperature) = (self.settings.gamma(), self.settings.alpha(), self.settings.temperature());
         let teacher = &self.teacher;
-        // Each round before has trained two epochs, while there were epochs on `D_f`.
-        if learner.epochs() < 2 * ascent_rounds {
-            let away = Pass { descent: Descent::Up, ..self.pass.clone() };
-            learner.epoch_of(self.forget, &away, &mut |batch: &Batch| {
+        let (epoch, ascends) = self.place_of(learner.epochs());
+        let (away, with) = (self.pass(self.settings.forget_batch_size), self.pass(self.settings.remaining_batch_size));
+        let batches = |pass: &Pass, data: &LabelledSamples| data.len().div_ceil(pass.batch_size);
+        let before = if ascends { batches(&away, self.forget) } else { 0 };
+        let span = Span { epoch, before, batches: before + batches(&with, self.remaining) };
+        if ascends {
+            let away = Pass { descent: Descent::Up, ..away };
+            let first = Span { before: 0, ..span };
+            learner.pass_over(self.forget, &away, first, &mut |batch: &Batch| {
                 let student = batch.network.forward(&batch.images, batch.mode);
                 Ok(divergence(teacher, batch, &student, temperature))
             })?;
         }
-        learner.epoch_of(self.remaining, &self.pass, &mut |batch: &Batch| {
+        learner.pass_over(self.remaining, &with, span, &mut |batch: &Batch| {
             let student = batch.network.forward(&batch.images, batch.mode);
             let labels = student.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Sum, -100, 0.0)?;
             Ok(labels * gamma + divergence(teacher, batch, &student, temperature) * alpha)
@@ -47,7 +52,21 @@ impl RoundMethod for Scrub<'_> {
     }
 
     fn forget_epochs(&self, rounds: u32) -> f64 {
-        f64::from(rounds.min(self.settings.ascent_rounds))
+        f64::from(rounds.min(self.settings.ascent_rounds()))
+    }
+}
+
+impl Scrub<'_> {
+    /// Rounds before the one that begins after so many epochs, and whether it begins with an epoch on `D_f`: each round
+    /// has trained two epochs while there were such.
+    fn place_of(&self, epochs: u32) -> (u32, bool) {
+        let ascents = self.settings.ascent_rounds();
+        if epochs / 2 < ascents { (epochs / 2, true) } else { (epochs - ascents, false) }
+    }
+
+    fn pass(&self, batch_size: Option<u32>) -> Pass {
+        let batch_size = batch_size.map_or(self.pass.batch_size, |size| size as usize);
+        Pass { batch_size, ..self.pass.clone() }
     }
 }
 

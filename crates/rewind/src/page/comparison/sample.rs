@@ -62,8 +62,7 @@ fn sample(comparison: Comparison, forms: Forms) -> Compared {
         .enumerate()
         .map(|(at, contestant)| {
             let unlearn: Unlearn = toml::Value::Table(contestant.unlearn.clone()).try_into().unwrap();
-            let is_apart = matches!(contestant.name.as_str(), "fine-tune" | "fisher" | "scrub");
-            let group = if is_apart { "retain-using" } else { "forget-only" };
+            let group = unlearn.method.group().name();
             let runs: Vec<MethodRun> = seeds
                 .iter()
                 .map(|&seed| MethodRun {
