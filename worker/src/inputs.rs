@@ -175,10 +175,13 @@ impl JobData {
 fn check_roll_back(specification: &Specification, partition: &Partition) -> Result<(), SpecificationError> {
     let forget = partition.forget();
     let is_like_forget = |label: &u8| forget.labels.contains(label);
+    let in_validation = partition.validation().is_some_and(|validation| validation.labels.iter().any(is_like_forget));
+    // A class that is forgotten whole has left validation data.
+    let lies_apart = partition.class_apart().is_some_and(|apart| !apart.validation.is_empty());
     let problem = if forget.labels != partition.true_forget_labels() {
         "compares errors on the forget data and on validation data of its classes, but the forget data has other labels \
          than its true ones"
-    } else if !partition.validation().is_some_and(|validation| validation.labels.iter().any(is_like_forget)) {
+    } else if !in_validation && !lies_apart {
         "needs validation data of the classes that occur in the forget data"
     } else {
         return Ok(());
