@@ -434,7 +434,7 @@ mod tests {
         let specification = Specification::parse(&specification, Path::new("/")).expect("is valid");
         let network = Network::build(Architecture::Mlp, classes, [1, 28, 28], 7);
         let store = tempfile::tempdir().expect("a folder");
-        let read = starts(&specification, &network, &FolderStore::open(store.path()).expect("opens"));
+        let read = starts(&specification, &network, &SharedDirectory::open(store.path()).expect("opens"));
         (network, read.map(|starts| starts["pretrained"].weights.clone()).map_err(|error| error.to_string()))
     }
 

@@ -310,8 +310,8 @@ impl Run {
             network
         };
         let remaining = data.remaining.as_ref().filter(|_| unlearn.method.group() == Group::RetainUsing);
-        let forgotten_class = match self.assignment.specification.data.forget {
-            Forget::Class { label } => Some(label),
+        let forgotten_class = match &self.assignment.specification.data.forget {
+            Forget::Class(class) => Some(class.label),
             _ => None,
         };
         let classes = self.classes();

@@ -30,7 +30,7 @@ impl Builder {
     }
 
     /// Scale or shift of a layer that normalises, of one value a channel.
-    pub fn norm_parameter(&mut self, name: &str, len: i64, value: f64) -> Parameter {
+    pub fn norm_parameter(&mut self, name: &str, len: i64, value: f32) -> Parameter {
         let parameter = self.parameter(name, &[len], Initial::Constant(value));
         self.norms.push(parameter);
         parameter

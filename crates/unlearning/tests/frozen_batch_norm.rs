@@ -178,6 +178,7 @@ fn no_method_moves_a_bit_of_frozen_batch_norm_and_resumed_ones_end_in_the_same_b
 fn trained(gang: Gang, architecture: Architecture, policy: BatchNormPolicy) -> (usize, usize, bool) {
     let mut learner = learner(gang, architecture, policy);
     let recipe = rewind_job::Training {
+        start: None,
         epochs: 2,
         batch_size: 8,
         optimiser: momentum(),

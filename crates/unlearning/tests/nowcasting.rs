@@ -35,6 +35,7 @@ fn trained(gang: Gang, architecture: Architecture, jumps: bool) -> Vec<f32> {
         scale: 1.0,
     };
     let recipe = rewind_job::Training {
+        start: None,
         epochs: EVERY + 1,
         batch_size: 8,
         optimiser: Optimiser::Adam(adam),

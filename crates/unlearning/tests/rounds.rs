@@ -322,6 +322,7 @@ fn noted_of_forget_classes(gang: Gang) -> (Option<f64>, f64, f64, Option<f64>) {
             recompute: None,
             forget: &forget,
             validation: Some(&validation),
+            unseen: None,
             watched: &[],
         };
         let mut kept = Kept::default();
