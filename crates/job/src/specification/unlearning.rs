@@ -171,8 +171,8 @@ pub struct Stop {
     pub forget_accuracy_at_most: Option<f64>,
     /// Stop at the first round in which confidences on `D_f` are like those on validation data: the two-sample
     /// Kolmogorov–Smirnov test gives at least this probability. Where a whole class is forgotten, and its held-out samples
-    /// lie apart, those of the validation part take the place of validation data: what Retrain, which knows nothing of the
-    /// class, answers alike in both is what the rule waits for. That the class is forgotten it does not say.
+    /// lie apart, `D_f` is compared with those of the validation part: then the rule asks whether members of the class can
+    /// be told from strangers of the same class, and not whether the class is known still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like_unseen: Option<f64>,
     /// Stop at the first round in which confidence tells `D_f` from validation data with at most this area under the

@@ -158,6 +158,8 @@ fn not_proven(report: &Report) -> String {
     text
 }
 
+type Figure = fn(&Measured) -> Option<f64>;
+
 /// An attack whose balanced accuracy is nearer than this to a coin's says nothing.
 pub const WEAK_ATTACK_POINTS: f64 = 5.0;
 
@@ -193,7 +195,7 @@ fn tiles(report: &Report) -> String {
         percent(remembered(method)),
         format!("before {} · Retrain {}", of(&report.pretrained, remembered), of(&report.retrain, remembered)),
     ));
-    let on_unseen: [(&str, fn(&Measured) -> Option<f64>); 2] = [
+    let on_unseen: [(&str, Figure); 2] = [
         ("Accuracy on unseen samples of the class", |measured| measured.forgotten_class_accuracy),
         ("Unseen images on which the backdoor opens", |measured| measured.backdoor?.held_out),
     ];

@@ -5,6 +5,7 @@ use rewind_job::LandscapeReport;
 use super::{
     chart::{Frame, Labels, Scale, Size},
     picture::{Color, data_uri, viridis},
+    retrains_start::RetrainsStart,
     stage::Stage,
     text::{Escaped, decimal},
 };
@@ -12,7 +13,8 @@ use super::{
 const SIZES: [Size; 2] =
     [Size { class: "wide", width: 468.0, height: 430.0 }, Size { class: "narrow", width: 360.0, height: 340.0 }];
 
-pub fn render(stage: &Stage, landscape: Option<&LandscapeReport>) -> String {
+/// `retrain`: its name, if it may be on the plane, and where it started.
+pub fn render(stage: &Stage, landscape: Option<&LandscapeReport>, retrain: Option<(&str, RetrainsStart)>) -> String {
     let Some(landscape) = landscape else { return String::new() };
     let mut maps = String::new();
     if let Some(test) = &landscape.test_accuracy {
@@ -22,13 +24,15 @@ pub fn render(stage: &Stage, landscape: Option<&LandscapeReport>) -> String {
     if maps.is_empty() {
         return String::new();
     }
+    let is_there = |name: &str| landscape.paths.iter().any(|path| path.name == name);
+    let start = retrain.filter(|(name, _)| is_there(name)).map_or("", |(_, start)| start.words());
     let names = landscape.paths.iter().map(|path| path.name.as_str());
     let ring = "<li><svg class=\"key\" viewBox=\"0 0 34 16\" aria-hidden=\"true\"><circle class=\"ring plain\" cx=\"17\" cy=\"8\" r=\"6.5\"/></svg>result</li>\n";
     let body = format!(
         r#"<p>The plane lies through the weights of all rounds so that it shows most of their differences. Each point of it is a network, whose accuracy is the colour; each line is the way a method took, from the trained network on. A method does well that leaves the bright ground of accuracy on the samples to forget, and stays on that of test accuracy.</p>
 <div class="pair">
 {maps}</div>
-{legend}<p class="notes">The plane of the first two principal components of all rounds’ weights explains {share} % of their variance; what lies off the plane is not seen here. At every point BatchNorm’s statistics are taken anew on the samples to forget, whatever a method did: the colour under a mark is not the accuracy of the method’s network, which stands in the table.</p>
+{legend}<p class="notes">The plane of the first two principal components of all rounds’ weights explains {share} % of their variance; what lies off the plane is not seen here. At every point BatchNorm’s statistics are taken anew on the samples to forget, whatever a method did: the colour under a mark is not the accuracy of the method’s network, which stands in the table.{start}</p>
 "#,
         legend = stage.legend(names, ring),
         share = decimal(100.0 * (landscape.explained[0] + landscape.explained[1]), 1),

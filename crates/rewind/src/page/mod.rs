@@ -14,6 +14,7 @@ mod plot;
 mod predictor;
 mod record;
 mod relearning;
+mod retrains_start;
 mod rounds;
 mod search;
 mod stage;
@@ -22,6 +23,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use retrains_start::RetrainsStart;
 use rewind_job::Report;
 
 use crate::commands::{compare::Compared, evaluate::Evaluation};
@@ -41,7 +43,11 @@ pub fn render(report: &Report) -> String {
             curves::render(&stage, report),
             relearning::of_job(&stage, report),
             activation::render(&stage, report.activation.as_ref()),
-            landscape::render(&stage, report.landscape.as_ref()),
+            landscape::render(
+                &stage,
+                report.landscape.as_ref(),
+                report.retrain.as_ref().map(|retrain| (retrain.name.as_str(), RetrainsStart::of_job(report))),
+            ),
             rounds::render(report),
         ]
         .concat(),

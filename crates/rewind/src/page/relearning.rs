@@ -5,6 +5,7 @@ use rewind_job::{LinePoint, Measured, Relearned, Report};
 use super::{
     chart::SMALL,
     plot::{Plot, mean_curve},
+    retrains_start::RetrainsStart,
     stage::Stage,
     text::{NOTHING, name, with_half},
 };
@@ -16,39 +17,7 @@ pub type Networks<'a> = [(&'a str, Vec<&'a Measured>)];
 pub fn of_job(stage: &Stage, report: &Report) -> String {
     let networks: Vec<(&str, Vec<&Measured>)> =
         report.measured().map(|measured| (measured.name.as_str(), vec![measured])).collect();
-    let start = match (&report.pretrained, &report.retrain) {
-        (_, None) => RetrainsStart::NoRetrain,
-        (Some(_), Some(_)) => RetrainsStart::Same,
-        (None, Some(_)) => RetrainsStart::Unknown,
-    };
-    relearning(stage, &networks) + &way(stage, &networks, start)
-}
-
-/// Where Retrain began, beside the network before unlearning: its distance hangs on it.
-#[derive(Clone, Copy)]
-pub enum RetrainsStart {
-    NoRetrain,
-    /// Both drew their first weights by the same seed.
-    Same,
-    /// The network was given.
-    Unknown,
-}
-
-impl RetrainsStart {
-    /// What a distance to or from Retrain means.
-    fn words(self) -> &'static str {
-        match self {
-            Self::NoRetrain => "",
-            Self::Same => {
-                " Retrain started from the same initial weights as the network before unlearning, and parted from it on \
-                 the way: its distance would be larger from other initial weights."
-            }
-            Self::Unknown => {
-                " Retrain started from initial weights drawn by the job’s seed; which ones the network before unlearning \
-                 had, is not known here, and its distance hangs on that."
-            }
-        }
-    }
+    relearning(stage, &networks) + &way(stage, &networks, RetrainsStart::of_job(report))
 }
 
 type Way = fn(&Relearned) -> &[f64];

@@ -383,12 +383,21 @@ fn closer_report() -> Report {
     for (at, measured) in (0..).zip(measured) {
         let Measured { distance, line, relearning, .. } = sample::probed(&measured.name, at, 1);
         (measured.distance, measured.line, measured.relearning) = (distance, line, relearning);
+        measured.forgotten_class_accuracy = Some(if at == 1 { 0.0 } else { 95.0 - 7.0 * at as f64 });
+        measured.backdoor = Some(BackdoorSuccess { forget: 40.0, held_out: Some(95.5 - 4.0 * at as f64) });
+        measured.loss_attack = Some(LossAttack { accuracy: Some(50.4 + at as f64), samples: 240, reason: None });
+        for point in &mut measured.curve {
+            point.forgotten_class_accuracy = Some(0.9 * point.forget_accuracy);
+            point.backdoor_held_out = Some(20.0 + 0.7 * point.forget_accuracy);
+        }
         for record in &mut measured.rounds {
             (record.device_seconds, record.peak_memory) = (6.5 * f64::from(record.round.0), 431_000_000);
         }
     }
     let references = ["pretrained", "retrain"].map(str::to_owned);
     let names: Vec<String> = references.into_iter().chain(report.methods.iter().map(|of| of.name.clone())).collect();
+    report.data.class_apart = Some(ClassApart { label: 3, test: 51, validation: 26, attack: 24 });
+    report.data.triggered = Some(449);
     report.activation = Some(sample::activation(&names));
     report.landscape = Some(sample::landscape(&names));
     report
@@ -406,6 +415,19 @@ fn closer_measurements_stand_on_a_jobs_page_only_where_they_were_made() {
     assert_loads_nothing(&page);
     assert_finite(&page);
     assert_balanced(&page);
+}
+
+#[test]
+fn a_distance_to_retrain_says_where_retrain_started() {
+    let same = "Retrain started from the same initial weights as the network before unlearning";
+    let mut report = closer_report();
+    // Beside the distances, and where its place on the plane is drawn.
+    assert_eq!(render(&report).matches(same).count(), 2);
+    report.pretrained = None;
+    let page = render(&report);
+    assert!(!page.contains(same) && page.contains("had, is not known here"));
+    report.retrain = None;
+    assert!(!render(&report).contains("Retrain started"));
 }
 
 #[test]

@@ -22,8 +22,8 @@ pub use sample::sample_comparisons;
 pub use cost::{device_seconds, peak_memory};
 
 use super::{
-    activation, landscape,
-    relearning::{self, RetrainsStart},
+    activation, landscape, relearning,
+    retrains_start::RetrainsStart,
     stage::Stage,
     text::{Escaped, name},
 };
@@ -63,10 +63,10 @@ fn protocol(index: usize, compared: &Compared) -> String {
         curves::render(&stage, compared),
         cost::render(&stage, compared),
         relearning::relearning(&stage, &networks),
-        relearning::way(&stage, &networks, start(compared)),
+        relearning::way(&stage, &networks, RetrainsStart::of_comparison(compared)),
         likelihood::render(&stage, compared),
         activation::render(&stage, activation),
-        landscape::render(&stage, compared.landscape.as_ref()),
+        landscape::render(&stage, compared.landscape.as_ref(), None),
         settings::render(&stage, compared),
     ];
     format!(
@@ -74,12 +74,6 @@ fn protocol(index: usize, compared: &Compared) -> String {
         name(&compared.comparison.name),
         sections.concat()
     )
-}
-
-/// A comparison trains both references itself, by the same seed.
-fn start(compared: &Compared) -> RetrainsStart {
-    let has_retrain = compared.references.iter().any(|of| of.retrain.is_some());
-    if has_retrain { RetrainsStart::Same } else { RetrainsStart::NoRetrain }
 }
 
 /// The networks that were measured more closely, by name, one a training seed.
