@@ -50,7 +50,8 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
 }
 
 /// Reads a specification; its paths become absolute, as the workers need them.
-pub fn read(path: &Path) -> Result<Specification, Error> {
+#[cfg(test)]
+fn read(path: &Path) -> Result<Specification, Error> {
     read_telling(path).map(|(specification, _)| specification)
 }
 
