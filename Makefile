@@ -62,7 +62,8 @@ test: ## Run all tests but the slow ones
 test-pretended-gpu: ## Run the suites of test-gpu that need no real GPU on three pretended ones
 	REWIND_TEST_DEVICE=cuda REWIND_CUDA_LIBRARY=$(CURDIR)/target/debug/libpretend_cuda.so PRETEND_CUDA_DEVICES=3 \
 		REWIND_COLLECTIVE=gloo cargo test --locked --workspace --no-fail-fast \
-		--test devices --test methods --test probes --test reads --test rounds --test snapshots_on_the_host
+		--test devices --test fisher --test frozen_batch_norm --test methods --test probes --test random_labels --test reads \
+		--test rounds --test schedules_of_methods --test snapshots_on_the_host
 
 test-slow: ## Run the slow tests only
 	scripts/setup --for test
