@@ -81,10 +81,10 @@ check-cuda: cuda ## The same, and what it says on a machine without a GPU
 test-gpu: cuda ## Run the suites that touch a device on this machine's GPUs
 	scripts/test-gpu
 
-bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json (installs 5 GB)
+bench: ## Print figures beside PyTorch's; they are in out/bench/bench.json
 	scripts/setup --for bench
 	cargo build --locked --workspace --example bench
-	.venv/bin/python scripts/bench
+	scripts/pytorch scripts/bench
 
 check: ## Formatting, lints, the invariants of ARCHITECTURE.md, the image and the manifests
 	scripts/setup --for check

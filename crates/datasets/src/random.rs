@@ -53,6 +53,24 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_is_as_likely_at_every_place_and_next_to_every_other() {
+        let (mut places, mut followers) = ([[0_u32; 6]; 6], [[0_u32; 6]; 6]);
+        for epoch in 0..12_000 {
+            let order = order(1, "uniform", epoch, 6);
+            for (place, &sample) in order.iter().enumerate() {
+                places[sample as usize][place] += 1;
+            }
+            for pair in order.windows(2) {
+                followers[pair[0] as usize][pair[1] as usize] += 1;
+            }
+        }
+        // 2,000 expected of each; four standard deviations of a binomial count: 41 each.
+        assert!(places.iter().flatten().all(|count| count.abs_diff(2000) < 164), "{places:?}");
+        let of_others = |of: usize| (0..6).filter(move |&other| other != of);
+        assert!((0..6).all(|of| of_others(of).all(|other| followers[of][other].abs_diff(2000) < 164)), "{followers:?}");
+    }
+
+    #[test]
     fn an_order_stays_the_same_from_version_to_version() {
         assert_eq!(order(0, "step", 0, 8), PINNED);
     }

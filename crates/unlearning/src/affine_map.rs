@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 /// Where each pixel of a changed image comes from. With a pixel's column and row counted from the image's middle as `(x, y)`,
 /// that is `R · T · S · Z (x, y)`: scaled, sheared, shifted, turned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct AffineMap {
+pub struct AffineMap {
     /// Of `R`, in degrees.
     pub rotate: f64,
     /// Of `T`, a share of the width: what stands to the right of a place comes to it.

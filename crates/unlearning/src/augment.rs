@@ -8,7 +8,7 @@ use crate::affine_map::{AffineMap, apply_maps};
 
 /// What is done to one sample: its affine map, then where its crop begins in the padded image, then whether it is mirrored.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Distortion {
+pub struct Distortion {
     pub map: Option<AffineMap>,
     pub row: i64,
     pub column: i64,

@@ -27,6 +27,8 @@ mod schedule;
 mod stop;
 mod windows;
 
+pub use affine_map::AffineMap;
+pub use augment::{Distortion, augment as augment_images};
 pub use batch_norm::recompute as recompute_batch_norm;
 pub use gang::Gang;
 pub use learner::{Batch, Criterion, Descent, Learner, Pass, PassMode, load_weights};
@@ -34,13 +36,14 @@ pub use ledger::Ledger;
 pub use line::on_the_line;
 pub use measure::{Predictions, accuracy, confidences, predictions};
 pub use meter::Meter;
-pub use methods::{Materials, RoundMethod, Training, method_for};
+pub use methods::{Materials, RandomLabels, RoundMethod, Training, draw_extra_row, method_for};
 pub use optimiser::ShardOptimiser;
 pub use predictor_training::{Course, PredictorLearner, load_trainee, train_predictor};
 pub use principal_plane::{Places, PrincipalPlane, places};
 pub use relearning::{Sparing, relearn};
 pub use rounds::{Commit, Finished, StepRun, run_rounds};
 pub use samples::LabelledSamples;
+pub use schedule::{Moment, factor as rate_factor};
 pub use stop::{select_round, stop_reason};
 pub use windows::add_windows;
 

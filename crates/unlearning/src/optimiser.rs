@@ -16,6 +16,7 @@ pub struct ShardOptimiser {
     /// Set: weight decay moves only the coordinates that are true here, `[n]`, bool.
     decaying: Option<Tensor>,
     len: usize,
+    kind: Kind,
     device: Device,
 }
 
@@ -27,7 +28,8 @@ impl ShardOptimiser {
 
     /// The same on a device.
     pub fn on(device: Device, rule: Optimiser, len: usize) -> Self {
-        let mut optimiser = Self { rule, steps: 0, state: BTreeMap::new(), decaying: None, len, device };
+        let (state, kind) = (BTreeMap::new(), Kind::Float);
+        let mut optimiser = Self { rule, steps: 0, state, decaying: None, len, kind, device };
         optimiser.reset();
         optimiser
     }
@@ -44,6 +46,13 @@ impl ShardOptimiser {
         Self { decaying, ..Self::on(device, rule, gang.range().len()) }
     }
 
+    /// The same, all zero, with state of another kind of floats than float32: that of weights and gradients.
+    pub fn in_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self.reset();
+        self
+    }
+
     /// Forgets everything the state has seen.
     pub fn reset(&mut self) {
         let names: &[&'static str] = match &self.rule {
@@ -51,7 +60,7 @@ impl ShardOptimiser {
             Optimiser::Sgd(_) => &["momentum"],
             Optimiser::Adam(_) | Optimiser::Adamw(_) => &["first", "second"],
         };
-        let zeros = || Tensor::zeros([self.len as i64], (Kind::Float, self.device));
+        let zeros = || Tensor::zeros([self.len as i64], (self.kind, self.device));
         self.state = names.iter().map(|&name| (name, zeros())).collect();
         self.steps = 0;
     }

@@ -6,14 +6,14 @@ use rewind_job::Schedule;
 
 /// One optimiser step: the batch of an epoch, each counted from 0.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub struct Moment {
     pub epoch: u32,
     pub batch: usize,
     pub batches: usize,
 }
 
 /// Factor on the learning rate of a step, where the schedule spans `epochs`.
-pub(crate) fn factor(schedule: &Schedule, moment: Moment, epochs: u32) -> f64 {
+pub fn factor(schedule: &Schedule, moment: Moment, epochs: u32) -> f64 {
     let begun = f64::from(moment.epoch) + moment.batch as f64 / moment.batches as f64;
     match schedule {
         Schedule::Constant => 1.0,

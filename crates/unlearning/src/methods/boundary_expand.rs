@@ -52,7 +52,7 @@ impl ExtraClass {
     fn of(learner: &Learner, rule: &Optimiser, forget: &LabelledSamples, label: i64) -> Result<Self, UnlearningError> {
         let row = match learner.aside.get(EXTRA) {
             Some(row) => row.copy(),
-            None => fresh_row(learner.seed(), features_of(learner, forget)).to_device(learner.network.device()),
+            None => draw_extra_row(learner.seed(), features_of(learner, forget)).to_device(learner.network.device()),
         };
         let mut optimiser = ShardOptimiser::on(row.device(), rule.clone(), row.size()[0] as usize);
         let state = learner.aside.iter().filter_map(|(name, values)| {
@@ -104,10 +104,31 @@ fn features_of(learner: &Learner, forget: &LabelledSamples) -> i64 {
     no_grad(|| learner.network.features(&batch.images, batch.mode)).size()[1]
 }
 
-/// Uniform in ±1/√features.
-fn fresh_row(seed: u64, features: i64) -> Tensor {
+/// The extra class's weights and, last, its bias, as PyTorch draws a row of a linear layer: uniform in ±1/√features,
+/// `[features + 1]`, float32. A function of its arguments alone.
+pub fn draw_extra_row(seed: u64, features: i64) -> Tensor {
     let bound = 1.0 / (features as f32).sqrt();
     let mut rng = rewind_datasets::generator(seed, EXTRA);
     let row: Vec<f32> = (0..=features).map(|_| rng.random_range(-bound..bound)).collect();
     Tensor::from_slice(&row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extra_row_is_uniform_between_its_bounds() {
+        let row: Vec<f32> = Vec::try_from(draw_extra_row(3, 9_999)).expect("float32");
+        let bound = 1.0 / 9_999_f64.sqrt();
+        let mut counts = [0_u32; 10];
+        for value in row {
+            // From 0 to 1 between the bounds.
+            let place = (f64::from(value) / bound + 1.0) / 2.0;
+            assert!((0.0..1.0).contains(&place), "{value}");
+            counts[(place * 10.0) as usize] += 1;
+        }
+        // Four standard deviations of a binomial count: 30 each.
+        assert!(counts.iter().all(|count| count.abs_diff(1000) < 120), "{counts:?}");
+    }
 }

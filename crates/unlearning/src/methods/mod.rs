@@ -19,7 +19,7 @@ use boundary_shrink::BoundaryShrink;
 use fine_tune::FineTune;
 use fisher::Fisher;
 use neg_grad::NegGrad;
-use random_label::{RandomLabel, RandomLabels};
+use random_label::RandomLabel;
 use rewind_job::{Forward, Method, RemainingPass};
 use rewind_models::Network;
 use rewind_predictor::Predictor;
@@ -29,7 +29,7 @@ use scrub::Scrub;
 use task_vector::TaskVector;
 use weight_noise::WeightNoise;
 
-pub use self::training::Training;
+pub use self::{boundary_expand::draw_extra_row, random_label::RandomLabels, training::Training};
 use crate::{Descent, LabelledSamples, Learner, Pass, UnlearningError, learner::PassMode};
 
 /// One way to change the weights, round by round.

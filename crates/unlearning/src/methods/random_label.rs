@@ -91,7 +91,7 @@ impl RandomLabels {
     /// by how much its own label is to be shifted, uniform from 1 to `classes − 1`. A function of the seed, the epoch
     /// (where labels are drawn in each) and the sample's position in `D_f`, whatever the order in which samples are
     /// met, and by which rank.
-    fn draw(&self, seed: u64, epoch: u32, samples: usize) -> Tensor {
+    pub fn draw(&self, seed: u64, epoch: u32, samples: usize) -> Tensor {
         let purpose = match self.drawn {
             LabelsDrawn::EachEpoch => format!("random-label/{epoch}"),
             LabelsDrawn::Once => "random-label".to_owned(),
@@ -104,7 +104,7 @@ impl RandomLabels {
 
     /// The labels of a batch: what was drawn for samples of `D_f`, and `own` for those at positions after them. All are
     /// `[n]`, int64, but `drawn`, which is as [`Self::draw`] gives it.
-    fn given(&self, drawn: &Tensor, positions: &[i64], own: &Tensor) -> Tensor {
+    pub fn given(&self, drawn: &Tensor, positions: &[i64], own: &Tensor) -> Tensor {
         let (forget, device) = (drawn.size()[0], own.device());
         let positions = Tensor::from_slice(positions);
         let drawn = drawn.index_select(0, &positions.clamp_max(forget - 1)).to_device(device);
