@@ -1,7 +1,7 @@
 """answer RUN: computes cases one after another, so that PyTorch starts once for all of them.
 
-RUN is tests/reference/run.py. Each line of standard input is a JSON list of its arguments; each line of standard output a
-JSON object with what it printed (`said`), and with what went wrong (`wrong`, null where nothing did).
+RUN is tests/reference/run.py. Each line of standard input is a JSON list of its arguments; each line of standard output
+a JSON object with what it printed (`said`), and with what went wrong (`wrong`, null where nothing did).
 """
 
 import contextlib

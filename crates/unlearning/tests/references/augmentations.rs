@@ -1,6 +1,7 @@
 //! Augmentation by drawn numbers: Keras' affine map, and crop with flip.
 //!
-//! Images are square: where they are not, Keras takes the middle of (height, width) for that of (x, y), and ours does not.
+//! Images are square: where they are not, Keras takes the middle of (height, width) for that of (x, y), and ours does
+//! not.
 
 use rewind_job::Augment;
 use rewind_unlearning::{AffineMap, Distortion, augment_images};

@@ -1,5 +1,5 @@
-//! Every method for five rounds or several epochs, on a network with BatchNorm and on one without: weights and BatchNorm's statistics after each
-//! round, to 1e-6.
+//! Every method for five rounds or several epochs, on a network with BatchNorm and on one without: weights and
+//! BatchNorm's statistics after each round, to 1e-6.
 
 use std::collections::BTreeMap;
 

@@ -28,7 +28,7 @@ pub fn network(architecture: Architecture) -> Network {
         let mut place = network.flat().narrow(0, segment.offset as i64, segment.len() as i64);
         no_grad(|| place.copy_(&uniform(&segment.name, &segment.shape, low, high)));
     }
-    no_grad(|| network.forward(samples("before", 32).images(), Mode::Train { momentum: 1.0 }));
+    let _ = no_grad(|| network.forward(samples("before", 32).images(), Mode::Train { momentum: 1.0 }));
     for (name, buffer) in network.buffers() {
         no_grad(|| {
             let factor = uniform(&name, &buffer.size(), 0.8, 1.25);

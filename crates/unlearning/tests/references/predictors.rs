@@ -51,8 +51,8 @@ fn window(architecture: Architecture, snapshots: usize) -> Tensor {
     (normal("start", &[COORDINATES, 1]) * 0.1 + steps.cumsum(1, Kind::Float)).to_kind(Kind::Double)
 }
 
-/// Published networks for so many snapshots, with parameters large enough that everything matters: freshly drawn ones answer
-/// almost nothing.
+/// Published networks for so many snapshots, with parameters large enough that everything matters: freshly drawn ones
+/// answer almost nothing.
 pub fn large_predictor(architecture: Architecture, direction: Direction, snapshots: usize, horizon: u32) -> Predictor {
     let drawn = Predictor::untrained(architecture, snapshots, &[horizon], 1).to_bytes().expect("writes");
     let file = SafeTensors::deserialize(&drawn).expect("is a file");

@@ -88,7 +88,10 @@ fn trajectories() -> Vec<Row> {
     let per_type = json!({"convolution": 1.2, "fully-connected": 0.24, "bias": 0.4});
     let task_vector =
         |lambda: &Value, trajectory: &Value| json!({"task-vector": {"lambda": lambda, "trajectory": trajectory}});
-    let rewinding = |scale: f64, trajectory: &Value| json!({"rewinding": {"predictor": "p.safetensors", "horizon": 3, "scale": scale, "trajectory": trajectory}});
+    let rewinding = |scale: f64, trajectory: &Value| {
+        let settings = json!({"predictor": "p.safetensors", "horizon": 3, "scale": scale, "trajectory": trajectory});
+        json!({"rewinding": settings})
+    };
     let rows = vec![
         row("task-vector, mlp", Mlp, task_vector(&json!(0.5), &paper), momentum(0.02), "frozen").by(json!("cosine")),
         row("task-vector, recompute", VggSmall, task_vector(&per_type, &short), adam(2e-4), "recompute"),
@@ -105,7 +108,7 @@ fn boundaries() -> Vec<Row> {
     let expand = || json!({"boundary-expand": {}});
     vec![
         row("boundary-shrink, mlp", Mlp, shrink(), momentum(0.05), "train"),
-        row("boundary-shrink, inference", VggSmall, shrink(), momentum(0.05), "inference"),
+        row("boundary-shrink, inference", VggSmall, shrink(), momentum(0.02), "inference"),
         row("boundary-expand, mlp", Mlp, expand(), momentum(0.02), "train").by(milestones()),
         row("boundary-expand, train", VggSmall, expand(), momentum(0.02), "train"),
         row("boundary-expand, recompute", VggSmall, expand(), adam(1e-3), "recompute"),
@@ -138,7 +141,7 @@ fn random_labels() -> Vec<Row> {
         row(
             "salun-forget-only, recompute",
             VggSmall,
-            json!({"salun-forget-only": {"share": 0.2, "labels": "once"}}),
+            json!({"salun-forget-only": {"share": 0.25, "labels": "once"}}),
             momentum(0.01),
             "recompute",
         ),
@@ -153,7 +156,7 @@ fn noise() -> Vec<Row> {
         row(
             "weight-noise, recompute",
             VggSmall,
-            json!({"weight-noise": {"sigma": 0.02, "share": 0.6}}),
+            json!({"weight-noise": {"sigma": 0.02, "share": 0.25}}),
             sgd(0.1),
             "recompute",
         ),
@@ -170,12 +173,13 @@ fn noise() -> Vec<Row> {
 fn scrub() -> Vec<Row> {
     let published = || json!({"scrub": {"ascent-rounds": 3, "gamma": 1.0, "alpha": 0.5, "temperature": 4.0}});
     let sizes = json!({"scrub": {
-        "ascent-rounds": 2, "gamma": 0.99, "alpha": 0.1, "temperature": 4.0, "forget-batch-size": 11, "remaining-batch-size": 5,
+        "ascent-rounds": 2, "gamma": 0.99, "alpha": 0.1, "temperature": 4.0,
+        "forget-batch-size": 11, "remaining-batch-size": 5,
     }});
     let falls = json!({"milestones": {"epochs": [3, 5], "factor": 0.1}});
     vec![
         row("scrub, mlp", Mlp, published(), adam(1e-3), "train").by(falls.clone()),
         row("scrub, train", VggSmall, sizes, momentum(0.005), "train").by(falls),
-        row("scrub, train-recompute", VggSmall, published(), sgd(0.01), "train-recompute"),
+        row("scrub, recompute", VggSmall, published(), sgd(0.01), "recompute"),
     ]
 }
