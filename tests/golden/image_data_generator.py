@@ -2,15 +2,14 @@
 
 Run: python image_data_generator.py               (needs tensorflow-cpu 2.15, whose Keras is 2.15, and scipy)
 
-    image [2, 9, 9]         channels, rows, columns; pixel i of it is a hash of i
+    image [2, 7, 10]        channels, rows, columns; pixel i of it is a hash of i
     cases                   for each: the generator's parameters (angles in degrees, shifts in pixels), whether the image was
                             mirrored, and the changed image, flat
     drawn                   {parameter: [smallest, mean, standard deviation, largest]} over DRAWS draws for images of 32 x 32
                             with the ranges that InvWNN's authors give it
     resized                 the image at RESIZED pixels a side, flat
 The generator interpolates linearly, fills with the nearest pixel, and works in float64 on float32 images. Its `tx` and `zx`
-move and scale along the columns in this version, whatever they are drawn from. Images are square, as the authors' are: of
-others it turns and zooms about a point that is not the middle.
+move and scale along the columns in this version, whatever they are drawn from.
 """
 
 import json
@@ -20,7 +19,7 @@ import numpy
 import tensorflow as tf
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-SHAPE, DRAWS, RESIZED = (2, 9, 9), 20_000, 20
+SHAPE, DRAWS, RESIZED = (2, 7, 10), 20_000, 20
 RANGES = {"rotation_range": 10, "width_shift_range": 0.15, "height_shift_range": 0.15, "horizontal_flip": True,
           "shear_range": 0.1, "zoom_range": 0.3, "fill_mode": "nearest"}
 PLAIN = {"theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1, "flip_horizontal": False}

@@ -4,8 +4,9 @@ use rand::{Rng, RngExt};
 use rewind_job::Augment;
 use tch::{Kind, Tensor};
 
-/// Where each pixel of a changed image comes from. With a pixel's column and row counted from the image's middle as `(x, y)`,
-/// that is `R · T · S · Z (x, y)`: scaled, sheared, shifted, turned.
+/// Where each pixel of a changed image comes from. With a pixel's column and row counted from the middle as `(x, y)`, that is
+/// `R · T · S · Z (x, y)`: scaled, sheared, shifted, turned. The middle is Keras': column `(height − 1) / 2` and row
+/// `(width − 1) / 2`, which of an image that is not square is another place than one would think.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AffineMap {
     /// Of `R`, in degrees.
@@ -39,7 +40,7 @@ impl AffineMap {
     /// From a pixel's row and column, from the upper left one, to those of where it comes from, in an image of this height
     /// and width.
     fn sources(self, [height, width]: [i64; 2]) -> impl Fn([i64; 2]) -> [f64; 2] {
-        let [middle_row, middle_column] = [height, width].map(|side| (side - 1) as f64 / 2.0);
+        let [middle_column, middle_row] = [height, width].map(|side| (side - 1) as f64 / 2.0);
         let (columns, rows) = (self.columns * width as f64, self.rows * height as f64);
         let (shear_sin, shear_cos) = self.shear.to_radians().sin_cos();
         let (sin, cos) = self.rotate.to_radians().sin_cos();
