@@ -43,7 +43,7 @@ fn a_reader_who_reads_nothing_else_learns_what_was_asked_done_found_and_not_prov
     {
         assert!(page.contains(words), "{words}");
     }
-    assert!(page.contains("5 networks were trained; then 11 methods had each of them forget."));
+    assert!(page.contains("5 networks were trained; then 13 methods had each of them forget."));
     assert!(page.contains("<strong><bdi>rewinding</bdi></strong> left the best network"), "{page}");
     assert!(page.contains("Nearest to Retrain over all figures is <bdi>rewinding</bdi>"));
     assert!(page.contains("hardly tells members from others</strong> for <bdi>retrain</bdi> (52.1 %)"));
