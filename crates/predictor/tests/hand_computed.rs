@@ -117,8 +117,8 @@ fn the_paper_network_reads_differences_of_the_reversed_trajectory() {
 fn wnn_reads_the_trajectory_as_it_went_in_units_of_each_coordinates_range() {
     let (_, trajectory) = trajectory();
     let window = trajectory.tiles().next().unwrap().window(); // [2, 3]
-    // Coordinate 0 spans 3, coordinate 1 spans 1.5: r is that and 1e-8, a unit is 2 (r + 1e-5).
-    let units = [2.0 * 3.00001001f32, 2.0 * 1.50001001];
+    // Coordinate 0 spans 3, coordinate 1 spans 1.5; r is that and 1e-8 (nothing in float32), a unit is 2 (r + 1e-5).
+    let units = [2.0 * 3.00001f32, 2.0 * 1.50001];
     let answer = |stream, input| {
         let network = copying(Architecture::Wnn, stream, input);
         values(&network.residual(&window, &Statistics::default(), 5))
