@@ -7,7 +7,10 @@ use std::{
 };
 
 use rewind_control::{Change, Impossible, JobHead, StoredJob, TaskRecord};
-use rewind_job::{Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term, shortened};
+use rewind_job::{
+    BEGUN_BY_ANOTHER_VERSION, Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term,
+    shortened,
+};
 use rewind_state::{StateStore, StoreError, Version, Write};
 use rewind_telemetry::{
     fail_point,
@@ -67,7 +70,14 @@ impl Records {
                 specification,
             })
         });
-        let jobs: Vec<StoredJob> = jobs.collect();
+        let mut jobs: Vec<StoredJob> = jobs.collect();
+        if format < STATE_FORMAT {
+            let under_way = |job: &&mut StoredJob| !job.manifests.is_empty() && !job.head.state.is_final();
+            for job in jobs.iter_mut().filter(under_way) {
+                let text = "of this program, which goes on with it: what it certifies was computed by both.";
+                job.head.warnings.push(format!("{BEGUN_BY_ANOTHER_VERSION} {text}"));
+            }
+        }
         for job in &jobs {
             if let Err(impossible) = job.check() {
                 let key = records.key_of(&job.job, &impossible)?;

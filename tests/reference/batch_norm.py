@@ -61,11 +61,13 @@ def recompute_statistics(network, images, batch_size, order):
     """Replaces all running statistics by the mean over nearly equal batches of batch mean and unbiased variance.
 
     `images` [n, ...] are taken in `order` [n] and cut into ceil(n / batch_size) parts whose sizes differ by one at
-    most, larger ones first. Each layer sees what the layers before it make of the batch in training mode.
+    most, smaller ones first. Each layer sees what the layers before it make of the batch in training mode.
     """
     if planted("order-ignored"):
         order = torch.arange(len(order))
-    parts = numpy.array_split(order.numpy(), -(-len(order) // batch_size))
+    count = -(-len(order) // batch_size)
+    sizes = [len(order) // count + (place >= count - len(order) % count) for place in range(count)]
+    parts = numpy.split(order.numpy(), numpy.cumsum(sizes)[:-1])
     if planted("unequal-parts"):
         parts = [part.numpy() for part in order.split(batch_size)]
     layers = batch_norms(network)

@@ -174,7 +174,8 @@ fn need(assignment: &Assignment, layout: &Layout, plan: &ShardPlan) -> Need {
 pub fn build(assignment: &Assignment, device: Device) -> Network {
     let specification = &assignment.specification;
     let model = &specification.model;
-    let network = Network::build_on(device, model.architecture, model.classes, model.image, specification.seed);
+    let (classes, seed) = (model.classes, specification.seed);
+    let network = Network::initialised_on(device, model.architecture, classes, model.image, model.initialisation, seed);
     let network = match &model.normalise {
         Some(normalise) => network.normalised(normalise),
         None => network,

@@ -33,6 +33,7 @@ const POINTS: usize = 300;
 pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), RunError> {
     let specification = &assignment.specification;
     let (name, wanted) = specification.train_predictor().expect("the specification was checked: it trains a predictor");
+    wanted.check_architecture("step[0].train-predictor").map_err(InputError::Bad)?;
     tch::set_num_threads(specification.fleet.threads as i32);
     let artifacts = &*bench.artifacts;
     let names = names_of(&wanted.histories, artifacts)?;

@@ -16,7 +16,8 @@ pub struct BackdoorSuccess {
 /// classes? (The membership attack of SCRUB; Kurmanji et al., 2023.)
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LossAttack {
-    /// Mean accuracy over five folds, in percent; 50, guessing, is the best that unlearning can reach. Null: not
+    /// Mean accuracy over five folds, in percent; 50, guessing, is the best that unlearning can reach, unless the forget
+    /// data were taught with wrong labels: held-out samples have true ones, and Retrain's value is the aim. Null: not
     /// measured.
     pub accuracy: Option<f64>,
     /// So many of the forget data, and as many held-out ones, were to be told apart.

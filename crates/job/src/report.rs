@@ -65,7 +65,7 @@ pub struct RoundRecord {
 pub struct Report {
     /// What its fields mean: [`REPORT_FORMAT`] in reports that this version makes; 1, which is not written, in those of
     /// version 0.1.
-    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format", deserialize_with = "known_format")]
     pub format: u32,
     /// Version of the program that made it.
     pub version: String,
@@ -117,21 +117,29 @@ pub struct Report {
 /// | 2 | 0.2.0 | `commit`; the specification is of format 2, and so are the methods' names |
 pub const REPORT_FORMAT: u32 = 2;
 
-/// What version 0.1 called `salun` and `random-label` read the forget data alone, which tells it from what bears these
-/// names now.
 fn in_present_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Measured>, D::Error> {
     let mut methods = Vec::<Measured>::deserialize(deserializer)?;
-    for measured in &mut methods {
-        if measured.group == Group::ForgetOnly.name() && matches!(measured.method.as_str(), "salun" | "random-label") {
-            measured.method += "-forget-only";
-        }
-    }
+    methods.iter_mut().for_each(Measured::say_in_present_words);
     Ok(methods)
 }
 
 fn first_format() -> u32 {
     1
 }
+
+fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let format = u32::deserialize(deserializer)?;
+    if (1..=REPORT_FORMAT).contains(&format) {
+        return Ok(format);
+    }
+    let problem =
+        format!("format: is {format}, and this version knows 1 to {REPORT_FORMAT}: a later one wrote the report");
+    Err(serde::de::Error::custom(problem))
+}
+
+/// How the warning begins that a report has where another version had begun the job: nothing of a replay can be held
+/// against it.
+pub const BEGUN_BY_ANOTHER_VERSION: &str = "It was begun by another version";
 
 fn is_first_format(format: &u32) -> bool {
     *format == 1
@@ -332,6 +340,16 @@ pub struct Measured {
     /// Round 0 is the start.
     pub curve: Vec<CurvePoint>,
     pub rounds: Vec<RoundRecord>,
+}
+
+impl Measured {
+    /// What version 0.1 called `salun` and `random-label` read the forget data alone, which tells it from what bears these
+    /// names now.
+    pub fn say_in_present_words(&mut self) {
+        if self.group == Group::ForgetOnly.name() && matches!(self.method.as_str(), "salun" | "random-label") {
+            self.method += "-forget-only";
+        }
+    }
 }
 
 /// Measured after the step had ended, on data no choice has read.

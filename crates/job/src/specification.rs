@@ -154,6 +154,9 @@ pub struct Model {
     /// smaller image is not smoothed first (TensorFlow's `image.resize`, PyTorch's `interpolate` without aligned corners).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<u32>,
+    /// How fresh weights are drawn. Left out, as PyTorch or the network's authors draw them.
+    #[serde(default, skip_serializing_if = "Initialisation::is_torch")]
+    pub initialisation: Initialisation,
 }
 
 /// Pixels, from 0 to 1, become `(pixel − mean) / std`, channel by channel.
@@ -173,6 +176,7 @@ impl Default for Model {
             weights: None,
             normalise: None,
             resize: None,
+            initialisation: Initialisation::Torch,
         }
     }
 }

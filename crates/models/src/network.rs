@@ -71,7 +71,7 @@ impl Network {
 
     /// As [`Self::build`], on a device: the weights are drawn on the CPU, and are the same bits everywhere.
     pub fn build_on(device: Device, architecture: Architecture, classes: u32, image: [u32; 3], seed: u64) -> Self {
-        Self::made(device, architecture, classes, image, Initialisation::Torch, seed)
+        Self::initialised_on(device, architecture, classes, image, Initialisation::Torch, seed)
     }
 
     /// As [`Self::build`], with fresh weights of another kind.
@@ -82,10 +82,11 @@ impl Network {
         initialisation: Initialisation,
         seed: u64,
     ) -> Self {
-        Self::made(Device::Cpu, architecture, classes, image, initialisation, seed)
+        Self::initialised_on(Device::Cpu, architecture, classes, image, initialisation, seed)
     }
 
-    fn made(
+    /// As [`Self::initialised`], on a device; drawn on the CPU as well.
+    pub fn initialised_on(
         device: Device,
         architecture: Architecture,
         classes: u32,

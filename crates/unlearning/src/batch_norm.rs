@@ -56,10 +56,10 @@ pub fn recompute(
     let order = rewind_datasets::order(0, "batch-norm", 0, data.len());
     let part = gang.part_of(data.len());
     let (mut start, end) = (part.start, part.end);
-    // Nearly equal batches, larger ones first, so that the cumulative mean is nearly the mean over samples.
+    // Nearly equal batches, smaller ones first, so that the cumulative mean is nearly the mean over samples.
     let batches = part.len().div_ceil(batch_size).max(1);
     for index in 0..batches {
-        let len = (end - start).div_ceil(batches - index);
+        let len = (end - start) / (batches - index);
         if len == 0 {
             continue;
         }

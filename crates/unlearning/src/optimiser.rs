@@ -53,6 +53,12 @@ impl ShardOptimiser {
         self
     }
 
+    /// The same, which decays only where `decaying` (`[n]`, bool) is true, if its rule spares one-dimensional tensors.
+    pub fn decaying_where(self, decaying: &Tensor) -> Self {
+        let spares = matches!(&self.rule, Optimiser::Adamw(adamw) if !adamw.decay_one_dimensional);
+        Self { decaying: spares.then(|| decaying.to_device(self.device)), ..self }
+    }
+
     /// Forgets everything the state has seen.
     pub fn reset(&mut self) {
         let names: &[&'static str] = match &self.rule {

@@ -31,7 +31,7 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
         return reason(
             "like-unseen",
             format!(
-                "in round {} confidences on forget data are like those on validation data (p {found:.3}, wanted {wanted})",
+                "in round {} confidences on forget data are like those on unseen data (p {found:.3}, wanted {wanted})",
                 last.round
             ),
         );
@@ -42,7 +42,7 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
         return reason(
             "membership-auc-at-most",
             format!(
-                "in round {} confidence tells forget data from validation data with an area of {found:.3} (wanted {wanted})",
+                "in round {} confidence tells forget data from unseen data with an area of {found:.3} (wanted {wanted})",
                 last.round
             ),
         );

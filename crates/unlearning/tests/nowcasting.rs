@@ -33,6 +33,7 @@ fn trained(gang: Gang, architecture: Architecture, jumps: bool) -> Vec<f32> {
         horizon: AHEAD,
         snapshots: EVERY,
         scale: 1.0,
+        norms_jump: false,
     };
     let recipe = rewind_job::Training {
         start: None,

@@ -28,6 +28,10 @@ pub enum Initialisation {
 }
 
 impl Initialisation {
+    pub(super) fn is_torch(&self) -> bool {
+        *self == Self::Torch
+    }
+
     /// As specifications spell it, with its number.
     pub fn name(&self) -> String {
         match self {

@@ -141,6 +141,7 @@ impl Specification {
         )?;
         Objective::Classification.check_architecture(self.model.architecture, "model.architecture")?;
         self.check_normalise()?;
+        self.model.initialisation.check("model.initialisation")?;
         require(
             self.model.resize.is_none_or(|side| (8..=1024).contains(&side)),
             "model.resize",

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Action, BatchNormPolicy, FisherForm, Forget, HeldOutClass, Method, RandomLabel, RandomLabelForgetOnly, RollBack,
-    Salun, SalunForgetOnly, Scrub, Specification, SpecificationError, Unlearn, check::require,
+    Action, Architecture, BatchNormPolicy, FisherForm, Forget, HeldOutClass, Initialisation, Method, RandomLabel,
+    RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Scrub, Specification, SpecificationError, Step, Training,
+    Unlearn, check::require,
 };
 
 /// The form of specifications that this version writes. Older ones are read, and become this one.
@@ -45,6 +46,21 @@ impl Specification {
     }
 }
 
+impl Unlearn {
+    /// Turns what a table of this format meant into words of this version: for what stands at rest without its
+    /// specification, as in comparisons.
+    ///
+    /// # Errors
+    /// An option of this version stands beside a word that meant something else then.
+    pub fn upgrade_from(&mut self, format: u32) -> Result<(), SpecificationError> {
+        if format == 1 {
+            upgrade_unlearn(self, "", &mut |_, _, _| {})?;
+        }
+        self.method.say_defaults();
+        Ok(())
+    }
+}
+
 /// Version 0.1.
 ///
 /// # Errors
@@ -59,20 +75,40 @@ fn upgrade_from_1(specification: &mut Specification) -> Result<Vec<String>, Spec
                 .to_owned(),
         );
     }
+    let fresh = |step: &Step| matches!(step.action, Action::Pretrain(_) | Action::Retrain(_));
+    let drawn_otherwise = matches!(specification.model.architecture, Architecture::Resnet18 | Architecture::VggSmall);
+    if drawn_otherwise && specification.steps.iter().any(fresh) {
+        // As `torch` was for these networks: a gain of 1 changes nothing.
+        specification.model.initialisation = Initialisation::Small { gain: 1.0 };
+        let network = specification.model.architecture.name();
+        renamed.push(format!(
+            "model.initialisation is `{{ small = {{ gain = 1.0 }} }}`: so version 0.1 drew {network}; from format 2 on it is \
+             drawn as published unless this is said"
+        ));
+    }
     for (index, step) in specification.steps.iter_mut().enumerate() {
         let mut tell = |field: &str, was: &str, is: &str| {
             renamed.push(format!("step[{index}].{field}: `{was}` of version 0.1 is `{is}` now"));
         };
         match &mut step.action {
-            Action::Pretrain(training) => upgrade_batch_norm(&mut training.batch_norm, "pretrain", &mut tell),
-            Action::Retrain(training) => upgrade_batch_norm(&mut training.batch_norm, "retrain", &mut tell),
+            Action::Pretrain(training) => upgrade_training(training, "pretrain", &mut tell),
+            Action::Retrain(training) => upgrade_training(training, "retrain", &mut tell),
             Action::Unlearn(unlearn) => upgrade_unlearn(unlearn, &format!("step[{index}]."), &mut tell)?,
+            Action::TrainPredictor(wanted) => wanted.superseded = !wanted.architecture.reads_horizon(),
             // They name neither a policy nor a method: histories are trained by the batch's statistics, and unlearned
             // from forward, then as now.
-            Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) | Action::TrainPredictor(_) => {}
+            Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) => {}
         }
     }
     Ok(renamed)
+}
+
+fn upgrade_training(training: &mut Training, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {
+    upgrade_batch_norm(&mut training.batch_norm, at, tell);
+    if let Some(nowcast) = &mut training.nowcast {
+        nowcast.norms_jump = true;
+        tell(&format!("{at}.nowcast"), "nowcast", "nowcast, norms-jump");
+    }
 }
 
 fn upgrade_batch_norm(policy: &mut BatchNormPolicy, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {

@@ -61,6 +61,10 @@ pub struct TrainPredictor {
     /// left out.
     #[serde(default = "fifty")]
     pub learned: f64,
+    /// It was asked for in format 1, whose `paper` and `wnn` were other networks than the published ones. Set by
+    /// [`Specification::upgrade`](super::Specification::upgrade); such a job does not go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
 }
 
 /// Where histories come from.
@@ -195,7 +199,21 @@ fn fifty() -> f64 {
 const RULES: [&str; 3] = ["sgd", "adam", "adamw"];
 
 impl TrainPredictor {
+    /// Refuses networks that version 0.1 meant by a published name.
+    ///
+    /// # Errors
+    /// Names the field, below `at`.
+    pub fn check_architecture(&self, at: &str) -> Result<(), SpecificationError> {
+        let problem = format!(
+            "`{}` of version 0.1 is another network than the published one, which this version trains: submit it again \
+             with `format = 2`",
+            self.architecture
+        );
+        require(!self.superseded, format!("{at}.architecture"), problem)
+    }
+
     pub(super) fn check(&self, at: &str) -> Result<(), SpecificationError> {
+        self.check_architecture(at)?;
         let at = |field: &str| format!("{at}.{field}");
         let differ = |values: &[u32]| values.iter().collect::<BTreeSet<_>>().len() == values.len();
         let equivariant = self.architecture == PredictorArchitecture::Equivariant;

@@ -99,6 +99,9 @@ pub struct Nowcast {
     /// Factor on the predicted change.
     #[serde(default = "one")]
     pub scale: f64,
+    /// Scales and shifts of layers that normalise jump as well, as in version 0.1; published is that they stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub norms_jump: bool,
 }
 
 impl Nowcast {

@@ -110,7 +110,7 @@ pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
 pub fn drawn(json: &str) -> Result<String, String> {
     let refuse = |error: serde_json::Error| shortened(error.to_string());
     if json.trim_start().starts_with('[') {
-        return Ok(page::comparison(&serde_json::from_str::<Vec<Compared>>(json).map_err(refuse)?));
+        return Ok(page::comparison(&Compared::read_all(json).map_err(shortened)?));
     }
     Ok(page::render(&serde_json::from_str::<Report>(json).map_err(refuse)?))
 }

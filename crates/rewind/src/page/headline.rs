@@ -152,7 +152,13 @@ fn not_proven(report: &Report) -> String {
         text.push_str(" The membership attack used here (SVC, confidence) hardly tells members from others, so its figure says little.");
     }
     if best(report).is_some_and(|method| method.mia.is_none()) {
-        text.push_str(" No membership attack was run.");
+        let other =
+            best(report).and_then(|method| method.loss_attack.as_ref()).is_some_and(|loss| loss.accuracy.is_some());
+        text.push_str(if other {
+            " The membership attack “SVC, confidence” was not run."
+        } else {
+            " No membership attack was run."
+        });
     }
     text.push_str(" All figures come from one training seed.");
     text

@@ -54,7 +54,11 @@ impl ExtraClass {
             Some(row) => row.copy(),
             None => draw_extra_row(learner.seed(), features_of(learner, forget)).to_device(learner.network.device()),
         };
-        let mut optimiser = ShardOptimiser::on(row.device(), rule.clone(), row.size()[0] as usize);
+        let features = row.size()[0] - 1;
+        // The last value is the class's bias, which is one-dimensional.
+        let is_weight = Tensor::arange(features + 1, (Kind::Int64, row.device())).lt(features);
+        let optimiser = ShardOptimiser::on(row.device(), rule.clone(), row.size()[0] as usize);
+        let mut optimiser = optimiser.decaying_where(&is_weight);
         let state = learner.aside.iter().filter_map(|(name, values)| {
             let name = name.strip_prefix(EXTRA)?.strip_prefix('.')?;
             Some(Vec::try_from(values).map(|values| (name.to_owned(), values)))

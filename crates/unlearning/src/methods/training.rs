@@ -79,7 +79,7 @@ fn jump(learner: &mut Learner, wanted: &Nowcast, predictor: &Predictor) -> Resul
         trajectory.record(&snapshot)?;
     }
     let statistics = learner.gang.statistics(&trajectory)?;
-    let stays = learner.network.norm_coordinates();
+    let stays = if wanted.norms_jump { Vec::new() } else { learner.network.norm_coordinates() };
     let later = nowcast(&trajectory, predictor, &statistics, wanted.horizon, wanted.scale, &stays)?;
     learner.replace_weights(&later)
 }

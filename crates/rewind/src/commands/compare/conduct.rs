@@ -3,7 +3,7 @@
 use rewind_job::{Digest, JobId, MeasuredOn, Report};
 
 use super::{
-    Compared, Likelihood, MethodResult, MethodRun, PRETRAINED, Probed, RETRAIN, References, Tried,
+    COMPARED_FORMAT, Compared, Likelihood, MethodResult, MethodRun, PRETRAINED, Probed, RETRAIN, References, Tried,
     attack::{Answers, likelihood},
     figures::merit,
     plan::{Plan, Start, step_name},
@@ -79,7 +79,15 @@ pub(super) async fn compare(client: &mut Client, runs: &Runs<'_>, plan: &Plan) -
     methods.iter_mut().for_each(|method| method.runs.retain(|run| is_measured(run.training_seed)));
     found.retain(|references| is_measured(references.training_seed));
     let probed = probed.into_iter().filter(|probed| is_measured(probed.training_seed)).collect();
-    Ok(Compared { comparison: comparison.clone(), references: found, methods, probed, likelihood, landscape })
+    Ok(Compared {
+        format: COMPARED_FORMAT,
+        comparison: comparison.clone(),
+        references: found,
+        methods,
+        probed,
+        likelihood,
+        landscape,
+    })
 }
 
 /// Measures the networks of every seed more closely.

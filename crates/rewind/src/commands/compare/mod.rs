@@ -24,6 +24,9 @@ use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Err
 /// A comparison, and everything that was found.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Compared {
+    /// What its words mean: [`COMPARED_FORMAT`], or 1, which version 0.1 did not write.
+    #[serde(default = "first_format")]
+    pub format: u32,
     pub comparison: Comparison,
     /// One a training seed.
     pub references: Vec<References>,
@@ -38,6 +41,38 @@ pub struct Compared {
     /// Of the first training seed.
     #[serde(default)]
     pub landscape: Option<LandscapeReport>,
+}
+
+/// The form of what is found by comparisons of this version; older ones are read, too. Format 2, since 0.2.0: settings
+/// and methods' names are those of specifications of format 2.
+pub const COMPARED_FORMAT: u32 = 2;
+
+fn first_format() -> u32 {
+    1
+}
+
+impl Compared {
+    /// Reads what comparisons found, in the words of this version.
+    ///
+    /// # Errors
+    /// It is nothing of the kind, or of a later format.
+    pub fn read_all(json: &str) -> Result<Vec<Self>, String> {
+        let mut all: Vec<Self> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        for compared in &mut all {
+            if !(1..=COMPARED_FORMAT).contains(&compared.format) {
+                return Err(format!("format: is {}, and this version knows 1 to {COMPARED_FORMAT}", compared.format));
+            }
+            for tried in compared.methods.iter_mut().flat_map(|method| &mut method.tries) {
+                tried.unlearn.upgrade_from(compared.format).map_err(|refusal| refusal.to_string())?;
+                tried.measured.say_in_present_words();
+            }
+            let runs = compared.methods.iter_mut().flat_map(|method| &mut method.runs).map(|run| &mut run.measured);
+            let probed = compared.probed.iter_mut().flat_map(|probed| &mut probed.networks);
+            runs.chain(probed).for_each(Measured::say_in_present_words);
+            compared.format = COMPARED_FORMAT;
+        }
+        Ok(all)
+    }
 }
 
 /// The networks of one training seed, measured more closely.

@@ -7,7 +7,7 @@ use std::{
 
 use rewind_artifacts::{digest_of, open_safetensors};
 use rewind_certificate::{Certificate, Disclosure, Metrics, Statement, StepStatement};
-use rewind_job::{Digest, JobId, Measured, Pool, Report, Source, Specification};
+use rewind_job::{BEGUN_BY_ANOTHER_VERSION, Digest, JobId, JobState, Measured, Pool, Report, Source, Specification};
 use rewind_proto::v1::JobReport;
 use safetensors::{Dtype, SafeTensors};
 
@@ -43,9 +43,8 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     let statement = certified.statement;
     let mut specification = match Specification::parse(&statement.specification, Path::new("/")) {
         Ok(specification) => specification,
-        Err(refusal) if statement.version != rewind_version::VERSION => {
-            let versions = format!("{} made it, and version {}", statement.version, rewind_version::VERSION);
-            findings.open("replay", format!("not comparable: version {versions} refuses its specification: {refusal}"));
+        Err(refusal) if is_of_another_program(statement) => {
+            findings.open("replay", format!("not comparable: {}; it is refused: {refusal}", programs(statement)));
             return Ok(());
         }
         Err(refusal) => return Err(Error::Specification(refusal.to_string())),
@@ -56,9 +55,20 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     specification.fleet.world_size = statement.world_size;
     let screen = Screen::new();
     let mut client = Client::connect(at).await?;
-    let job = client.submit(&specification).await?;
+    let job = match client.submit(&specification).await {
+        Err(Error::Specification(refusal)) if is_of_another_program(statement) => {
+            findings.open("replay", format!("not comparable: {}; it is refused: {refusal}", programs(statement)));
+            return Ok(());
+        }
+        submitted => submitted?,
+    };
     screen.say(&format!("{job} runs the computation again"));
-    finished(&follow_interruptibly(&mut client, &job, &screen).await?)?;
+    let status = follow_interruptibly(&mut client, &job, &screen).await?;
+    if is_of_another_program(statement) && matches!(status.state, JobState::Failed) {
+        findings.open("replay", format!("not comparable: {}; {job} failed: {}", programs(statement), status.reason));
+        return Ok(());
+    }
+    finished(&status)?;
     let files = client.report_files(&job).await?;
     let (report, _) = read_report(&files)?;
     if let Some(why) = another_program(statement, &report) {
@@ -83,7 +93,14 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
             None => findings.fails(&check, format!("{job} has no such step")),
             Some(found) if found.weights == step.weights_after => findings.holds(&check, "the same bits"),
             Some(found) if obstacles.is_empty() => {
-                findings.fails(&check, format!("other bits on the same kind of machine: {} in {job}", found.weights));
+                let hedge = match &statement.commit {
+                    Some(commit) if commit.ends_with("-dirty") || commit == "unknown" => {
+                        "; unless the program was built from other changes, which its commit does not tell"
+                    }
+                    _ => "",
+                };
+                let text = format!("other bits on the same kind of machine: {} in {job}{hedge}", found.weights);
+                findings.fails(&check, text);
             }
             Some(found) => {
                 figures(step, found, findings);
@@ -160,15 +177,33 @@ fn data_read_is_the_same(statement: &Statement, report: &Report, findings: &mut 
     }
 }
 
-/// Why nothing of the replay can be held against the certified job: another version may compute otherwise, and has reasons.
-fn another_program(statement: &Statement, report: &Report) -> Option<String> {
-    let program = |version: &str, commit: Option<&String>| match commit {
+/// Whether this program is not the one that made the certified report.
+fn is_of_another_program(statement: &Statement) -> bool {
+    statement.version != rewind_version::VERSION || statement.commit.as_deref() != Some(rewind_version::COMMIT)
+}
+
+fn programs(statement: &Statement) -> String {
+    let then = program(&statement.version, statement.commit.as_deref());
+    format!("it was certified by {then}, and this is version {}", rewind_version::VERSION_AND_COMMIT)
+}
+
+fn program(version: &str, commit: Option<&str>) -> String {
+    match commit {
         Some(commit) => format!("version {version} ({commit})"),
         None => format!("version {version}"),
-    };
+    }
+}
+
+/// Why nothing of the replay can be held against the certified job: another version may compute otherwise, and has reasons.
+fn another_program(statement: &Statement, report: &Report) -> Option<String> {
+    let begun =
+        report.warnings.iter().chain(&statement.warnings).find(|text| text.starts_with(BEGUN_BY_ANOTHER_VERSION));
+    if let Some(begun) = begun {
+        return Some(begun.clone());
+    }
     let same = report.version == statement.version && report.commit == statement.commit;
-    let now = program(&report.version, report.commit.as_ref());
-    let then = program(&statement.version, statement.commit.as_ref());
+    let now = program(&report.version, report.commit.as_deref());
+    let then = program(&statement.version, statement.commit.as_deref());
     (!same).then(|| format!("it ran {now}, and the certified job {then}"))
 }
 

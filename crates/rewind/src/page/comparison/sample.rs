@@ -3,7 +3,7 @@
 use rewind_job::*;
 
 use crate::commands::compare::{
-    ChooseBy, Compared, Comparison, Likelihood, MethodResult, MethodRun, Probed, References, Tried,
+    COMPARED_FORMAT, ChooseBy, Compared, Comparison, Likelihood, MethodResult, MethodRun, Probed, References, Tried,
 };
 
 /// The three of benchmarks/small, and one that forgets everything.
@@ -96,6 +96,7 @@ fn sample(comparison: Comparison, forms: Forms) -> Compared {
     };
     let closer = forms.probes || forms.pictures;
     Compared {
+        format: COMPARED_FORMAT,
         probed: seeds.iter().filter(|_| closer).map(probed).collect(),
         likelihood: (0..).zip(&names).filter(|_| forms.probes).map(|(at, name)| likelihood(name, at)).collect(),
         landscape: forms.pictures.then(|| landscape(&names)),

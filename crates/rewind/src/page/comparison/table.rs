@@ -134,7 +134,7 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
 <thead><tr><th scope="col">method</th>{heads}<th scope="col">{last}</th></tr></thead>
 <tbody>
 {rows}</tbody></table></div>
-<p class="notes">Mean over training seeds ± half the 95 % interval of the mean (Student’s t); where a network forgot several times, the mean of those counts once. RA, UA, TA: accuracy on the remaining data, 100 − accuracy on the samples to forget, test accuracy, in percent; MIA: what simple membership attacks make of the samples to forget: “SVC, confidence” is the share that it takes for strangers, and Retrain’s value is its aim; “logistic, loss” is how often it tells them from unseen samples of their classes, where 50 is guessing. “Best” has the best last figure of its group; “not told apart”: the 95 % interval of the differences from the best, network by network, contains zero.</p>
+<p class="notes">Mean over training seeds ± half the 95 % interval of the mean (Student’s t); where a network forgot several times, the mean of those counts once. RA, UA, TA: accuracy on the remaining data, 100 − accuracy on the samples to forget, test accuracy, in percent; MIA: what simple membership attacks make of the samples to forget: “SVC, confidence” is the share that it takes for strangers, and Retrain’s value is its aim; “logistic, loss” is how often it tells them from unseen samples of their classes, where 50 is guessing, and the aim unless the forget data were taught with wrong labels: there it is Retrain’s value. “Best” has the best last figure of its group; “not told apart”: the 95 % interval of the differences from the best, network by network, contains zero.</p>
 "#,
         rows = rows(stage, compared, metrics.len() + 2, standing, cells),
     );
