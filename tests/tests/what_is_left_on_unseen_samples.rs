@@ -129,5 +129,5 @@ fn success_of_a_backdoor_is_told_on_forget_data_and_on_unseen_images() {
 
     let page = std::fs::read_to_string(Path::new(&fleet.report_folder(&name)).join("report.html")).expect("a page");
     assert!(page.contains("backdoor, held-out</abbr>") && page.contains("Does the backdoor open on unseen images?"));
-    assert!(page.contains("MIA: SVC, confidence</abbr>") && page.contains("MIA: logistic, loss</abbr>"));
+    assert!(page.contains("SVC, confidence</abbr>") && page.contains("MIA: logistic, loss</abbr>"));
 }

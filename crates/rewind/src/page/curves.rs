@@ -214,11 +214,15 @@ fn chart(lines: &Lines, form: &Form, size: Size, id: &str, far: f64, y: Scale) -
     let of = |measured: Option<&Measured>| measured.and_then(|measured| form.place(measured));
     let (retrain, pretrained) = (of(lines.retrain), of(lines.pretrained));
     let retrain_is_above = !matches!((retrain, pretrained), (Some(after), Some(before)) if after.1 < before.1);
+    // Below a level at the foot of the frame there is no room; what lies far apart needs none.
+    let far_apart =
+        form.limits == PERCENT && matches!((retrain, pretrained), (Some(a), Some(b)) if (a.1 - b.1).abs() > 15.0);
     if let Some((x, y)) = retrain {
-        frame.level(y, &format!("Retrain {}", decimal(y, form.places)), retrain_is_above, Some(x));
+        frame.level(y, &format!("Retrain {}", decimal(y, form.places)), retrain_is_above || far_apart, Some(x));
     }
     if let Some((x, y)) = pretrained {
-        frame.level(y, &format!("before unlearning {}", decimal(y, form.places)), !retrain_is_above, Some(x));
+        let is_above = !retrain_is_above || far_apart;
+        frame.level(y, &format!("before unlearning {}", decimal(y, form.places)), is_above, Some(x));
     }
     for method in lines.methods() {
         frame.line(lines.stage.series(&method.name), &form.path(method), true);

@@ -24,6 +24,8 @@ const METRICS: [(&str, &str, Metric); 4] = [
 pub fn render(report: &Report) -> String {
     let mut head = String::new();
     for (short, long, _) in METRICS {
+        // In two lines, so that the table fits.
+        let short = short.replace(": ", ":<br>");
         head.push_str(&format!("<th scope=\"col\"><abbr title=\"{long}\">{short}</abbr></th>"));
     }
     let (has_device, has_memory) = measured_cost(report);

@@ -86,7 +86,10 @@ pub fn render(stage: &Stage, compared: &Compared) -> String {
     let metrics: Vec<&Metric> = METRICS.iter().filter(is_there).collect();
     let heads: String = metrics
         .iter()
-        .map(|metric| format!("<th scope=\"col\"><abbr title=\"{}\">{}</abbr></th>", metric.long, metric.short))
+        .map(|metric| {
+            let short = metric.short.replace(": ", ":<br>").replace("backdoor, ", "backdoor,<br>");
+            format!("<th scope=\"col\"><abbr title=\"{}\">{short}</abbr></th>", metric.long)
+        })
         .collect();
     let headline = Measure::headline(compared);
     // Without Retrain there are no gaps: then what settings were chosen by stands in their place.

@@ -217,8 +217,10 @@ fn curves_follow_what_was_measured() {
     assert!(backdoor.contains("Forgetting, and what") && backdoor.contains("true labels back"));
     assert!(backdoor.contains("<th scope=\"col\">at 20 %</th>"));
     let unseen = "Does the backdoor open on unseen images?";
-    assert!(backdoor.contains(unseen) && backdoor.contains("backdoor, held-out</abbr>") && !standard.contains(unseen));
-    assert!(standard.contains("MIA: SVC, confidence</abbr>") && standard.contains("MIA: logistic, loss</abbr>"));
+    assert!(
+        backdoor.contains(unseen) && backdoor.contains("backdoor,<br>held-out</abbr>") && !standard.contains(unseen)
+    );
+    assert!(standard.contains("MIA:<br>SVC, confidence</abbr>") && standard.contains("MIA:<br>logistic, loss</abbr>"));
     let overfitting = page_of(of("overfitting"));
     assert!(overfitting.contains("Undoing overfitting") && !overfitting.contains("Forgetting, and what"));
     assert!(overfitting.contains("<th scope=\"col\">at 1.5</th>"));
