@@ -223,6 +223,7 @@ fn impossible_histories_are_refused_by_their_field() {
 }
 
 const PREDICTOR: &str = r#"
+    format = 2
     name = "predictor"
     [[step]]
     name = "predictor"

@@ -158,3 +158,40 @@ fn a_report_of_version_0_1_calls_its_methods_by_their_present_names() {
     let again: Report = serde_json::from_slice(&serde_json::to_vec(&report).unwrap()).unwrap();
     assert_eq!(again, report);
 }
+
+#[test]
+fn fresh_weights_and_jumps_of_format_1_are_drawn_and_made_as_they_were() {
+    let jumping = "nowcast = { predictor = \"w.safetensors\" }";
+    let text = OLD
+        .replace("\"mlp\"", "\"vgg-small\"")
+        .replace("pretrain = { epochs", &format!("pretrain = {{ {jumping}, epochs"));
+    let [old, new] = [text.clone(), format!("format = 2\n{text}")].map(|text| parse(&text).unwrap().to_toml());
+    for words in ["[model.initialisation.small]\ngain = 1.0", "norms-jump = true"] {
+        assert!(old.contains(words), "{old}");
+        assert!(!new.contains(words), "{new}");
+    }
+    let other = parse(OLD).unwrap().to_toml();
+    assert!(!other.contains("initialisation"), "other networks are drawn as they were: {other}");
+}
+
+#[test]
+fn predictors_that_bore_a_published_name_are_not_trained_on_as_others() {
+    let text = |architecture: &str| {
+        format!(
+            "name = \"p\"\n[[step]]\nname = \"predictor\"\n[step.train-predictor]\nhistories = [\"job-1\"]\n\
+             horizons = [8]\narchitecture = \"{architecture}\"\n"
+        )
+    };
+    let refusal = parse(&text("paper")).unwrap_err();
+    assert!(refusal.starts_with("step[0].train-predictor.architecture: `paper` of version 0.1"), "{refusal}");
+    for fine in [format!("format = 2\n{}", text("paper")), text("conditioned")] {
+        parse(&fine).unwrap();
+    }
+    // A stored job is read all the same: what is refused is going on with it.
+    let table: toml::Table = toml::from_str(&text("paper")).unwrap();
+    let stored: Specification = serde_json::from_value(serde_json::to_value(table).unwrap()).unwrap();
+    let (_, wanted) = stored.train_predictor().unwrap();
+    wanted.check_architecture("step[0].train-predictor").unwrap_err();
+    let again: Specification = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
+    assert_eq!(again, stored, "and stays refused once it is written in the present form");
+}
