@@ -36,6 +36,7 @@ fn trainings() -> String {
 }
 
 const AHEAD: &str = r#"
+    format = 2
     name = "nowcasting"
     [[step]]
     name = "predictor"
