@@ -49,7 +49,8 @@ pub fn render(report: &Report) -> String {
 {rows}</tbody>
 </table>
 </div>
-{notes}</section>
+{notes}<p class="notes">What each method’s name stands for, where it is published and what differs here: docs/methods.md of this program’s source.</p>
+</section>
 {recovered}"#,
         device = if has_device {
             "<th scope=\"col\"><abbr title=\"summed over the workers; on a CPU, processor time\">device time</abbr></th>"

@@ -55,21 +55,29 @@ pub fn render(report: &Report) -> String {
     let search = search::render(report.search.as_ref());
     let record = record::render(report);
     let from = "<code>report.json</code>, which holds every figure of this page";
-    document(&report.specification.name, &format!("{body}{search}{record}"), &report.version, from)
+    document(&report.specification.name, &format!("{body}{search}{record}"), &program(report), from)
+}
+
+/// Version and commit of the program that made a report.
+fn program(report: &Report) -> String {
+    match &report.commit {
+        Some(commit) => format!("{} ({commit})", report.version),
+        None => report.version.clone(),
+    }
 }
 
 /// Draws the page of an evaluation of predictors.
 pub fn evaluation(evaluation: &Evaluation) -> String {
     let from = "<code>evaluation.json</code> and the jobs’ reports";
     let title = &evaluation.plan.specification.name;
-    document(title, &evaluation::render(evaluation), env!("CARGO_PKG_VERSION"), from)
+    document(title, &evaluation::render(evaluation), rewind_version::VERSION_AND_COMMIT, from)
 }
 
 /// Draws the page of comparisons of methods.
 pub fn comparison(all: &[Compared]) -> String {
     let names: Vec<&str> = all.iter().map(|compared| compared.comparison.name.as_str()).collect();
     let from = "<code>comparison.json</code>, which holds every figure of this page";
-    document(&names.join(", "), &comparison::render(all), env!("CARGO_PKG_VERSION"), from)
+    document(&names.join(", "), &comparison::render(all), rewind_version::VERSION_AND_COMMIT, from)
 }
 
 fn document(title: &str, body: &str, version: &str, from: &str) -> String {

@@ -125,7 +125,7 @@ fn machine(report: &Report) -> String {
         ("device", machine.device.clone()),
         ("CPU capability", machine.cpu_capability.clone()),
         ("libtorch", machine.libtorch.clone()),
-        ("Rewind", report.version.clone()),
+        ("Rewind", super::program(report)),
         ("seed", report.specification.seed.to_string()),
     ];
     let facts: String = facts

@@ -34,6 +34,7 @@ fn chosen(stage: &Stage, compared: &Compared) -> String {
 <thead><tr><th scope="col">method</th><th scope="col" class="words">found by the search</th><th scope="col" class="words">all hyper-parameters</th></tr></thead>
 <tbody>
 {rows}</tbody></table></div>
+<p class="notes">What each method’s name stands for, where it is published and what differs here: docs/methods.md of this program’s source.</p>
 "#
     );
     stage.section("The settings", &format!("<details><summary>What each method ran with</summary>\n{body}</details>\n"))
