@@ -15,9 +15,8 @@ const TOLERANCE: f64 = 1e-13;
 
 fn rules() -> Vec<(&'static str, Value)> {
     let adam = |weight_decay: f64, epsilon: f64| {
-        let betas = [0.9, 0.999];
         json!({
-            "learning-rate": 0.01, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon, "weight-decay": weight_decay,
+            "learning-rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": epsilon, "weight-decay": weight_decay,
         })
     };
     vec![
