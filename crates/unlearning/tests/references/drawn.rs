@@ -25,9 +25,9 @@ struct Draws {
 impl Draws {
     /// `forget` and `remaining` are numbers of samples.
     fn of(method: &Method, rounds: u32, [forget, remaining]: [usize; 2]) -> Self {
-        let mut draws = Self::default();
         // The mask's gradient counts as an epoch.
-        draws.epoch = u32::from(matches!(method, Method::Salun(_) | Method::SalunForgetOnly(_)));
+        let epoch = u32::from(matches!(method, Method::Salun(_) | Method::SalunForgetOnly(_)));
+        let mut draws = Self { epoch, ..Self::default() };
         for round in 0..rounds {
             draws.add_round(method, round, forget, remaining);
         }
