@@ -91,10 +91,8 @@ fn networks_answer_as_their_references_do() {
         wrong.extend(compare_with_reference(&case, |answer: &Answer| {
             let expected = answer.tensor("logits")?;
             near("the answer", &found, expected, 1e-6 * expected.abs().max().double_value(&[]).max(1.0))?;
-            let moved = network.buffers().into_iter().filter(|_| mode == "train");
-            moved
-                .into_iter()
-                .try_for_each(|(name, found)| near(&name, &found, answer.tensor(&format!("buffers.{name}"))?, 1e-6))
+            let mut moved = network.buffers().into_iter().filter(|_| mode == "train");
+            moved.try_for_each(|(name, found)| near(&name, &found, answer.tensor(&format!("buffers.{name}"))?, 1e-6))
         }));
     }
     expect_nothing(&wrong);
