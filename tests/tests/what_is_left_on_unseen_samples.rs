@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use rewind_artifacts::open;
-use rewind_job::{Measured, Part, Report, SampleRecord};
+use rewind_certificate::Disclosure;
+use rewind_job::{Measured, Part, Report};
 use rewind_tests::{Fleet, repository};
 
 /// A small network, pretrained and retrained; then some rounds of gradient ascent.
@@ -53,17 +53,18 @@ fn references(report: &Report) -> [&Measured; 2] {
     [&report.pretrained, &report.retrain].map(|measured| measured.as_ref().expect("is measured"))
 }
 
-fn record(fleet: &Fleet, report: &Report) -> SampleRecord {
-    let store = open(&fleet.dir().join("artifacts").display().to_string()).expect("opens");
-    let record = store.get(report.samples.as_ref().expect("notes were taken")).expect("is there");
-    serde_json::from_slice(&record).expect("is a record")
+/// What was read, as the job's disclosure tells it.
+fn disclosed(fleet: &Fleet, job: &str) -> Disclosure {
+    let file = fleet.report_folder(job).join("disclosure.json");
+    Disclosure::parse(&std::fs::read(file).expect("there is a disclosure")).expect("is one")
 }
 
 #[test]
 fn a_class_that_is_forgotten_leaves_held_out_data_and_is_measured_apart() {
     let fleet = Fleet::start(2);
     let class = |held_out: &str| job(&format!("class = {{ label = 4, held-out = \"{held_out}\" }}"), "");
-    let report = fleet.report(&fleet.submit(&class("apart")));
+    let job = fleet.submit(&class("apart"));
+    let report = fleet.report(&job);
     let kept = fleet.report(&fleet.submit(&class("kept")));
 
     let apart = report.data.class_apart.expect("its samples are counted");
@@ -101,7 +102,7 @@ fn a_class_that_is_forgotten_leaves_held_out_data_and_is_measured_apart() {
         assert!(attack.accuracy.is_some_and(|accuracy| (20.0..=100.0).contains(&accuracy)), "{attack:?}");
     }
     // Notes are taken of the class's samples, too: all of the test part were read to measure, none to choose.
-    for reads in record(&fleet, &report).reads.iter().filter(|reads| reads.part == Part::Test) {
+    for reads in disclosed(&fleet, &job).reads.iter().filter(|reads| reads.part == Part::Test) {
         assert_eq!((reads.by.name(), reads.ids.len()), ("evaluation", 200), "{}", reads.step);
     }
 }
