@@ -55,8 +55,8 @@ impl Unlearn {
     pub fn upgrade_from(&mut self, format: u32) -> Result<(), SpecificationError> {
         if format == 1 {
             upgrade_unlearn(self, "", &mut |_, _, _| {})?;
+            self.method.say_defaults();
         }
-        self.method.say_defaults();
         Ok(())
     }
 }

@@ -62,6 +62,9 @@ impl Compared {
             if !(1..=COMPARED_FORMAT).contains(&compared.format) {
                 return Err(format!("format: is {}, and this version knows 1 to {COMPARED_FORMAT}", compared.format));
             }
+            if compared.format == COMPARED_FORMAT {
+                continue;
+            }
             for tried in compared.methods.iter_mut().flat_map(|method| &mut method.tries) {
                 tried.unlearn.upgrade_from(compared.format).map_err(|refusal| refusal.to_string())?;
                 tried.measured.say_in_present_words();
