@@ -9,7 +9,7 @@ use std::{
 use rewind_control::{Change, Impossible, JobHead, StoredJob, TaskRecord};
 use rewind_job::{
     BEGUN_BY_ANOTHER_VERSION, Digest, JobEvent, JobId, Manifest, Round, Specification, StepIndex, StepWeights, Term,
-    shortened,
+    check_format, shortened,
 };
 use rewind_state::{StateStore, StoreError, Version, Write};
 use rewind_telemetry::{
@@ -71,13 +71,6 @@ impl Records {
             })
         });
         let mut jobs: Vec<StoredJob> = jobs.collect();
-        if format < STATE_FORMAT {
-            let under_way = |job: &&mut StoredJob| !job.manifests.is_empty() && !job.head.state.is_final();
-            for job in jobs.iter_mut().filter(under_way) {
-                let text = "of this program, which goes on with it: what it certifies was computed by both.";
-                job.head.warnings.push(format!("{BEGUN_BY_ANOTHER_VERSION} {text}"));
-            }
-        }
         for job in &jobs {
             if let Err(impossible) = job.check() {
                 let key = records.key_of(&job.job, &impossible)?;
@@ -88,6 +81,7 @@ impl Records {
         let doomed = doomed.collect();
         // After all could be read: what an older version can still lead stays its own until then.
         if format < STATE_FORMAT {
+            records.store(&begun_by_another_version(&mut jobs))?;
             let value = Some(encode(&STATE_FORMAT));
             records.store.write(term, &[Write { key: FORMAT_KEY.to_owned(), value, expected: version }])?;
         }
@@ -98,10 +92,8 @@ impl Records {
     fn format(&self) -> Result<(u32, Option<Version>), StoreError> {
         let Some((value, version)) = self.store.read(FORMAT_KEY)? else { return Ok((1, None)) };
         let format: u32 = decode(FORMAT_KEY, &value)?;
-        if format > STATE_FORMAT {
-            let problem = format!("is {format}, and this version knows 1 to {STATE_FORMAT}: a later one has led here");
-            return Err(StoreError::Unreadable { key: FORMAT_KEY.to_owned(), problem });
-        }
+        check_format(format, STATE_FORMAT)
+            .map_err(|problem| StoreError::Unreadable { key: FORMAT_KEY.to_owned(), problem })?;
         Ok((format, Some(version)))
     }
 
@@ -170,6 +162,18 @@ impl Records {
             }
         }
     }
+}
+
+/// Notes it with each job that an older version has left under way; gives the heads to store.
+fn begun_by_another_version(jobs: &mut [StoredJob]) -> Vec<Change> {
+    let is_told = |job: &StoredJob| job.head.warnings.iter().any(|text| text.starts_with(BEGUN_BY_ANOTHER_VERSION));
+    let under_way = |job: &&mut StoredJob| !job.manifests.is_empty() && !job.head.state.is_final() && !is_told(job);
+    let note = |job: &mut StoredJob| {
+        let text = "of this program, which goes on with it: what it certifies was computed by both.";
+        job.head.warnings.push(format!("{BEGUN_BY_ANOTHER_VERSION} {text}"));
+        Change::Head(job.job.clone(), job.head.clone())
+    };
+    jobs.iter_mut().filter(under_way).map(note).collect()
 }
 
 /// `job-7` of `event/job-7/00000003`.

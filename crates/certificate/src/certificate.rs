@@ -1,14 +1,12 @@
 //! The file: one form for one content, so that no byte of it can be another.
 
-use rewind_job::shortened;
+use rewind_job::{check_format, shortened};
 use serde::{Deserialize, Serialize};
 
 use crate::{CertificateError, PublicKey, SigningKey, Statement};
 
 /// The form of certificates that this program writes.
 pub(crate) const FORMAT: u32 = 2;
-/// The oldest form that it reads: that of version 0.1.
-const OLDEST: u32 = 1;
 
 /// A statement and the signature of the coordinator that makes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,9 +36,7 @@ impl Certificate {
         let refuse = |error: serde_json::Error| CertificateError::NotACertificate(shortened(error.to_string()));
         // First its form: a later one may have fields that are unknown here, and that would be the wrong complaint.
         let AnyForm { statement: AnyFormOfStatement { format } } = serde_json::from_slice(bytes).map_err(refuse)?;
-        if !(OLDEST..=FORMAT).contains(&format) {
-            return Err(CertificateError::Format { found: format, known: FORMAT });
-        }
+        check_format(format, FORMAT).map_err(|_| CertificateError::Format { found: format, known: FORMAT })?;
         let certificate: Self = serde_json::from_slice(bytes).map_err(refuse)?;
         let canonical = certificate.to_bytes();
         if canonical != bytes {

@@ -4,6 +4,7 @@
 
 mod assignment;
 mod attacks;
+mod format;
 mod identity;
 mod layout;
 mod reads;
@@ -14,6 +15,7 @@ mod timeouts;
 
 pub use assignment::*;
 pub use attacks::*;
+pub use format::*;
 pub use identity::*;
 pub use layout::*;
 pub use reads::*;

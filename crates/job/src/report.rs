@@ -65,7 +65,11 @@ pub struct RoundRecord {
 pub struct Report {
     /// What its fields mean: [`REPORT_FORMAT`] in reports that this version makes; 1, which is not written, in those of
     /// version 0.1.
-    #[serde(default = "first_format", skip_serializing_if = "is_first_format", deserialize_with = "known_format")]
+    #[serde(
+        default = "crate::first_format",
+        skip_serializing_if = "is_first_format",
+        deserialize_with = "known_format"
+    )]
     pub format: u32,
     /// Version of the program that made it.
     pub version: String,
@@ -123,18 +127,12 @@ fn in_present_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Me
     Ok(methods)
 }
 
-fn first_format() -> u32 {
-    1
-}
-
 fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let format = u32::deserialize(deserializer)?;
-    if (1..=REPORT_FORMAT).contains(&format) {
-        return Ok(format);
+    match crate::check_format(format, REPORT_FORMAT) {
+        Ok(()) => Ok(format),
+        Err(problem) => Err(serde::de::Error::custom(format!("format: {problem}"))),
     }
-    let problem =
-        format!("format: is {format}, and this version knows 1 to {REPORT_FORMAT}: a later one wrote the report");
-    Err(serde::de::Error::custom(problem))
 }
 
 /// How the warning begins that a report has where another version had begun the job: nothing of a replay can be held

@@ -48,7 +48,7 @@ use crate::{DeviceKind, Digest, WorldSize};
 #[serde(deny_unknown_fields, rename_all = "kebab-case", remote = "Self")]
 pub struct Specification {
     /// What its words mean: [`SPECIFICATION_FORMAT`] once it is read. Without one it means what version 0.1 meant.
-    #[serde(default = "format::first")]
+    #[serde(default = "crate::first_format")]
     pub format: u32,
     /// Shown in lists and reports.
     pub name: String,

@@ -5,7 +5,7 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What was built: the first 12 hexadecimal digits of the commit, with `-dirty` behind them where files that git knows had
-/// been changed when git was last asked: at the first build, and at the first one after each commit, checkout and add.
+/// been changed when git was last asked: at the first build, and at the first one after each commit and checkout.
 /// `unknown` where it was built outside a git checkout and `REWIND_COMMIT` was not given.
 pub const COMMIT: &str = env!("REWIND_COMMIT");
 

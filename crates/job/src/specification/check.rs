@@ -147,8 +147,6 @@ impl Specification {
             "model.resize",
             "must be from 8 to 1024",
         )?;
-        let resizes = self.model.resize.is_some() && self.model.architecture.gives_images();
-        require(!resizes, "model.resize", "an image that is answered has the size of the one that was asked for")?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
         let mut earlier = BTreeSet::new();

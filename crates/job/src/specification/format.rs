@@ -7,6 +7,7 @@ use super::{
     RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Scrub, Specification, SpecificationError, Step, Training,
     Unlearn, check::require,
 };
+use crate::check_format;
 
 /// The form of specifications that this version writes. Older ones are read, and become this one.
 ///
@@ -16,11 +17,6 @@ use super::{
 /// | 2 | 0.2.0 | words that bear a published name mean what was published; see [`Specification::upgrade`] |
 pub const SPECIFICATION_FORMAT: u32 = 2;
 
-/// Of specifications that say nothing.
-pub(super) fn first() -> u32 {
-    1
-}
-
 impl Specification {
     /// Turns what an older version meant into words of this version, so that stored jobs go on as they began. Returns one
     /// sentence for each word that is called otherwise now.
@@ -28,12 +24,8 @@ impl Specification {
     /// # Errors
     /// A format that this version does not know.
     pub fn upgrade(&mut self) -> Result<Vec<String>, SpecificationError> {
-        let known = (1..=SPECIFICATION_FORMAT).contains(&self.format);
-        let problem = format!(
-            "is {}, and this version knows 1 to {SPECIFICATION_FORMAT}: it was written by a later one",
-            self.format
-        );
-        require(known, "format", problem)?;
+        check_format(self.format, SPECIFICATION_FORMAT)
+            .map_err(|problem| SpecificationError::new("format", problem))?;
         let renamed = if self.format == 1 { upgrade_from_1(self)? } else { Vec::new() };
         self.format = SPECIFICATION_FORMAT;
         // Defaults that differ from format to format are written out, whoever reads it next.

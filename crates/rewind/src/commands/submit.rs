@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub async fn run(submit: Submit) -> Result<(), Error> {
-    let (specification, renamed) = read_telling(&submit.specification)?;
+    let (specification, renamed) = read(&submit.specification)?;
     let screen = Screen::new();
     for sentence in renamed {
         screen.say(&sentence);
@@ -49,14 +49,9 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     }
 }
 
-/// Reads a specification; its paths become absolute, as the workers need them.
-#[cfg(test)]
-fn read(path: &Path) -> Result<Specification, Error> {
-    read_telling(path).map(|(specification, _)| specification)
-}
-
-/// As [`read`], with what is called otherwise since the specification was written.
-fn read_telling(path: &Path) -> Result<(Specification, Vec<String>), Error> {
+/// Reads a specification, and what is called otherwise since it was written; its paths become absolute, as the workers
+/// need them.
+fn read(path: &Path) -> Result<(Specification, Vec<String>), Error> {
     let usage = |error: std::io::Error| Error::Usage(format!("failed to read {}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(usage)?;
     let file = path.canonicalize().map_err(usage)?;
@@ -76,7 +71,7 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
-                let specification = read(&path).unwrap();
+                let (specification, _) = read(&path).unwrap();
                 assert!(specification.files().iter().all(|(_, file)| file.is_absolute()), "{}", path.display());
                 examples += 1;
             }

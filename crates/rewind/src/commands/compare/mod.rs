@@ -10,7 +10,7 @@ mod probes;
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured};
+use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured, check_format};
 use serde::{Deserialize, Serialize};
 
 use figures::csv;
@@ -25,7 +25,7 @@ use crate::{arguments::Compare, client::Client, commands::runs::Runs, error::Err
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Compared {
     /// What its words mean: [`COMPARED_FORMAT`], or 1, which version 0.1 did not write.
-    #[serde(default = "first_format")]
+    #[serde(default = "rewind_job::first_format")]
     pub format: u32,
     pub comparison: Comparison,
     /// One a training seed.
@@ -47,10 +47,6 @@ pub struct Compared {
 /// and methods' names are those of specifications of format 2.
 pub const COMPARED_FORMAT: u32 = 2;
 
-fn first_format() -> u32 {
-    1
-}
-
 impl Compared {
     /// Reads what comparisons found, in the words of this version.
     ///
@@ -59,9 +55,7 @@ impl Compared {
     pub fn read_all(json: &str) -> Result<Vec<Self>, String> {
         let mut all: Vec<Self> = serde_json::from_str(json).map_err(|error| error.to_string())?;
         for compared in &mut all {
-            if !(1..=COMPARED_FORMAT).contains(&compared.format) {
-                return Err(format!("format: is {}, and this version knows 1 to {COMPARED_FORMAT}", compared.format));
-            }
+            check_format(compared.format, COMPARED_FORMAT).map_err(|problem| format!("format: {problem}"))?;
             if compared.format == COMPARED_FORMAT {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::{
 
 use rewind_artifacts::{digest_of, open_safetensors};
 use rewind_certificate::{Certificate, Disclosure, Metrics, Statement, StepStatement};
-use rewind_job::{BEGUN_BY_ANOTHER_VERSION, Digest, JobId, JobState, Measured, Pool, Report, Source, Specification};
+use rewind_job::{BEGUN_BY_ANOTHER_VERSION, Digest, JobId, Measured, Pool, Report, Source, Specification};
 use rewind_proto::v1::JobReport;
 use safetensors::{Dtype, SafeTensors};
 
@@ -43,11 +43,7 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     let statement = certified.statement;
     let mut specification = match Specification::parse(&statement.specification, Path::new("/")) {
         Ok(specification) => specification,
-        Err(refusal) if is_of_another_program(statement) => {
-            findings.open("replay", format!("not comparable: {}; it is refused: {refusal}", programs(statement)));
-            return Ok(());
-        }
-        Err(refusal) => return Err(Error::Specification(refusal.to_string())),
+        Err(refusal) => return set_aside(Error::Specification(refusal.to_string()), statement, findings),
     };
     if !data_here_is_the_same(statement, &specification, findings) {
         return Ok(());
@@ -56,19 +52,13 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     let screen = Screen::new();
     let mut client = Client::connect(at).await?;
     let job = match client.submit(&specification).await {
-        Err(Error::Specification(refusal)) if is_of_another_program(statement) => {
-            findings.open("replay", format!("not comparable: {}; it is refused: {refusal}", programs(statement)));
-            return Ok(());
-        }
-        submitted => submitted?,
+        Ok(job) => job,
+        Err(error) => return set_aside(error, statement, findings),
     };
     screen.say(&format!("{job} runs the computation again"));
-    let status = follow_interruptibly(&mut client, &job, &screen).await?;
-    if is_of_another_program(statement) && matches!(status.state, JobState::Failed) {
-        findings.open("replay", format!("not comparable: {}; {job} failed: {}", programs(statement), status.reason));
-        return Ok(());
+    if let Err(error) = finished(&follow_interruptibly(&mut client, &job, &screen).await?) {
+        return set_aside(error, statement, findings);
     }
-    finished(&status)?;
     let files = client.report_files(&job).await?;
     let (report, _) = read_report(&files)?;
     if let Some(why) = another_program(statement, &report) {
@@ -177,14 +167,18 @@ fn data_read_is_the_same(statement: &Statement, report: &Report, findings: &mut 
     }
 }
 
-/// Whether this program is not the one that made the certified report.
-fn is_of_another_program(statement: &Statement) -> bool {
-    statement.version != rewind_version::VERSION || statement.commit.as_deref() != Some(rewind_version::COMMIT)
-}
-
-fn programs(statement: &Statement) -> String {
+/// A specification that is refused, or a job that ends without a result, where another program has made the certified
+/// report, is not comparable; everything else is an error.
+fn set_aside(error: Error, statement: &Statement, findings: &mut Findings) -> Result<(), Error> {
+    let ours =
+        statement.version == rewind_version::VERSION && statement.commit.as_deref() == Some(rewind_version::COMMIT);
+    if ours || !matches!(error, Error::Specification(_) | Error::JobEnded { .. }) {
+        return Err(error);
+    }
     let then = program(&statement.version, statement.commit.as_deref());
-    format!("it was certified by {then}, and this is version {}", rewind_version::VERSION_AND_COMMIT)
+    let now = rewind_version::VERSION_AND_COMMIT;
+    findings.open("replay", format!("not comparable: it was certified by {then}, and this is version {now}: {error}"));
+    Ok(())
 }
 
 fn program(version: &str, commit: Option<&str>) -> String {
