@@ -23,6 +23,9 @@ pub enum Figures {
         /// How far ahead of the newest snapshot it sees a weight that drifts evenly by [`DRIFTS`] over the `K` snapshots,
         /// in units of that drift: `(Φ_predicted − Φ_{K−1}) / (Φ_{K−1} − Φ_0)`.
         drifts_ahead: [f64; DRIFTS.len()],
+        /// The same of a weight that drifts down by the largest of them: about as far ahead. Where it is behind instead,
+        /// the answer hardly depends on the trajectory.
+        down_ahead: f64,
         /// By how much it moves a weight that rested at 0.5.
         resting_at_half: f64,
     },
@@ -34,13 +37,17 @@ pub const DRIFTS: [f64; 4] = [1e-6, 1e-5, 1e-4, 1e-3];
 /// Small beside weights, large beside the rounding of the answer.
 const SMALL_DRIFT: f64 = 1e-4;
 
+/// Large beside WNN's floor.
+const LARGE_DRIFT: f64 = DRIFTS[DRIFTS.len() - 1];
+
 impl Figures {
-    /// Whether it looks back, or ahead, as it should. Of WNN the largest drift counts: below its floor of 1e-5 the
-    /// released network for convolutions answers with noise.
+    /// Whether it looks back, or ahead, as it should. Of WNN the largest drift counts, up and down: below its floor of
+    /// 1e-5 the released network for convolutions answers with noise, and a network whose layers are misplaced can answer
+    /// much the same to either, which is ahead of one of them.
     pub fn look_the_right_way(&self) -> bool {
         match self {
             Self::Back { lambda, .. } => *lambda > 0.0,
-            Self::Ahead { drifts_ahead, .. } => drifts_ahead[DRIFTS.len() - 1] > 0.0,
+            Self::Ahead { drifts_ahead, down_ahead, .. } => drifts_ahead[DRIFTS.len() - 1] > 0.0 && *down_ahead > 0.0,
         }
     }
 }
@@ -61,6 +68,7 @@ impl Network {
             },
             Published::Wnn => Figures::Ahead {
                 drifts_ahead: DRIFTS.map(|drift| drifting(drift) / drift),
+                down_ahead: drifting(-LARGE_DRIFT) / -LARGE_DRIFT,
                 resting_at_half: resting(0.5),
             },
         }

@@ -100,9 +100,22 @@ fn figures_tell_which_way_a_network_looks() {
         let file = case["file"].as_str().unwrap();
         let order = case["order"].as_str().map(|order| order.parse().unwrap());
         let figures = Network::from_keras(bytes(file), order).unwrap().figures();
-        let wrong_way = ["walks-forward.h5", "wnn-walks-back.h5"].contains(&file);
+        let wrong_way = ["walks-forward.h5", "wnn-walks-back.h5", "wnn-constant.h5"].contains(&file);
         assert_eq!(figures.look_the_right_way(), !wrong_way, "{file}: {figures:?}");
     }
+}
+
+/// A drift up alone would not tell: both are ahead of it.
+#[test]
+fn a_network_that_answers_alike_whichever_way_a_weight_drifts_looks_no_way() {
+    for file in ["wnn-constant.h5", "wnn-other-order.h5"] {
+        let figures = Network::from_keras(bytes(file), None).unwrap().figures();
+        let Figures::Ahead { drifts_ahead, down_ahead, .. } = figures else { panic!("{file}: {figures:?}") };
+        assert!(drifts_ahead[DRIFTS.len() - 1] > 0.0 && down_ahead < 0.0, "{file}: {figures:?}");
+        assert!(!figures.look_the_right_way(), "{file}: {figures:?}");
+    }
+    let order = Some("gate,scale,shift".parse().unwrap());
+    assert!(Network::from_keras(bytes("wnn-other-order.h5"), order).unwrap().figures().look_the_right_way());
 }
 
 /// The same figures from the network that is run: an even drift, small beside weights.
@@ -112,7 +125,7 @@ fn figures_are_those_of_the_predictor_that_is_written() {
         let values: Vec<f64> = (0..snapshots).map(|k| drift * k as f64 / (snapshots - 1) as f64).collect();
         Tensor::from_slice(&values).view([1, snapshots as i64])
     };
-    for file in ["contiguous.h5", "walks-forward.h5", "wnn.h5", "wnn-walks-back.h5"] {
+    for file in ["contiguous.h5", "walks-forward.h5", "wnn.h5", "wnn-walks-back.h5", "wnn-constant.h5"] {
         let keras = Network::from_keras(bytes(file), None).unwrap();
         let snapshots = keras.snapshots();
         let written = to_bytes(|_| &keras, 3).unwrap();
@@ -127,7 +140,8 @@ fn figures_are_those_of_the_predictor_that_is_written() {
             |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-6, "{file}: {found} {expected}");
         match keras.figures() {
             Figures::Back { lambda, .. } => close(lambda, (residual(-1e-4) - residual(1e-4)) / 2e-4),
-            Figures::Ahead { drifts_ahead, .. } => {
+            Figures::Ahead { drifts_ahead, down_ahead, .. } => {
+                close(down_ahead, residual(-1e-3) / -1e-3);
                 for (found, drift) in drifts_ahead.into_iter().zip(DRIFTS) {
                     close(found, residual(drift) / drift);
                 }

@@ -133,6 +133,27 @@ fn networks_that_look_ahead_become_a_predictor_that_does() {
 }
 
 #[test]
+fn a_network_that_answers_alike_whichever_way_a_weight_drifts_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("wnn.safetensors");
+    for file in ["wnn-constant.h5", "wnn-other-order.h5"].map(keras) {
+        let refused = predictor("convert", &[&file, "--out".as_ref(), &out]);
+        assert_eq!(refused.status.code(), Some(1));
+        let error = said(&refused.stderr);
+        assert!(error.contains("it answers alike whichever way a weight drifts: +"), "{error}");
+        assert!(error.contains(" drifts ahead at a drift of 1e-3, -") && error.contains("--block-order"), "{error}");
+        assert!(!out.exists());
+    }
+    let order = ["--block-order".as_ref(), "gate,scale,shift".as_ref()];
+    let told = predictor("convert", &[&keras("wnn-other-order.h5"), order[0], order[1], "--out".as_ref(), &out]);
+    assert!(told.status.success() && told.stderr.is_empty(), "{}", said(&told.stderr));
+    // The predictor at rest is shown with both figures.
+    let shown = said(&predictor("show", &[&out]).stdout);
+    assert_eq!(shown.matches(" at 1e-3, +").count(), 3, "{shown}");
+    assert_eq!(shown.matches(" at -1e-3; weight at rest").count(), 3, "{shown}");
+}
+
+#[test]
 fn predictors_of_version_0_1_are_shown_as_what_they_are() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kept/0.1/predictors");
     let shown = |name: &str| said(&predictor("show", &[&kept.join(name)]).stdout);

@@ -96,11 +96,18 @@ fn wrong_way(network: &Network) -> Option<String> {
         Figures::Back { lambda, .. } => {
             format!("does not look back, it walks forward: residual = -λ (newest - oldest) with λ {lambda:+.2}")
         }
-        Figures::Ahead { drifts_ahead, .. } => format!(
-            "does not look ahead, it walks back: {:+.2} drifts ahead at a drift of {:e}",
-            drifts_ahead[DRIFTS.len() - 1],
-            DRIFTS[DRIFTS.len() - 1]
-        ),
+        Figures::Ahead { drifts_ahead, down_ahead, .. } => {
+            let (drift, up) = (DRIFTS[DRIFTS.len() - 1], drifts_ahead[DRIFTS.len() - 1]);
+            let instead = if up > 0.0 || down_ahead > 0.0 {
+                "it answers alike whichever way a weight drifts"
+            } else {
+                "it walks back"
+            };
+            format!(
+                "does not look ahead, {instead}: {up:+.2} drifts ahead at a drift of {drift:e}, {down_ahead:+.2} at \
+                 -{drift:e}"
+            )
+        }
     };
     (!figures.look_the_right_way()).then_some(problem)
 }
@@ -111,9 +118,14 @@ fn about_figures(figures: &Figures) -> String {
             "small drift: λ {lambda:+.2}; weight at rest at 0.5: {resting_at_half:+.1e}, at -0.5: \
              {resting_at_minus_half:+.1e}"
         ),
-        Figures::Ahead { drifts_ahead, resting_at_half } => {
-            let answers: Vec<String> =
-                DRIFTS.iter().zip(drifts_ahead).map(|(drift, ahead)| format!("{ahead:+.2} at {drift:e}")).collect();
+        Figures::Ahead { drifts_ahead, down_ahead, resting_at_half } => {
+            let down = (-DRIFTS[DRIFTS.len() - 1], *down_ahead);
+            let answers: Vec<String> = DRIFTS
+                .into_iter()
+                .zip(*drifts_ahead)
+                .chain([down])
+                .map(|(drift, ahead)| format!("{ahead:+.2} at {drift:e}"))
+                .collect();
             format!("drifts ahead: {}; weight at rest at 0.5: {resting_at_half:+.1e}", answers.join(", "))
         }
     }
@@ -145,9 +157,10 @@ fn about(operation: OperationType, file: &Path, network: &Network) -> Value {
             about["resting_at_half"] = resting_at_half.into();
             about["resting_at_minus_half"] = resting_at_minus_half.into();
         }
-        Figures::Ahead { drifts_ahead, resting_at_half } => {
+        Figures::Ahead { drifts_ahead, down_ahead, resting_at_half } => {
             about["drifts"] = DRIFTS.to_vec().into();
             about["drifts_ahead"] = drifts_ahead.to_vec().into();
+            about["down_ahead"] = down_ahead.into();
             about["resting_at_half"] = resting_at_half.into();
         }
     }
