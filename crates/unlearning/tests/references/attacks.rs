@@ -21,17 +21,56 @@ fn probabilities(name: &str, count: usize, middle: f64) -> Vec<f64> {
     normals(name, count).into_iter().map(|value| 1.0 / (1.0 + (-middle - value).exp())).collect()
 }
 
-fn case(attack: &str, sides: &[(&str, &[f64])]) -> Case {
+fn case_of(attack: &str, sides: &[(&str, &[f64])]) -> Case {
     let case = Case::new("attack", attack, json!({"attack": attack}));
     sides.iter().fold(case, |case, (name, values)| case.with(*name, &Tensor::from_slice(values)))
 }
 
+/// Members, others, and a third side for the classifier.
+fn confidences() -> [Vec<f64>; 3] {
+    [("members", 60, 1.5), ("others", 60, 0.0), ("asked", 400, 0.7)]
+        .map(|(name, count, middle)| probabilities(name, count, middle))
+}
+
+fn classifier() -> Case {
+    let [members, others, asked] = confidences();
+    case_of("svc-confidence", &[("members", &members), ("non-members", &others), ("asked", &asked)])
+}
+
+/// Many are alike.
+fn rounded() -> [Vec<f64>; 2] {
+    let rounded = |values: Vec<f64>| values.into_iter().map(|value| (value * 10.0).round() / 10.0).collect();
+    [probabilities("members", 70, 1.0), probabilities("others", 50, 0.0)].map(rounded)
+}
+
+fn two_samples() -> [Vec<f64>; 2] {
+    [probabilities("first", 70, 0.5), probabilities("second", 50, 0.0)]
+}
+
+fn losses() -> [Vec<f64>; 2] {
+    [("members", 0.4), ("others", 1.0)]
+        .map(|(name, size)| normals(name, 60).iter().map(|value| size * value.abs()).collect())
+}
+
+fn between(attack: &str, [members, others]: &[Vec<f64>; 2]) -> Case {
+    case_of(attack, &[("members", members), ("non-members", others)])
+}
+
+fn on_losses() -> Case {
+    let folds: Vec<i64> = (0..2).flat_map(|_| (0..60).map(|sample| sample % 5)).collect();
+    between("logistic-losses", &losses()).with("folds", &Tensor::from_slice(&folds))
+}
+
+pub fn cases() -> Vec<Case> {
+    let area = between("threshold-auc", &rounded());
+    let same = between("kolmogorov-smirnov", &two_samples());
+    vec![classifier(), area, same, on_losses(), against_others()]
+}
+
 #[test]
 fn the_classifier_on_confidences_agrees_with_its_reference() {
-    let members = probabilities("members", 60, 1.5);
-    let others = probabilities("others", 60, 0.0);
-    let asked = probabilities("asked", 400, 0.7);
-    let case = case("svc-confidence", &[("members", &members), ("non-members", &others), ("asked", &asked)]);
+    let case = classifier();
+    let [members, others, asked] = confidences();
     let found = membership_inference(&members, &others, &asked).expect("fits").non_member_share;
     expect_nothing(&compare_with_reference(&case, |answer: &Answer| {
         // Both solvers stop within a thousandth: as many samples as stand on the boundary may be called otherwise.
@@ -48,11 +87,8 @@ fn the_classifier_on_confidences_agrees_with_its_reference() {
 
 #[test]
 fn the_area_under_the_curve_agrees_with_its_reference_ties_and_all() {
-    let rounded =
-        |values: Vec<f64>| values.into_iter().map(|value| (value * 10.0).round() / 10.0).collect::<Vec<f64>>();
-    let members = rounded(probabilities("members", 70, 1.0));
-    let others = rounded(probabilities("others", 50, 0.0));
-    let case = case("threshold-auc", &[("members", &members), ("non-members", &others)]);
+    let [members, others] = rounded();
+    let case = between("threshold-auc", &[members.clone(), others.clone()]);
     let found = area_under_curve(&members, &others).expect("numbers");
     expect_nothing(&compare_with_reference(&case, |answer: &Answer| {
         close("the area", found, answer.figure("auc")?, 1e-12)
@@ -61,9 +97,8 @@ fn the_area_under_the_curve_agrees_with_its_reference_ties_and_all() {
 
 #[test]
 fn the_two_sample_test_agrees_with_its_reference() {
-    let first = probabilities("first", 70, 0.5);
-    let second = probabilities("second", 50, 0.0);
-    let case = case("kolmogorov-smirnov", &[("members", &first), ("non-members", &second)]);
+    let [first, second] = two_samples();
+    let case = between("kolmogorov-smirnov", &[first.clone(), second.clone()]);
     let found = same_distribution(&first, &second).expect("numbers");
     expect_nothing(&compare_with_reference(&case, |answer: &Answer| {
         close("the probability", found, answer.figure("p-value-kolmogorov")?, 1e-9)
@@ -72,11 +107,7 @@ fn the_two_sample_test_agrees_with_its_reference() {
 
 #[test]
 fn the_attack_on_losses_agrees_with_its_reference() {
-    let losses = |name: &str, size: f64| normals(name, 60).iter().map(|value| size * value.abs()).collect::<Vec<f64>>();
-    let (members, others) = (losses("members", 0.4), losses("others", 1.0));
-    let folds: Vec<i64> = (0..2).flat_map(|_| (0..60).map(|sample| sample % 5)).collect();
-    let case = case("logistic-losses", &[("members", &members), ("non-members", &others)])
-        .with("folds", &Tensor::from_slice(&folds));
+    let ([members, others], case) = (losses(), on_losses());
     let found = loss_attack(&members, &others).expect("fits");
     expect_nothing(&compare_with_reference(&case, |answer: &Answer| {
         close("the accuracy", found, answer.figure("figure")?, 1e-9)
@@ -87,9 +118,8 @@ fn the_attack_on_losses_agrees_with_its_reference() {
 const SEEDS: usize = 66;
 const SAMPLES: usize = 3;
 
-/// Every seed's network is attacked in every sample with what all other seeds answer: a column each.
-#[test]
-fn the_likelihood_ratio_agrees_with_its_reference() {
+/// What every seed's networks answer.
+fn answers() -> Vec<Vec<Confidences>> {
     let noise = normals("shadows", 2 * SEEDS * SAMPLES);
     let answer_of = |seed: usize, sample: usize| {
         let [one, other] = [0, 1].map(|world| noise[(seed * SAMPLES + sample) * 2 + world]);
@@ -100,8 +130,13 @@ fn the_likelihood_ratio_agrees_with_its_reference() {
             never_in: middle + 1.5 * spread * other,
         }
     };
-    let seeds: Vec<Vec<Confidences>> =
-        (0..SEEDS).map(|seed| (0..SAMPLES).map(|sample| answer_of(seed, sample)).collect()).collect();
+    (0..SEEDS).map(|seed| (0..SAMPLES).map(|sample| answer_of(seed, sample)).collect()).collect()
+}
+
+/// Every seed's network is attacked in every sample with what all other seeds answer: a column each.
+fn against_others() -> Case {
+    let seeds = answers();
+    let answer_of = |seed: usize, sample: usize| seeds[seed][sample];
     let columns: Vec<(usize, usize)> =
         (0..SEEDS).flat_map(|target| (0..SAMPLES).map(move |sample| (target, sample))).collect();
     let shadows = |of: &dyn Fn(Confidences) -> f64| {
@@ -118,12 +153,17 @@ fn the_likelihood_ratio_agrees_with_its_reference() {
         [&|answer| answer.unlearned, &|answer| answer.never_in];
     let asked = Tensor::stack(&[of_targets(unlearned), of_targets(never_in)], 0);
     let truth = Tensor::stack(&[asked.get(0).ones_like(), asked.get(0).zeros_like()], 0).to_kind(Kind::Int64);
-    let case = Case::new("attack", "likelihood-ratio", json!({"attack": "likelihood-ratio", "deviation": "sample"}))
+    Case::new("attack", "likelihood-ratio", json!({"attack": "likelihood-ratio", "deviation": "sample"}))
         .with("members", &shadows(unlearned))
         .with("non-members", &shadows(never_in))
         .with("asked", &asked)
-        .with("truth", &truth);
-    let found = likelihood_ratio(&seeds).expect("is attacked");
+        .with("truth", &truth)
+}
+
+#[test]
+fn the_likelihood_ratio_agrees_with_its_reference() {
+    let case = against_others();
+    let found = likelihood_ratio(&answers()).expect("is attacked");
     expect_nothing(&compare_with_reference(&case, |answer: &Answer| {
         close("the area", found.auc, answer.figure("auc")?, 1e-9)?;
         close("true positives at 1 %", found.at_1, 100.0 * answer.figure("true-positive-rate-at-1-percent")?, 1e-9)?;

@@ -10,6 +10,7 @@ mod augmentations;
 mod batch_norms;
 mod drawing;
 mod drawn;
+mod faults;
 mod forward;
 mod methods;
 mod networks;

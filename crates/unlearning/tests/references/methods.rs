@@ -274,10 +274,7 @@ fn every_method_agrees_with_its_reference_on_a_network_with_batch_norm() {
     check(Architecture::VggSmall, 0);
 }
 
-/// One row of it, another one each time, was 5e-4 away in `features.1.running_mean` in two of four runs, with the same
-/// input: until it is known why, it is run by `make test-slow`.
 #[test]
-#[ignore = "not the same on every run"]
 fn every_other_method_agrees_with_its_reference_on_a_network_with_batch_norm() {
     check(Architecture::VggSmall, 1);
 }

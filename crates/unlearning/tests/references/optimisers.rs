@@ -49,28 +49,46 @@ fn gradients() -> Tensor {
     ordinary * small * is_zero.logical_not().to_kind(Kind::Double)
 }
 
+fn weights() -> Tensor {
+    (Tensor::arange(COORDINATES, (Kind::Double, Device::Cpu)) * 0.9).cos()
+}
+
+/// On the rate.
+fn factor(step: i64) -> f64 {
+    [1.0, 1.0, 0.5, 0.25, 0.1, 0.1][step as usize]
+}
+
+/// So many are of a matrix, the others of a bias.
+const HALF: i64 = COORDINATES / 2;
+
+fn case(name: &str, rule: &Value) -> Case {
+    let gradients = gradients();
+    let asked = json!({"rule": rule, "steps": STEPS, "dtype": "float64"});
+    let mut case = Case::new("optimiser", name, asked).with("weights", &weights());
+    for step in 0..STEPS {
+        case = case
+            .with(format!("gradient.{step}"), &gradients.get(step))
+            .with(format!("factor.{step}"), &Tensor::from(factor(step)));
+    }
+    if rule["adamw"]["decay-one-dimensional"] == json!(false) {
+        case = case.with("one-dimensional", &Tensor::arange(COORDINATES, (Kind::Int64, Device::Cpu)).ge(HALF));
+    }
+    case
+}
+
+pub fn cases() -> Vec<Case> {
+    rules().iter().map(|(name, rule)| case(name, rule)).collect()
+}
+
 #[test]
 fn every_optimiser_agrees_with_its_reference_in_float64() {
-    let weights = (Tensor::arange(COORDINATES, (Kind::Double, Device::Cpu)) * 0.9).cos();
-    let gradients = gradients();
-    let factor = |step: i64| [1.0, 1.0, 0.5, 0.25, 0.1, 0.1][step as usize];
-    // Half of them are of a matrix, half of a bias.
-    let half = COORDINATES / 2;
-    let layout = Layout::new([("weight".to_owned(), vec![half / 5, 5]), ("bias".to_owned(), vec![half])]);
+    let (weights, gradients) = (weights(), gradients());
+    let layout = Layout::new([("weight".to_owned(), vec![HALF / 5, 5]), ("bias".to_owned(), vec![HALF])]);
     let plan = ShardPlan::balanced(&layout, WorldSize(1));
     let gang = Gang::new(Box::new(Solo::new()), layout, plan);
     let mut wrong = Vec::new();
     for (name, rule) in rules() {
-        let asked = json!({"rule": rule, "steps": STEPS, "dtype": "float64"});
-        let mut case = Case::new("optimiser", name, asked).with("weights", &weights);
-        for step in 0..STEPS {
-            case = case
-                .with(format!("gradient.{step}"), &gradients.get(step))
-                .with(format!("factor.{step}"), &Tensor::from(factor(step)));
-        }
-        if rule["adamw"]["decay-one-dimensional"] == json!(false) {
-            case = case.with("one-dimensional", &Tensor::arange(COORDINATES, (Kind::Int64, Device::Cpu)).ge(half));
-        }
+        let case = case(name, &rule);
         let rule: Optimiser = serde_json::from_value(rule).expect("is one of ours");
         wrong.extend(compare_with_reference(&case, |answer: &Answer| {
             let ours = weights.copy();

@@ -82,19 +82,27 @@ pub fn large_predictor(architecture: Architecture, direction: Direction, snapsho
     Predictor::from_bytes(&bytes).expect("is a predictor")
 }
 
+fn case(architecture: Architecture, name: &str, snapshots: usize) -> Case {
+    let asked = json!({"architecture": name, "snapshots": snapshots, "horizon": HORIZON});
+    let case = Case::new("predictor", name, asked)
+        .with("window", &window(architecture, snapshots))
+        .with("scale", &Tensor::from(SCALE))
+        .with("reach", &Tensor::from(REACH));
+    parameters(architecture, snapshots).iter().fold(case, |case, (parameter, tensor)| {
+        case.with(format!("param.{}", name_of(architecture, parameter)), tensor)
+    })
+}
+
+pub fn cases() -> Vec<Case> {
+    ARCHITECTURES.into_iter().map(|(architecture, name, snapshots, _)| case(architecture, name, snapshots)).collect()
+}
+
 #[test]
 fn every_predictor_agrees_with_its_reference() {
     let mut wrong = Vec::new();
     for (architecture, name, snapshots, tolerance) in ARCHITECTURES {
         let (parameters, window) = (parameters(architecture, snapshots), window(architecture, snapshots));
-        let asked = json!({"architecture": name, "snapshots": snapshots, "horizon": HORIZON});
-        let mut case = Case::new("predictor", name, asked)
-            .with("window", &window)
-            .with("scale", &Tensor::from(SCALE))
-            .with("reach", &Tensor::from(REACH));
-        for (parameter, tensor) in &parameters {
-            case = case.with(format!("param.{}", name_of(architecture, parameter)), tensor);
-        }
+        let case = case(architecture, name, snapshots);
         let network = Network::from_parameters(architecture, snapshots, "", |wanted| {
             let found = parameters.iter().find(|(parameter, _)| parameter == wanted);
             Ok(found.expect("all of them are there").1.shallow_clone())

@@ -85,6 +85,21 @@ pub fn compare_with_reference(case: &Case, compare: impl Fn(&Answer) -> Result<(
     wrong
 }
 
+/// The faults that can show in a case: [`compare_with_reference`] asks for all of them.
+pub fn faults_in(case: &Case) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder for the case");
+    write(case, folder.path());
+    known_faults(folder.path().to_str().expect("a path in UTF-8"))
+}
+
+/// All faults that the reference knows of a kind, or of `KIND/NAME`.
+pub fn known_faults(kind: &str) -> Vec<String> {
+    let mut python = Python::take();
+    let said = python.ask(&["--faults", kind]);
+    python.give_back();
+    said.unwrap_or_else(|problem| panic!("{kind}: {problem}")).lines().map(str::to_owned).collect()
+}
+
 /// What each fault would make of the answer.
 fn planted(folder: &Path) -> Vec<(String, Result<Answer, String>)> {
     let Ok(faults) = std::fs::read_dir(folder.join("planted")) else {
@@ -159,6 +174,11 @@ fn read(folder: &Path) -> Result<Answer, String> {
 
 // ---------------------------------------------------------------------------------------------------------- the Python
 
+/// The workspace.
+pub fn checkout() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Those that wait for the next case: starting PyTorch takes seconds.
 static IDLE: Mutex<Vec<Python>> = Mutex::new(Vec::new());
 
@@ -180,7 +200,7 @@ impl Python {
     }
 
     fn start() -> Self {
-        let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let checkout = checkout();
         let mut process = Command::new(checkout.join("scripts/pytorch"))
             .arg(checkout.join("crates/unlearning/tests/references/answer.py"))
             .arg(checkout.join("tests/reference/run.py"))

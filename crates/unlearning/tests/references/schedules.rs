@@ -22,15 +22,28 @@ fn schedules() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn steps() -> Vec<(u32, usize)> {
+    (0..EPOCHS).flat_map(|epoch| (0..BATCHES).map(move |batch| (epoch, batch))).collect()
+}
+
+fn case(name: &str, schedule: &Value) -> Case {
+    let steps = steps();
+    let asked = json!({"schedule": schedule, "epochs": EPOCHS, "batches": BATCHES, "points": steps, "at": steps});
+    Case::new("schedule", name, asked)
+}
+
+pub fn cases() -> Vec<Case> {
+    schedules().iter().map(|(name, schedule)| case(name, schedule)).collect()
+}
+
 #[test]
 fn every_schedule_agrees_with_its_reference() {
-    let steps: Vec<(u32, usize)> =
-        (0..EPOCHS).flat_map(|epoch| (0..BATCHES).map(move |batch| (epoch, batch))).collect();
+    let steps = steps();
     let mut wrong = Vec::new();
     for (name, schedule) in schedules() {
-        let ours: Schedule = serde_json::from_value(schedule.clone()).expect("is one of ours");
-        let asked = json!({"schedule": schedule, "epochs": EPOCHS, "batches": BATCHES, "points": steps, "at": steps});
-        wrong.extend(compare_with_reference(&Case::new("schedule", name, asked), |answer: &Answer| {
+        let case = case(name, &schedule);
+        let ours: Schedule = serde_json::from_value(schedule).expect("is one of ours");
+        wrong.extend(compare_with_reference(&case, |answer: &Answer| {
             let factors = answer.figures["factors"].as_array().ok_or("the reference answers no factors")?;
             for (&(epoch, batch), expected) in steps.iter().zip(factors) {
                 let found = rate_factor(&ours, Moment { epoch, batch, batches: BATCHES }, EPOCHS);

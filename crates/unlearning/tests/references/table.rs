@@ -119,11 +119,13 @@ fn random_labels() -> Vec<Row> {
     vec![
         row("random-label, mlp", Mlp, json!({"random-label": {}}), momentum(0.02), "train").by(json!("cosine")),
         row("random-label, train", VggSmall, json!({"random-label": {"wrong-only": true}}), sgd(0.02), "train"),
+        // Not at 0.01: there rounding alone decides in round 2 on which side of a ReLU a value is. At 0.008, 0.0099,
+        // 0.0101 and 0.012 both sides agree.
         row(
             "random-label, mixed",
             VggSmall,
             json!({"random-label": {"labels": "once", "remaining": "mixed"}}),
-            momentum(0.01),
+            momentum(0.012),
             "recompute",
         ),
         row("random-label-forget-only, mlp", Mlp, json!({"random-label-forget-only": {}}), adam(1e-3), "train"),
