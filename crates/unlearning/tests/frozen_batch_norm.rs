@@ -1,11 +1,11 @@
 //! Where BatchNorm is frozen nothing moves it: no method, no training, no momentum, decay, noise or predictor, on any
 //! number of ranks, nor after a resumption. Elsewhere scale and shift train, and LayerNorm always does.
 
+mod at_rest;
 mod gang;
 
 use std::ops::Range;
 
-use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
 use rewind_job::{
     Architecture, BatchNormPolicy, BoundaryShrink, Fisher, FisherForm, Forward, Group, Lambda, Method, Optimiser,
@@ -122,13 +122,13 @@ fn three_rounds(gang: Gang, policy: BatchNormPolicy, resumes: bool) -> Vec<Outco
         let (before, statistics) = (bits(&first), buffers(&first));
         run(&mut first, method, policy, 1);
         if resumes {
-            let state = whole_state(&mut first);
+            let state = at_rest::whole_state(&mut first);
             first = learner(first.into_gang(), Architecture::DepthwiseSmall, policy);
             first.restore(&state);
         }
         run(&mut first, method, policy, 2);
         let (within, others) = moved(&before, &bits(&first), &norms);
-        let state = whole_state(&mut first);
+        let state = at_rest::whole_state(&mut first);
         let is_moving = norms.iter().any(|range| state.optimiser["momentum"][range.clone()].iter().any(|&v| v != 0.0));
         let outcome =
             (method.name().to_owned(), within, others, statistics != buffers(&first), is_moving, bits(&first));
@@ -136,22 +136,6 @@ fn three_rounds(gang: Gang, policy: BatchNormPolicy, resumes: bool) -> Vec<Outco
         outcome
     };
     methods().iter().map(of).collect()
-}
-
-/// The whole state from every rank's shard, as the artifact store gives it to the next generation.
-fn whole_state(learner: &mut Learner) -> Shard {
-    let own = learner.to_shard().expect("at rest");
-    let total = learner.gang.layout().coordinates();
-    let mut spread = |values: &[f32]| -> Vec<f32> {
-        let mut padded = vec![0.0; total];
-        padded[own.start..own.start + values.len()].copy_from_slice(values);
-        let flat = Tensor::from_slice(&padded).to_device(learner.gang.device());
-        learner.gang.gather_from_owners(&flat).expect("gathers");
-        Vec::try_from(flat).expect("float32")
-    };
-    let weights = spread(&own.weights);
-    let optimiser = own.optimiser.iter().map(|(name, values)| (name.clone(), spread(values))).collect();
-    Shard { start: 0, weights, optimiser, ..own }
 }
 
 #[test]
@@ -264,7 +248,7 @@ fn chosen(gang: Gang) -> (usize, usize, usize) {
     let salun = Method::SalunForgetOnly(SalunForgetOnly { share: 0.1, ..SalunForgetOnly::default() });
     run(&mut learner, &salun, BatchNormPolicy::Frozen, 1);
     let norms = learner.network.batch_norm_coordinates();
-    let mask = whole_state(&mut learner).optimiser["snapshot.0"].clone();
+    let mask = at_rest::whole_state(&mut learner).optimiser["snapshot.0"].clone();
     let of_norms = norms.iter().flat_map(Clone::clone).filter(|&at| mask[at] == 1.0).count();
     let still: usize = norms.iter().map(ExactSizeIterator::len).sum();
     (mask.iter().filter(|&&chosen| chosen == 1.0).count(), mask.len() - still, of_norms)

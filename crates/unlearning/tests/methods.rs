@@ -1,5 +1,6 @@
 //! Every method on a small network: it moves what it may, resumes to the same bits, and the known traps stay shut.
 
+mod at_rest;
 mod gang;
 
 use std::collections::BTreeMap;
@@ -131,22 +132,6 @@ fn buffers(learner: &Learner) -> Vec<(String, Vec<f32>)> {
     learner.network.buffers().into_iter().map(|(name, tensor)| (name, values(tensor))).collect()
 }
 
-/// The whole state from every rank's shard, as the artifact store gives it to the next generation.
-fn whole_state(learner: &mut Learner) -> Shard {
-    let own = learner.to_shard().expect("at rest");
-    let total = learner.gang.layout().coordinates();
-    let mut spread = |values: &[f32]| -> Vec<f32> {
-        let mut padded = vec![0.0; total];
-        padded[own.start..own.start + values.len()].copy_from_slice(values);
-        let flat = Tensor::from_slice(&padded).to_device(learner.gang.device());
-        learner.gang.gather_from_owners(&flat).expect("gathers");
-        Vec::try_from(flat).expect("float32")
-    };
-    let weights = spread(&own.weights);
-    let optimiser = own.optimiser.iter().map(|(name, values)| (name.clone(), spread(values))).collect();
-    Shard { start: 0, weights, optimiser, ..own }
-}
-
 type Outcome = (Vec<f32>, BTreeMap<String, Vec<f32>>, Buffers);
 
 fn three_rounds_of_every_method(gang: Gang) -> Vec<Outcome> {
@@ -156,7 +141,7 @@ fn three_rounds_of_every_method(gang: Gang) -> Vec<Outcome> {
         .map(|method| {
             let mut learner = learner(gang.take().expect("was given back"), momentum());
             run(&mut learner, method, momentum(), 3, &mut |_, loss| assert!(loss.is_finite(), "{}", method.name()));
-            let Shard { weights, optimiser, aside, .. } = whole_state(&mut learner);
+            let Shard { weights, optimiser, aside, .. } = at_rest::whole_state(&mut learner);
             gang = Some(learner.into_gang());
             (weights, optimiser, aside)
         })
@@ -171,11 +156,12 @@ fn one_round_and_two_resumed_ones_of_every_method(gang: Gang) -> Vec<Outcome> {
         .map(|method| {
             let mut first = learner(gang.take().expect("was given back"), momentum());
             run(&mut first, method, momentum(), 1, &mut |_, _| {});
-            let state = Shard::from_bytes(&whole_state(&mut first).to_bytes().expect("writes")).expect("reads");
+            let state =
+                Shard::from_bytes(&at_rest::whole_state(&mut first).to_bytes().expect("writes")).expect("reads");
             let mut second = learner(first.into_gang(), momentum());
             second.restore(&state);
             run(&mut second, method, momentum(), 2, &mut |_, _| {});
-            let Shard { weights, optimiser, aside, .. } = whole_state(&mut second);
+            let Shard { weights, optimiser, aside, .. } = at_rest::whole_state(&mut second);
             gang = Some(second.into_gang());
             (weights, optimiser, aside)
         })
@@ -222,7 +208,7 @@ fn salun_and_what_stayed(gang: Gang) -> (usize, usize, usize) {
     let mut learner = learner(gang, momentum());
     let start = weights(&learner);
     run(&mut learner, &salun_forget_only(0.25), momentum(), 3, &mut |_, _| {});
-    let masks = whole_state(&mut learner);
+    let masks = at_rest::whole_state(&mut learner);
     let movable = &masks.optimiser["snapshot.0"];
     let momentum = &masks.optimiser["momentum"];
     let end = weights(&learner);
@@ -390,7 +376,7 @@ fn unlearned_accuracies(gang: Gang) -> Vec<(&'static str, f64, f64)> {
     for _ in 0..25 {
         teacher.epoch(&both, &pass).expect("trains");
     }
-    let known = whole_state(&mut teacher);
+    let known = at_rest::whole_state(&mut teacher);
     let mut gang = Some(teacher.into_gang());
     let small =
         Optimiser::Adam(Adam { learning_rate: 2e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 });
