@@ -125,6 +125,17 @@ pub struct Metrics {
     pub mia: Option<f64>,
     pub mia_attack_accuracy: Option<f64>,
     pub average_gap: Option<f64>,
+    /// On held-out samples of a class that was forgotten whole. Not in format 1, as those below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten_class_accuracy: Option<f64>,
+    /// A backdoor's success on the forget data and on unseen images with the trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backdoor_forget: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backdoor_held_out: Option<f64>,
+    /// Of the membership attack "logistic, loss".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_attack_accuracy: Option<f64>,
 }
 
 impl Metrics {
@@ -140,11 +151,15 @@ impl Metrics {
             mia: measured.mia,
             mia_attack_accuracy: measured.mia_attack_accuracy,
             average_gap: measured.average_gap,
+            forgotten_class_accuracy: measured.forgotten_class_accuracy,
+            backdoor_forget: measured.backdoor.map(|backdoor| backdoor.forget),
+            backdoor_held_out: measured.backdoor.and_then(|backdoor| backdoor.held_out),
+            loss_attack_accuracy: measured.loss_attack.as_ref().and_then(|attack| attack.accuracy),
         }
     }
 
     /// With their names.
-    pub fn all(&self) -> [(&'static str, Option<f64>); 10] {
+    pub fn all(&self) -> [(&'static str, Option<f64>); 14] {
         [
             ("RA", self.ra),
             ("UA", self.ua),
@@ -153,9 +168,13 @@ impl Metrics {
             ("clean", self.clean),
             ("loss on forget data", self.forget_loss),
             ("loss on test data", self.test_loss),
-            ("MIA", self.mia),
+            ("MIA (SVC, confidence)", self.mia),
             ("MIA's own accuracy", self.mia_attack_accuracy),
             ("average gap", self.average_gap),
+            ("accuracy on the class, held-out", self.forgotten_class_accuracy),
+            ("backdoor on forget data", self.backdoor_forget),
+            ("backdoor on unseen images", self.backdoor_held_out),
+            ("MIA (logistic, loss)", self.loss_attack_accuracy),
         ]
     }
 }
@@ -179,12 +198,18 @@ pub fn issue(facts: Facts, key: &SigningKey) -> (Certificate, Disclosure) {
     let salt = key.derive(&[b"salt of a job", report.job.as_bytes(), stored.0.as_bytes()]);
     let disclosure = Disclosure::new(&report.job, salt, record);
     let data = &report.data;
+    let apart = data.class_apart;
     let parts = [
-        (Part::Forget, Some(data.forget)),
-        (Part::Remaining, data.remaining),
-        (Part::Test, data.test),
-        (Part::Validation, data.validation),
-        (Part::Attack, data.attack),
+        (Part::Forget.name().to_owned(), Some(data.forget)),
+        (Part::Remaining.name().to_owned(), data.remaining),
+        (Part::Test.name().to_owned(), data.test),
+        (Part::Validation.name().to_owned(), data.validation),
+        (Part::Attack.name().to_owned(), data.attack),
+        // They are read as samples of these parts, behind the others.
+        (format!("{}, class apart", Part::Test.name()), apart.map(|apart| apart.test)),
+        (format!("{}, class apart", Part::Validation.name()), apart.map(|apart| apart.validation)),
+        (format!("{}, class apart", Part::Attack.name()), apart.map(|apart| apart.attack)),
+        (format!("{}, with the trigger", Part::Test.name()), data.triggered),
     ];
     let files = data.files.iter().map(|(path, digest)| FileStatement { path: path.clone(), digest: digest.clone() });
     let statement = Statement {
@@ -198,7 +223,7 @@ pub fn issue(facts: Facts, key: &SigningKey) -> (Certificate, Disclosure) {
         machine: serde_json::to_value(&report.machine).expect("words and a number"),
         specification: report.specification.to_toml(),
         data: DataStatement {
-            samples: parts.iter().filter_map(|(part, count)| Some((part.name().to_owned(), (*count)?))).collect(),
+            samples: parts.into_iter().filter_map(|(part, count)| Some((part, count?))).collect(),
             files: files.collect(),
         },
         forget: disclosure.sealed_forget(),

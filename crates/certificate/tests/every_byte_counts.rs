@@ -66,8 +66,12 @@ fn record() -> SampleRecord {
 }
 
 fn issued(key: &SigningKey) -> (Certificate, Disclosure) {
+    issued_of(&report(), key)
+}
+
+fn issued_of(report: &Report, key: &SigningKey) -> (Certificate, Disclosure) {
     let facts = Facts {
-        report: &report(),
+        report,
         report_bytes: b"the report's bytes",
         stored: &Digest("cd".repeat(32)),
         record: record(),
@@ -109,6 +113,28 @@ fn a_certificate_says_what_was_done_and_names_no_sample() {
     {
         assert!(statement.not_proven.iter().any(|sentence| sentence.contains(words)), "{words}");
     }
+}
+
+#[test]
+fn what_was_found_on_unseen_samples_is_certified_where_it_was_asked() {
+    let key = key();
+    let plain = String::from_utf8(issued(&key).0.to_bytes()).unwrap();
+    assert!(!plain.contains("backdoor") && !plain.contains("class apart"), "{plain}");
+    let mut report = report();
+    report.data.class_apart = Some(ClassApart { label: 4, test: 20, validation: 10, attack: 30 });
+    report.data.triggered = Some(180);
+    report.methods[0].forgotten_class_accuracy = Some(2.5);
+    report.methods[0].backdoor = Some(BackdoorSuccess { forget: 18.0, held_out: Some(19.5) });
+    report.methods[0].loss_attack = Some(LossAttack { accuracy: Some(52.0), samples: 30, reason: None });
+    let (certificate, _) = issued_of(&report, &key);
+    assert_eq!(outcome(&certificate.to_bytes(), key.public()), Ok(()));
+    let counts = [("test, class apart", 20), ("validation, class apart", 10), ("attack, class apart", 30)];
+    for (part, count) in counts.into_iter().chain([("test, with the trigger", 180), ("forget", 3)]) {
+        assert_eq!(certificate.statement.data.samples[part], count, "{part}");
+    }
+    let metrics = &certificate.statement.steps[1].metrics;
+    let found = (metrics.forgotten_class_accuracy, metrics.backdoor_forget, metrics.backdoor_held_out);
+    assert_eq!((found, metrics.loss_attack_accuracy), ((Some(2.5), Some(18.0), Some(19.5)), Some(52.0)));
 }
 
 #[test]
