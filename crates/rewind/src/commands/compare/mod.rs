@@ -138,6 +138,12 @@ pub async fn run(arguments: Compare) -> Result<(), Error> {
     let screen = Screen::new();
     let plans =
         arguments.comparisons.iter().map(|file| read(file, &arguments.methods)).collect::<Result<Vec<_>, _>>()?;
+    for plan in plans.iter().filter(|plan| !plan.comparison.base.contains_key("format")) {
+        screen.say(&format!(
+            "{}: [base] has no `format`: what it says means what version 0.1 meant by it (CHANGELOG.md)",
+            plan.comparison.name
+        ));
+    }
     let mut client = Client::connect(&arguments.at).await?;
     let runs = Runs { fresh: arguments.fresh, screen: &screen };
     let mut all = Vec::new();
