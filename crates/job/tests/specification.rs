@@ -306,7 +306,10 @@ fn networks_that_give_images_are_refused_where_classes_are_learned() {
 
 #[test]
 fn a_warm_up_is_read_comes_back_and_is_refused_by_its_field() {
-    let with = |schedule: &str| training("").replace("epochs = 2", &format!("epochs = 2, schedule = {schedule}"));
+    let with = |schedule: &str| {
+        let text = training("").replace("epochs = 2", &format!("epochs = 2, schedule = {schedule}"));
+        format!("format = 2\n{text}")
+    };
     let specification = parse(&with("{ warm-up = { epochs = 2, then = \"cosine\" } }")).expect("is valid");
     assert_eq!(parse(&specification.to_toml()).expect("is read back"), specification);
     let Action::Pretrain(pretrain) = &specification.steps[0].action else { panic!("pretrains") };

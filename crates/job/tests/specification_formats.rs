@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use rewind_job::{Action, BatchNormPolicy, Group, Report, RollBack, SPECIFICATION_FORMAT, Specification, Unlearn};
+use rewind_job::{
+    Action, BatchNormPolicy, Group, Report, RollBack, SPECIFICATION_FORMAT, Schedule, Specification, Unlearn,
+};
 
 const OLD: &str = r#"
     name = "old"
@@ -111,6 +113,21 @@ fn policies_and_roll_back_of_format_1_are_what_they_were() {
         of("", "train", "best-validation"),
         (BatchNormPolicy::Train, BatchNormPolicy::Train, RollBack::BestValidation)
     );
+}
+
+#[test]
+fn the_cosine_after_a_warm_up_is_in_format_1_what_it_was() {
+    let warm_up = "schedule = { warm-up = { epochs = 1, then = \"cosine\" } }";
+    let of = |head: &str| {
+        let forward = FORWARD.replace("= 8 }", &format!("= 8, {warm_up} }}"));
+        let text = with_unlearning(head, &format!("method = {{ neg-grad = {{}} }}\n{forward}"));
+        let (mut specification, told) = Specification::parse_telling(&text, Path::new("/")).unwrap();
+        let Action::Unlearn(unlearn) = specification.steps.remove(1).action else { panic!("unlearns") };
+        let Schedule::WarmUp { then, .. } = unlearn.forward.schedule else { panic!("warms up") };
+        (*then, told.len())
+    };
+    assert_eq!(of(""), (Schedule::CosineFromStart, 1));
+    assert_eq!(of("format = 2"), (Schedule::Cosine, 0));
 }
 
 #[test]

@@ -17,16 +17,29 @@ pub fn factor(schedule: &Schedule, moment: Moment, epochs: u32) -> f64 {
     let begun = f64::from(moment.epoch) + moment.batch as f64 / moment.batches as f64;
     match schedule {
         Schedule::Constant => 1.0,
-        Schedule::Cosine => 0.5 * (1.0 + (PI * (begun / f64::from(epochs)).min(1.0)).cos()),
+        Schedule::Cosine | Schedule::CosineFromStart => fall_along_cosine(begun / f64::from(epochs)),
         Schedule::Milestones { epochs, factor } => {
             factor.powi(epochs.iter().filter(|&&epoch| begun >= f64::from(epoch)).count() as i32)
         }
         Schedule::WarmUp { epochs: rising, then } => {
             // By the step's end: the first step is not lost, and the last one of the rise has the whole rate.
             let ended = f64::from(moment.epoch) + (moment.batch + 1) as f64 / moment.batches as f64;
-            (ended / f64::from(*rising)).min(1.0) * factor(then, moment, epochs)
+            let rise = (ended / f64::from(*rising)).min(1.0);
+            rise * match **then {
+                // Over the epochs that are left; the rest counts from the first epoch.
+                Schedule::Cosine if begun < f64::from(*rising) => 1.0,
+                Schedule::Cosine => {
+                    fall_along_cosine((begun - f64::from(*rising)) / f64::from(epochs.saturating_sub(*rising)))
+                }
+                _ => factor(then, moment, epochs),
+            }
         }
     }
+}
+
+/// Half a cosine from 1 to 0, at this share of the way.
+fn fall_along_cosine(share: f64) -> f64 {
+    0.5 * (1.0 + (PI * share.min(1.0)).cos())
 }
 
 #[cfg(test)]
@@ -62,7 +75,11 @@ mod tests {
         let steps = Schedule::WarmUp { epochs: 2, then: Box::new(steps) };
         assert_follows(&steps, &[(3, 0.5), (4, 0.3125), (8, 0.5), (12, 0.25)]);
         let cosine = Schedule::WarmUp { epochs: 2, then: Box::new(Schedule::Cosine) };
-        assert_follows(&cosine, &[(20, 0.5), (40, 0.0)]);
-        assert!(at(&cosine, 0) > 0.0);
+        let quarter = 0.5 + 0.5_f64.sqrt() / 2.0;
+        assert_follows(&cosine, &[(0, 0.125), (7, 1.0), (8, 1.0), (16, quarter), (24, 0.5), (40, 0.0), (44, 0.0)]);
+        let from_start = Schedule::WarmUp { epochs: 2, then: Box::new(Schedule::CosineFromStart) };
+        assert_follows(&from_start, &[(10, quarter), (20, 0.5), (40, 0.0)]);
+        let all = Schedule::WarmUp { epochs: 10, then: Box::new(Schedule::Cosine) };
+        assert_follows(&all, &[(0, 0.025), (39, 1.0), (40, 0.0), (44, 0.0)]);
     }
 }

@@ -51,7 +51,7 @@ impl Schedule {
     /// The first one found.
     pub fn check(&self, at: &str) -> Result<(), SpecificationError> {
         match self {
-            Self::Constant | Self::Cosine => Ok(()),
+            Self::Constant | Self::Cosine | Self::CosineFromStart => Ok(()),
             Self::Milestones { epochs, factor } => {
                 check_positive(*factor, format!("{at}.milestones.factor"))?;
                 require(epochs.is_sorted(), format!("{at}.milestones.epochs"), "must be in ascending order")

@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     Action, Architecture, BatchNormPolicy, FisherForm, Forget, HeldOutClass, Initialisation, Method, RandomLabel,
-    RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Scrub, Specification, SpecificationError, Step, Training,
-    Unlearn, check::require,
+    RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Schedule, Scrub, Specification, SpecificationError, Step,
+    Training, Unlearn, check::require,
 };
 use crate::check_format;
 
@@ -87,9 +87,14 @@ fn upgrade_from_1(specification: &mut Specification) -> Result<Vec<String>, Spec
             Action::Retrain(training) => upgrade_training(training, "retrain", &mut tell),
             Action::Unlearn(unlearn) => upgrade_unlearn(unlearn, &format!("step[{index}]."), &mut tell)?,
             Action::TrainPredictor(wanted) => wanted.superseded = !wanted.architecture.reads_horizon(),
-            // They name neither a policy nor a method: histories are trained by the batch's statistics, and unlearned
+            // It names neither a policy nor a method: histories are trained by the batch's statistics, and unlearned
             // from forward, then as now.
-            Action::Given(_) | Action::Evaluate(_) | Action::Collect(_) => {}
+            Action::Collect(collect) => {
+                for schedule in &mut collect.schedules {
+                    upgrade_schedule(schedule, "collect.schedules", &mut tell);
+                }
+            }
+            Action::Given(_) | Action::Evaluate(_) => {}
         }
     }
     Ok(renamed)
@@ -97,6 +102,7 @@ fn upgrade_from_1(specification: &mut Specification) -> Result<Vec<String>, Spec
 
 fn upgrade_training(training: &mut Training, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {
     upgrade_batch_norm(&mut training.batch_norm, at, tell);
+    upgrade_schedule(&mut training.schedule, &format!("{at}.schedule"), tell);
     if let Some(nowcast) = &mut training.nowcast {
         nowcast.norms_jump = true;
         tell(&format!("{at}.nowcast"), "nowcast", "nowcast, norms-jump");
@@ -110,12 +116,22 @@ fn upgrade_batch_norm(policy: &mut BatchNormPolicy, at: &str, tell: &mut impl Fn
     }
 }
 
+fn upgrade_schedule(schedule: &mut Schedule, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {
+    if let Schedule::WarmUp { then, .. } = schedule
+        && **then == Schedule::Cosine
+    {
+        **then = Schedule::CosineFromStart;
+        tell(&format!("{at}.warm-up.then"), "cosine", "cosine-from-start");
+    }
+}
+
 fn upgrade_unlearn(
     unlearn: &mut Unlearn,
     step: &str,
     tell: &mut impl FnMut(&str, &str, &str),
 ) -> Result<(), SpecificationError> {
     upgrade_batch_norm(&mut unlearn.forward.batch_norm, "unlearn.forward", tell);
+    upgrade_schedule(&mut unlearn.forward.schedule, "unlearn.forward.schedule", tell);
     if unlearn.roll_back == RollBack::HoldOutForgetError {
         unlearn.roll_back = RollBack::HoldOutErrorOfAll;
         tell("unlearn.roll-back", "hold-out-forget-error", "hold-out-error-of-all");

@@ -232,8 +232,10 @@ fn epsilon() -> f64 {
 pub enum Schedule {
     #[default]
     Constant,
-    /// Falls along half a cosine to zero (Loshchilov and Hutter, 2017).
+    /// Falls along half a cosine to zero (Loshchilov and Hutter, 2017); after a warm-up, over the epochs that are left.
     Cosine,
+    /// As `cosine`, but within a warm-up as well: the line and the cosine are multiplied. Version 0.1 did so.
+    CosineFromStart,
     /// Multiplied by `factor` after each of these epochs.
     Milestones { epochs: Vec<u32>, factor: f64 },
     /// `then`, times a line that rises to 1 over the first `epochs` (Goyal et al., 2017).

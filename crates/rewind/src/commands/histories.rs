@@ -176,6 +176,7 @@ fn schedule(of: &Schedule) -> String {
     match of {
         Schedule::Constant => "constant".to_owned(),
         Schedule::Cosine => "cosine".to_owned(),
+        Schedule::CosineFromStart => "cosine from the start".to_owned(),
         Schedule::Milestones { epochs, factor } => format!("×{factor} after epochs {epochs:?}"),
         Schedule::WarmUp { epochs, then } => format!("{epochs} epochs of warm-up, then {}", schedule(then)),
     }

@@ -15,6 +15,7 @@ fn schedules() -> Vec<(&'static str, Value)> {
         ("milestones", json!({"milestones": {"epochs": [3, 5], "factor": 0.1}})),
         ("milestones at once", json!({"milestones": {"epochs": [0, 11], "factor": 0.5}})),
         ("warm-up", json!({"warm-up": {"epochs": 2, "then": "constant"}})),
+        ("warm-up, then cosine", json!({"warm-up": {"epochs": 3, "then": "cosine"}})),
         (
             "warm-up, then milestones",
             json!({"warm-up": {"epochs": 1, "then": {"milestones": {"epochs": [4, 8], "factor": 0.2}}}}),
