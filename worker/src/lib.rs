@@ -8,7 +8,6 @@ pub mod device;
 pub mod session;
 
 mod commit;
-mod coordinators;
 mod flight;
 #[cfg(test)]
 mod hostile_bytes;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rewind_artifacts::{ArtifactError, ArtifactStore};
+use rewind_client::{AddressError, Coordinators};
 use rewind_collective::RendezvousStore;
 use rewind_job::{
     Assignment, DeviceKind, Digest, Generation, JobId, Term, Timeouts, WorkerCommand, WorkerEvent, WorkerId, Working,
@@ -23,7 +24,6 @@ use tonic::{Status, metadata::MetadataMap};
 use crate::{
     compute::{self, Todo},
     config::Config,
-    coordinators::{AddressError, Coordinators},
     device::WorkerDevice,
     link::{EndedBy, Link},
     outbox::Outbox,

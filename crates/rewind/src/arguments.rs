@@ -14,6 +14,8 @@ pub use histories::{ArtifactsAt, Histories};
 pub use predictor::{Convert, EvaluatePredictor, Predictor, ShowPredictor};
 pub use verify::Verify;
 
+use rewind_client::FleetAddress;
+
 use crate::devices::LocalDevice;
 
 /// Removes what a trained model learned from some of its data, with that data alone.
@@ -117,6 +119,11 @@ pub struct Where {
 }
 
 impl Where {
+    pub fn address(&self) -> FleetAddress {
+        let Self { coordinators, ca, certificate, key, token_file, dir } = self.clone();
+        FleetAddress { coordinators, ca, certificate, key, token_file, dir }
+    }
+
     /// The options that name this fleet, for a hint; empty where none are needed.
     pub fn said(&self) -> String {
         match self.coordinators.first() {

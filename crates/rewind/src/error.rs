@@ -11,20 +11,14 @@ const USAGE: u8 = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no fleet runs in {0}; start one with `rewind up --dir {0}`, or name one with --coordinator URL", dir.display())]
-    NoFleet { dir: PathBuf },
+    #[error(transparent)]
+    Client(#[from] rewind_client::Error),
     #[error("a fleet runs already in {} at {address}; stop it with Ctrl-C in its terminal, or choose another --dir", dir.display())]
     FleetRuns { dir: PathBuf, address: String },
-    #[error("failed to reach the coordinator at {address}: {cause}")]
-    Unreachable { address: String, cause: String },
-    #[error("`{text}` is no address; write it like http://127.0.0.1:7400")]
-    Address { text: String },
     #[error("{missing} of {checks} checks failed")]
     Unfit { missing: usize, checks: usize },
     #[error("the coordinator refused: {0}")]
     Refused(String),
-    #[error("there is no job `{job}`; `rewind jobs` lists all")]
-    NoJob { job: String },
     #[error("specification refused: {0}")]
     Specification(String),
     #[error("{0}")]
@@ -60,7 +54,8 @@ pub enum Error {
 impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Specification(_) | Self::Usage(_) | Self::Address { .. } => USAGE,
+            Self::Client(error) if error.is_usage() => USAGE,
+            Self::Specification(_) | Self::Usage(_) => USAGE,
             Self::Histories(HistoryError::BadPrefix(_) | HistoryError::Ambiguous { .. }) => USAGE,
             _ => FAILED,
         }

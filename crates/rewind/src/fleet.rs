@@ -9,8 +9,9 @@ use std::{
 
 use rustix::process::Signal;
 
+use rewind_client::{Client, address_in};
+
 use crate::{
-    client::{Client, address_in},
     devices::{self, LocalDevice},
     error::Error,
     processes::{Kept, Seen, find, tail},

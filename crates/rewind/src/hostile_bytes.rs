@@ -13,15 +13,12 @@ use rewind_proto::{
     v1::{JobReport, JobUpdate, TaskStatus},
 };
 
-use crate::{
-    client,
-    commands::{
-        compare::Plan,
-        jobs::{describe, describe_event, describe_task},
-        predictor::read_card,
-        report::{drawn, file_name},
-    },
-    page,
+use rewind_comparison::Plan;
+
+use crate::commands::{
+    jobs::{describe, describe_event, describe_task},
+    predictor::read_card,
+    report::{drawn, file_name},
 };
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
@@ -30,20 +27,20 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
 
 fn draw(bytes: &[u8]) -> Answer {
     let page = drawn(text(bytes)?)?;
-    page::assert_balanced(&page);
-    page::assert_loads_nothing(&page);
+    rewind_page::samples::assert_balanced(&page);
+    rewind_page::samples::assert_loads_nothing(&page);
     Ok(())
 }
 
 #[test]
 fn spoilt_reports_are_refused_or_drawn() {
-    let seed = serde_json::to_vec(&page::sample_report()).unwrap();
+    let seed = serde_json::to_vec(&rewind_page::samples::sample_report()).unwrap();
     Parser::of("report.json").cases(1500).memory(64 << 20).run(&[seed], draw);
 }
 
 #[test]
 fn spoilt_comparisons_are_refused_or_drawn() {
-    let mut all = page::sample_comparisons();
+    let mut all = rewind_page::samples::sample_comparisons();
     all.truncate(1);
     let seed = serde_json::to_vec(&all).unwrap();
     Parser::of("comparison.json").cases(500).memory(256 << 20).run(&[seed], draw);
@@ -107,7 +104,7 @@ fn what_a_coordinator_says_of_a_job_is_refused_or_shown() {
     let event = JobEvent { sequence: 1, at: 1_795_415_545_456, generation: Generation(3), text: "submitted".into() };
     let seed = JobUpdate { status_json: to_json(&status), event_json: vec![to_json(&event); 2] };
     Parser::of("updates of jobs").cases(4000).memory(4 << 20).run(&[seed.encode_to_vec()], |bytes| {
-        let update = client::read(answer::<JobUpdate>(bytes)?).map_err(|error| error.to_string())?;
+        let update = rewind_client::read(answer::<JobUpdate>(bytes)?).map_err(|error| error.to_string())?;
         assert!(describe(&update.status).contains(&update.status.reason));
         assert!(update.events.iter().all(|event| describe_event(event).contains(&event.text)));
         Ok(())
@@ -122,10 +119,10 @@ fn what_a_coordinator_says_of_a_job_is_refused_or_shown() {
 #[test]
 fn spoilt_reports_of_a_coordinator_are_refused_or_written_under_names_that_stay_in_their_folder() {
     let weights = vec![StepWeights { step: "unlearned".into(), weights: Digest("ab".repeat(32)) }];
-    let report_json = to_json(&page::sample_report());
+    let report_json = to_json(&rewind_page::samples::sample_report());
     let seed = JobReport { report_json, weights_json: to_json(&weights), ..JobReport::default() };
     Parser::of("reports of a coordinator").cases(700).memory(64 << 20).run(&[seed.encode_to_vec()], |bytes| {
-        let (_, weights) = client::read_report(&answer(bytes)?).map_err(|error| error.to_string())?;
+        let (_, weights) = rewind_client::read_report(&answer(bytes)?).map_err(|error| error.to_string())?;
         let stays = |name: &str| !name.contains(['/', '\\']) && !name.starts_with('.');
         assert!(weights.iter().all(|weights| stays(&file_name(&weights.step))), "{weights:?}");
         Ok(())

@@ -1,16 +1,13 @@
 //! `rewind`: asks a fleet to unlearn, and shows what came of it.
 
 mod arguments;
-mod client;
 mod commands;
 mod devices;
 mod error;
 mod fleet;
 #[cfg(test)]
 mod hostile_bytes;
-mod interval;
 mod output;
-mod page;
 mod processes;
 mod screen;
 mod signals;
@@ -20,7 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
-use client::Wish;
+use rewind_client::Wish;
 
 // One thread: children are started by the main thread, whose death is what they watch for.
 #[tokio::main(flavor = "current_thread")]

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rewind_job::{JobState, JobStatus};
 
-use crate::page::seconds;
+use rewind_page::seconds;
 
 /// Where lines go while bars may be drawn.
 pub struct Screen {

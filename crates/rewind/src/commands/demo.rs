@@ -8,9 +8,10 @@ use std::{
 
 use rewind_job::{Action, IdxFiles, Measured, Method, Pool, Report, Source, Specification, Unlearn, WorldSize};
 
+use rewind_client::Client;
+
 use crate::{
     arguments::Demo,
-    client::Client,
     commands::{
         follow::{finished, follow},
         report::fetch,
@@ -19,7 +20,7 @@ use crate::{
     devices::LocalDevice,
     error::Error,
     fleet::{Fleet, clear},
-    output, page,
+    output,
     screen::Screen,
     signals::Signals,
 };
@@ -51,7 +52,7 @@ pub async fn run(demo: Demo) -> Result<(), Error> {
         () = signals.next() => {}
     }
     let text = result?;
-    output::line(format!("{text}\nIt took {}.", page::seconds(started.elapsed().as_secs_f64())));
+    output::line(format!("{text}\nIt took {}.", rewind_page::seconds(started.elapsed().as_secs_f64())));
     Ok(())
 }
 
@@ -116,8 +117,8 @@ fn summary(report: &Report, out: &Path) -> String {
             .map(|recovered| {
                 vec![
                     format!("  {}", recovered.name),
-                    format!("{} %", page::decimal(recovered.percent, 1)),
-                    format!("(best round in hindsight: {} %)", page::decimal(recovered.oracle_percent, 1)),
+                    format!("{} %", rewind_page::decimal(recovered.percent, 1)),
+                    format!("(best round in hindsight: {} %)", rewind_page::decimal(recovered.oracle_percent, 1)),
                 ]
             })
             .collect();
@@ -134,11 +135,11 @@ fn row(measured: &Measured) -> Vec<String> {
     let on_losses = measured.loss_attack.as_ref().and_then(|attack| attack.accuracy);
     let figures = [measured.ra, measured.ua, measured.ta, measured.mia, measured.average_gap, on_losses];
     std::iter::once(measured.name.clone())
-        .chain(figures.map(|figure| page::decimal(figure, 1)))
+        .chain(figures.map(|figure| rewind_page::decimal(figure, 1)))
         .chain([
-            page::seconds(measured.seconds),
-            page::decimal(measured.forget_epochs, 0),
-            page::bytes(measured.bytes_moved),
+            rewind_page::seconds(measured.seconds),
+            rewind_page::decimal(measured.forget_epochs, 0),
+            rewind_page::bytes(measured.bytes_moved),
         ])
         .collect()
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rewind_job::{JobId, JobState, JobStatus};
 
+use rewind_client::{Client, Update, Updates};
+
 use crate::{
-    client::{Client, Update, Updates},
     error::Error,
     screen::{Screen, state_name},
     signals::Signals,
@@ -54,20 +55,20 @@ pub async fn until_the_end(
                 continue;
             }
             Ok(None) => "the coordinator ended the stream".to_owned(),
-            Err(Error::Unreachable { cause, .. }) => cause,
-            Err(error) => return Err(error),
+            Err(rewind_client::Error::Unreachable { cause, .. }) => cause,
+            Err(error) => return Err(error.into()),
         };
         screen.say(&format!("lost the coordinator ({cause}); trying again"));
         updates = again(client, job, heard).await?;
     }
 }
 
-async fn again(client: &mut Client, job: &JobId, since: Instant) -> Result<Updates, Error> {
+async fn again(client: &mut Client, job: &JobId, since: Instant) -> Result<Updates, rewind_client::Error> {
     let since = since.max(Instant::now() - Duration::from_secs(1));
     loop {
         tokio::time::sleep(AGAIN).await;
         match client.watch(job).await {
-            Err(Error::Unreachable { .. }) if since.elapsed() < AWAY => {}
+            Err(rewind_client::Error::Unreachable { .. }) if since.elapsed() < AWAY => {}
             other => return other,
         }
     }

@@ -4,17 +4,18 @@ use rewind_job::{JobEvent, JobId, JobState, JobStatus};
 use rewind_proto::v1::TaskStatus;
 use serde_json::json;
 
+use rewind_client::{Client, Wish};
+
 use crate::{
     arguments::{Events, Jobs, Tasks, Watch, Where},
-    client::{Client, Wish},
     commands::follow::{finished, follow_interruptibly, until_the_end},
     error::Error,
-    output, page,
+    output,
     screen::{Screen, state_name},
 };
 
 pub async fn list(jobs: Jobs) -> Result<(), Error> {
-    let statuses = Client::connect(&jobs.at).await?.list().await?;
+    let statuses = Client::connect(&jobs.at.address()).await?.list().await?;
     if jobs.json {
         output::json(&statuses);
     } else if statuses.is_empty() {
@@ -41,7 +42,7 @@ pub fn describe(status: &JobStatus) -> String {
 pub async fn watch(watch: Watch) -> Result<(), Error> {
     let screen = Screen::new();
     let job = JobId(watch.job);
-    let mut client = Client::connect(&watch.at).await?;
+    let mut client = Client::connect(&watch.at.address()).await?;
     let status = if watch.json {
         until_the_end(&mut client, &job, &screen, |update| {
             output::line(serde_json::to_string(&update.status).unwrap_or_default());
@@ -54,7 +55,7 @@ pub async fn watch(watch: Watch) -> Result<(), Error> {
 }
 
 pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {
-    let mut client = Client::connect(at).await?;
+    let mut client = Client::connect(&at.address()).await?;
     let job = JobId(job);
     // One look before: what has ended stays as it is.
     let before = client.watch(&job).await?.next().await?.map(|update| update.status);
@@ -74,7 +75,7 @@ pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {
 }
 
 pub async fn tasks(tasks: Tasks) -> Result<(), Error> {
-    let mut client = Client::connect(&tasks.at).await?;
+    let mut client = Client::connect(&tasks.at.address()).await?;
     let job = JobId(tasks.job);
     let status = client.watch(&job).await?.next().await?.map(|update| update.status);
     if status.is_some_and(|status| status.tasks.is_none()) {
@@ -108,7 +109,7 @@ pub fn describe_task(task: &TaskStatus) -> String {
 }
 
 pub async fn events(events: Events) -> Result<(), Error> {
-    let mut client = Client::connect(&events.at).await?;
+    let mut client = Client::connect(&events.at.address()).await?;
     let mut updates = client.watch(&JobId(events.job)).await?;
     let decisions = updates.next().await?.map(|update| update.events).unwrap_or_default();
     if events.json {
@@ -122,5 +123,5 @@ pub async fn events(events: Events) -> Result<(), Error> {
 }
 
 pub fn describe_event(event: &JobEvent) -> String {
-    format!("{}  gang {:<3}  {}", page::instant(event.at), event.generation.0, event.text)
+    format!("{}  gang {:<3}  {}", rewind_page::instant(event.at), event.generation.0, event.text)
 }

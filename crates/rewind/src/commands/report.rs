@@ -6,18 +6,15 @@ use rewind_job::{JobId, Report, shortened};
 
 use rewind_proto::v1::JobReport;
 
-use crate::{
-    arguments,
-    client::{Client, read_report},
-    commands::compare::Compared,
-    error::Error,
-    output, page,
-    screen::Screen,
-};
+use rewind_comparison::Compared;
+
+use rewind_client::{Client, read_report};
+
+use crate::{arguments, error::Error, output, screen::Screen};
 
 pub async fn run(arguments: arguments::Report) -> Result<(), Error> {
     let screen = Screen::new();
-    let mut client = Client::connect(&arguments.at).await?;
+    let mut client = Client::connect(&arguments.at.address()).await?;
     fetch(&mut client, &JobId(arguments.job), &arguments.out, arguments.weights, &screen).await?;
     Ok(())
 }
@@ -49,7 +46,7 @@ pub async fn fetch(
 /// What the coordinator gave, byte for byte: the certificate is about these bytes.
 fn write(report: &Report, files: &JobReport, out: &Path, screen: &Screen) -> Result<(), Error> {
     fs::create_dir_all(out).map_err(Error::file("create", out))?;
-    let page = page::render(report);
+    let page = rewind_page::draw_report(report);
     for (name, bytes) in [("report.json", files.report_json.as_bytes()), ("report.html", page.as_bytes())] {
         let file = out.join(name);
         fs::write(&file, bytes).map_err(Error::file("write", file))?;
@@ -110,9 +107,12 @@ pub fn page(arguments: &arguments::Page) -> Result<(), Error> {
 pub fn drawn(json: &str) -> Result<String, String> {
     let refuse = |error: serde_json::Error| shortened(error.to_string());
     if json.trim_start().starts_with('[') {
-        return Ok(page::comparison(&Compared::read_all(json).map_err(shortened)?));
+        return Ok(rewind_page::draw_comparisons(
+            &Compared::read_all(json).map_err(shortened)?,
+            rewind_version::VERSION_AND_COMMIT,
+        ));
     }
-    Ok(page::render(&serde_json::from_str::<Report>(json).map_err(refuse)?))
+    Ok(rewind_page::draw_report(&serde_json::from_str::<Report>(json).map_err(refuse)?))
 }
 
 /// A step's name as a file name that stays in its folder.
@@ -125,13 +125,13 @@ pub fn file_name(step: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{drawn, make_way};
-    use crate::{page, screen::Screen};
+    use crate::screen::Screen;
 
     #[test]
     fn a_comparison_is_drawn_again_as_it_was_without_a_fleet() {
-        let all = page::sample_comparisons();
+        let all = rewind_page::samples::sample_comparisons();
         let json = serde_json::to_string(&all).unwrap();
-        assert_eq!(drawn(&json).unwrap(), page::comparison(&all));
+        assert_eq!(drawn(&json).unwrap(), rewind_page::draw_comparisons(&all, rewind_version::VERSION_AND_COMMIT));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use rewind_artifacts::digest_of;
 use rewind_job::{JobId, JobState, Report, Specification, StepWeights};
 
 use super::follow::{finished, follow_interruptibly};
-use crate::{client::Client, error::Error, screen::Screen};
+use rewind_client::Client;
+
+use crate::{error::Error, screen::Screen};
 
 pub struct Runs<'a> {
     /// Run everything anew.
@@ -37,12 +39,12 @@ impl Runs<'_> {
                 return Ok(job);
             }
         }
-        client.submit(specification).await
+        Ok(client.submit(specification).await?)
     }
 
     /// Waits for a job's end; gives its report and what it made.
     pub async fn result(&self, client: &mut Client, job: &JobId) -> Result<(Report, Vec<StepWeights>), Error> {
         finished(&follow_interruptibly(client, job, self.screen).await?)?;
-        client.report(job).await
+        Ok(client.report(job).await?)
     }
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use rewind_job::{Action, Lambda, Method, Optimiser, Report, Specification, Step, Unlearn};
 use serde::Serialize;
 
+use rewind_client::Client;
+
 use crate::{
     arguments::Grid,
-    client::Client,
     commands::follow::{finished, follow},
     error::Error,
-    output, page,
+    output,
     screen::Screen,
 };
 
@@ -184,7 +185,7 @@ fn describe(tries: &[Try], chosen: &[Try], file: &Path) -> String {
             point.method.to_owned(),
             point.scale.to_string(),
             format!("{:e}", point.learning_rate),
-            page::decimal(point.best_validation_accuracy, 2),
+            rewind_page::decimal(point.best_validation_accuracy, 2),
             point.round.to_string(),
             if chosen.contains(point) { "← chosen".to_owned() } else { String::new() },
         ]);

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use rewind_job::Specification;
 
+use rewind_client::Client;
+
 use crate::{
     arguments::Submit,
-    client::Client,
     commands::{
         follow::{finished, follow_interruptibly},
         report::fetch,
@@ -22,7 +23,7 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     for sentence in renamed {
         screen.say(&sentence);
     }
-    let mut client = Client::connect(&submit.at).await?;
+    let mut client = Client::connect(&submit.at.address()).await?;
     let job = client.submit(&specification).await?;
     if !submit.watch && submit.out.is_none() {
         if submit.json {

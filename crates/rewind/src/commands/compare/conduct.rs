@@ -2,14 +2,13 @@
 
 use rewind_job::{Digest, JobId, MeasuredOn, Report};
 
-use super::{
-    COMPARED_FORMAT, Compared, Likelihood, MethodResult, MethodRun, PRETRAINED, Probed, RETRAIN, References, Tried,
-    attack::{Answers, likelihood},
-    figures::merit,
-    plan::{Plan, Start, step_name},
-    probes::Network,
+use rewind_client::Client;
+
+use crate::{commands::runs::Runs, error::Error};
+use rewind_comparison::{
+    Answers, COMPARED_FORMAT, Compared, Likelihood, MethodResult, MethodRun, Network, PRETRAINED, Plan, Probed,
+    RETRAIN, References, Start, Tried, likelihood, merit, step_name,
 };
-use crate::{client::Client, commands::runs::Runs, error::Error};
 
 /// Runs what has not been run, and gathers everything.
 pub(super) async fn compare(client: &mut Client, runs: &Runs<'_>, plan: &Plan) -> Result<Compared, Error> {
@@ -141,7 +140,7 @@ async fn attacked(client: &mut Client, probed: &[Probed], methods: &[MethodResul
             let lacks = || Error::Refused(format!("{} has left no confidences of {}", of_seed.job, network.name));
             let digest: &Digest = network.confidences.as_ref().ok_or_else(lacks)?;
             let bytes = client.artifact_bytes(digest).await?;
-            answers.push(Answers::read(of_seed.training_seed, &network.name, &bytes)?);
+            answers.push(Answers::read(of_seed.training_seed, &network.name, &bytes).map_err(Error::Refused)?);
         }
     }
     Ok(names

@@ -1,53 +1,12 @@
 //! Errors on histories: each family is left out in turn, with every seed.
 
-use std::collections::BTreeMap;
+use rewind_comparison::predictors::{ErrorRow, Errors, Evaluation, METHODS, cells, is_lowest};
+use rewind_job::{Action, HeldOut, PredictorReport, Specification};
 
-use rewind_job::{Action, HeldOut, OperationType, PredictorError, PredictorReport, Specification};
-use serde::Serialize;
+use super::{Plan, Runs, predictor_of};
+use rewind_client::Client;
 
-use super::{Evaluation, Plan, Runs, predictor_of};
-use crate::{client::Client, error::Error, interval::Interval, output};
-
-/// What is compared, as rows name it; the predictor itself has the name of its architecture.
-pub const METHODS: [&str; 7] = [
-    "predictor",
-    "no-change",
-    "linear-extrapolation",
-    "task-vector",
-    "task-vector-per-operation",
-    "task-vector-per-layer",
-    "task-vector-oracle",
-];
-
-/// Those of which the predictor has to be better: everything that could be used without knowing the answer.
-pub const RIVALS: std::ops::Range<usize> = 1..6;
-
-/// The L1 error of one method on the histories of one family that was left out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ErrorRow {
-    /// The predictor's architecture, or one of [`METHODS`].
-    pub predictor: String,
-    pub operation_type: OperationType,
-    /// `K`.
-    pub snapshots: u32,
-    /// `U`.
-    pub horizon: u32,
-    /// The family, or `all`: the mean over families.
-    pub held_out: String,
-    /// Mean over seeds.
-    pub l1_relative_to_no_change: f64,
-    /// 95 %, over seeds.
-    pub interval: Option<[f64; 2]>,
-    pub seeds: usize,
-    /// Of `all` alone: the predictor's error minus this one's, and its 95 % interval over families.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub predictor_minus_this: Option<Interval>,
-}
-
-type Place = (OperationType, u32, u32);
-
-/// Errors by place, method, family, one a seed.
-type Errors = BTreeMap<Place, BTreeMap<usize, BTreeMap<String, Vec<f64>>>>;
+use crate::{error::Error, output};
 
 pub(super) async fn measure(
     client: &mut Client,
@@ -75,24 +34,19 @@ pub(super) async fn measure(
             jobs.push((family, seed, runs.submit_one(client, &specification).await?));
         }
     }
-    let (mut errors, mut reports) = (Errors::new(), Vec::new());
+    let (mut errors, mut reports) = (Errors::default(), Vec::new());
     for (family, seed, job) in jobs {
         let report = predictor_of(runs.result(client, &job).await?.0)?;
         if report.errors.is_empty() {
             runs.screen.say(&format!("{family} has no history to measure on"));
         }
-        for row in &report.errors {
-            for (method, error) in all_of(row) {
-                let of_place = errors.entry((row.operation, row.snapshots, row.horizon)).or_default();
-                of_place.entry(method).or_default().entry(family.clone()).or_default().push(error);
-            }
-        }
+        errors.add(family, &report);
         if seed == plan.arguments.seeds[0] {
             reports.push((family.clone(), report));
         }
     }
     let name = plan.wanted().architecture.name();
-    Ok((rows(&errors, name), reports))
+    Ok((errors.rows(name), reports))
 }
 
 /// The specification, with one family to measure on alone.
@@ -108,65 +62,9 @@ fn without(plan: &Plan, seed: u64, family: &str, left_out: &HeldOut, choosing: &
     specification
 }
 
-/// Each method's error, by its place in [`METHODS`].
-fn all_of(row: &PredictorError) -> impl Iterator<Item = (usize, f64)> {
-    let errors = [
-        Some(row.predictor),
-        Some(1.0),
-        Some(row.linear_extrapolation),
-        Some(row.task_vector.error),
-        Some(row.task_vector_per_operation.error),
-        row.task_vector_per_layer,
-        row.oracle,
-    ];
-    errors.into_iter().enumerate().filter_map(|(method, error)| error.map(|error| (method, error)))
-}
-
-fn rows(errors: &Errors, predictor: &str) -> Vec<ErrorRow> {
-    let mut rows = Vec::new();
-    for (&(operation_type, snapshots, horizon), methods) in errors {
-        for (&method, families) in methods {
-            let row = |held_out: &str, values: &[f64], predictor_minus_this| {
-                let interval = Interval::of(values)?;
-                Some(ErrorRow {
-                    predictor: if method == 0 { predictor.to_owned() } else { METHODS[method].to_owned() },
-                    operation_type,
-                    snapshots,
-                    horizon,
-                    held_out: held_out.to_owned(),
-                    l1_relative_to_no_change: interval.mean,
-                    interval: interval.low.zip(interval.high).map(|(low, high)| [low, high]),
-                    seeds: values.len(),
-                    predictor_minus_this,
-                })
-            };
-            rows.extend(families.iter().filter_map(|(family, values)| row(family, values, None)));
-            let difference = Interval::of(&differences(&methods[&0], families)).filter(|_| method > 0);
-            rows.extend(row("all", &over_families(families), difference));
-        }
-    }
-    rows
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// One value a seed: the mean over families.
-fn over_families(families: &BTreeMap<String, Vec<f64>>) -> Vec<f64> {
-    let seeds = families.values().map(Vec::len).min().unwrap_or(0);
-    (0..seeds).map(|seed| mean(&families.values().map(|values| values[seed]).collect::<Vec<_>>())).collect()
-}
-
-/// One value a family: the first's mean over seeds minus the other's.
-fn differences(first: &BTreeMap<String, Vec<f64>>, other: &BTreeMap<String, Vec<f64>>) -> Vec<f64> {
-    let both = first.iter().filter_map(|(family, values)| Some((values, other.get(family)?)));
-    both.map(|(values, others)| mean(values) - mean(others)).collect()
-}
-
 /// Means over the families, one line an operation type, `K` and `U`.
 pub(super) fn table(evaluation: &Evaluation) -> String {
-    let architecture = evaluation.plan.wanted().architecture.name();
+    let architecture = evaluation.architecture;
     let mut table = vec![["", "K", "U"].into_iter().chain([architecture]).map(str::to_owned).collect::<Vec<_>>()];
     table[0].extend(METHODS[1..].iter().map(|&name| name.to_owned()));
     for places in cells(&evaluation.errors, architecture) {
@@ -183,77 +81,10 @@ pub(super) fn table(evaluation: &Evaluation) -> String {
         table.push(line);
     }
     let families = evaluation.families.join(", ");
-    let seeds = evaluation.plan.arguments.seeds.len();
+    let seeds = evaluation.seeds;
     format!(
         "\nL1 error relative to no change, mean over {families}, each left out in turn, {seeds} seeds; \
          * lower than every rival:\n{}",
         output::table(&table)
     )
-}
-
-/// One place's rows over all families, in the order of [`METHODS`].
-pub type Cells<'a> = [Option<&'a ErrorRow>; METHODS.len()];
-
-/// Whether the predictor's error is below that of every rival.
-pub fn is_lowest(cells: &Cells) -> bool {
-    let error = |row: &ErrorRow| row.l1_relative_to_no_change;
-    cells[0].is_some_and(|own| cells[RIVALS].iter().flatten().all(|rival| error(own) < error(rival)))
-}
-
-/// Whether the intervals over families say so too.
-pub fn is_surely_lowest(cells: &Cells) -> bool {
-    let is_below = |rival: &&ErrorRow| {
-        rival.predictor_minus_this.and_then(|difference| difference.high).is_some_and(|high| high < 0.0)
-    };
-    cells[RIVALS].iter().flatten().all(is_below)
-}
-
-/// The rows over all families, by place.
-pub fn cells<'a>(errors: &'a [ErrorRow], architecture: &str) -> Vec<Cells<'a>> {
-    let mut places: BTreeMap<Place, Cells<'a>> = BTreeMap::new();
-    for row in errors.iter().filter(|row| row.held_out == "all") {
-        let method = METHODS.iter().position(|&name| name == row.predictor);
-        let method = if row.predictor == architecture { Some(0) } else { method };
-        if let Some(method) = method {
-            places.entry((row.operation_type, row.snapshots, row.horizon)).or_default()[method] = Some(row);
-        }
-    }
-    places.into_values().filter(|cells| cells[0].is_some()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_means_over_seeds_and_differences_are_over_families() {
-        let place = (OperationType::Bias, 5, 8);
-        let mut errors = Errors::new();
-        for (family, of_seeds) in [("lenet", [0.8, 0.9]), ("mlp", [0.6, 0.7])] {
-            for error in of_seeds {
-                for (method, error) in [(0, error), (3, 0.9)] {
-                    let of_place = errors.entry(place).or_default();
-                    of_place.entry(method).or_default().entry(family.to_owned()).or_default().push(error);
-                }
-            }
-        }
-        let rows = rows(&errors, "conditioned");
-        assert_eq!(rows.len(), 6);
-        let find = |predictor: &str, held_out: &str| {
-            rows.iter().find(|row| row.predictor == predictor && row.held_out == held_out).expect("a row")
-        };
-        let close = |one: f64, other: f64| (one - other).abs() < 1e-12;
-        assert!(close(find("conditioned", "mlp").l1_relative_to_no_change, 0.65));
-        let all = find("conditioned", "all");
-        assert!(close(all.l1_relative_to_no_change, 0.75) && all.seeds == 2);
-        let [low, high] = all.interval.expect("two seeds");
-        // t with 1 degree of freedom: 12.706; the seeds' means are 0.7 and 0.8.
-        assert!((high - low - 2.0 * 12.706 * 0.05).abs() < 1e-3);
-        // -0.05 on lenet and -0.25 on mlp.
-        let difference = find("task-vector", "all").predictor_minus_this.expect("two families");
-        assert!(close(difference.mean, -0.15), "{difference:?}");
-        assert_eq!(find("task-vector", "mlp").interval, Some([0.9, 0.9]));
-        let cells = cells(&rows, "conditioned");
-        assert!(cells.len() == 1 && cells[0][0].is_some() && cells[0][3].is_some() && cells[0][1].is_none());
-    }
 }

@@ -5,43 +5,24 @@ mod unlearning;
 
 use std::path::{Path, PathBuf};
 
-use rewind_job::{Digest, PredictorReport, Report, Specification, TrainPredictor};
+use rewind_comparison::predictors::{Evaluation, Trained, check_protocol};
+use rewind_job::{PredictorReport, Report, Specification, TrainPredictor};
 
-pub use histories::{ErrorRow, METHODS, RIVALS, cells, is_lowest, is_surely_lowest};
-pub use unlearning::UnlearningRow;
+use rewind_client::Client;
 
-use crate::{
-    arguments::EvaluatePredictor, client::Client, commands::runs::Runs, error::Error, output, page, screen::Screen,
-};
+use crate::{arguments::EvaluatePredictor, commands::runs::Runs, error::Error, output, screen::Screen};
 
 /// What is measured, and how.
-pub struct Plan {
-    pub specification: Specification,
-    pub protocols: Vec<(PathBuf, Specification)>,
-    pub arguments: EvaluatePredictor,
-}
-
-/// Everything that was found.
-pub struct Evaluation {
-    pub plan: Plan,
-    pub families: Vec<String>,
-    pub errors: Vec<ErrorRow>,
-    pub unlearning: Vec<UnlearningRow>,
-    /// Of the first seed, one a family that was left out.
-    pub reports: Vec<(String, PredictorReport)>,
-}
-
-/// The predictor that one seed made of all that the specification trains on.
-struct Trained {
-    seed: u64,
-    report: PredictorReport,
-    weights: Digest,
+struct Plan {
+    specification: Specification,
+    protocols: Vec<(PathBuf, Specification)>,
+    arguments: EvaluatePredictor,
 }
 
 pub async fn run(arguments: EvaluatePredictor) -> Result<(), Error> {
     let screen = Screen::new();
     let plan = Plan::read(arguments)?;
-    let mut client = Client::connect(&plan.arguments.at).await?;
+    let mut client = Client::connect(&plan.arguments.at.address()).await?;
     let runs = Runs { fresh: plan.arguments.fresh, screen: &screen };
 
     screen.say(&format!("training with {} seeds", plan.arguments.seeds.len()));
@@ -55,25 +36,35 @@ pub async fn run(arguments: EvaluatePredictor) -> Result<(), Error> {
     let families = plan.families(&trained[0].report);
     let (errors, reports) = histories::measure(&mut client, &runs, &plan, &families).await?;
     let unlearning = unlearning::measure(&mut client, &runs, &plan, &trained).await?;
-    let evaluation = Evaluation { plan, families, errors, unlearning, reports };
-    write(&evaluation)?;
-    if evaluation.plan.arguments.json {
+    let evaluation = Evaluation {
+        name: plan.specification.name.clone(),
+        architecture: plan.wanted().architecture.name(),
+        direction: plan.wanted().direction,
+        seeds: plan.arguments.seeds.len(),
+        protocols: plan.protocols.iter().map(|(_, protocol)| protocol.name.clone()).collect(),
+        families,
+        errors,
+        unlearning,
+        reports,
+    };
+    let out = &plan.arguments.out;
+    write(&evaluation, out)?;
+    if plan.arguments.json {
         output::json(&serde_json::json!({ "errors": evaluation.errors, "unlearning": evaluation.unlearning }));
     } else {
         output::line(histories::table(&evaluation));
         if !evaluation.unlearning.is_empty() {
             output::line(unlearning::table(&evaluation));
         }
-        output::line(evaluation.plan.arguments.out.join("evaluation.html").display());
+        output::line(out.join("evaluation.html").display());
     }
     Ok(())
 }
 
-fn write(evaluation: &Evaluation) -> Result<(), Error> {
-    let out = &evaluation.plan.arguments.out;
+fn write(evaluation: &Evaluation, out: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(out).map_err(Error::file("create", out))?;
-    let mut files =
-        vec![("evaluation.json", json(&evaluation.errors)), ("evaluation.html", page::evaluation(evaluation))];
+    let page = rewind_page::draw_evaluation(evaluation, rewind_version::VERSION_AND_COMMIT);
+    let mut files = vec![("evaluation.json", json(&evaluation.errors)), ("evaluation.html", page)];
     if !evaluation.unlearning.is_empty() {
         files.push(("unlearning.json", json(&evaluation.unlearning)));
     }
@@ -121,14 +112,14 @@ impl Plan {
             return Err(Error::Usage("--factors must be greater than 0 each".into()));
         }
         for (file, protocol) in &plan.protocols {
-            unlearning::check(plan.wanted(), protocol)
+            check_protocol(plan.wanted(), protocol)
                 .map_err(|problem| Error::Specification(format!("{}: {problem}", file.display())))?;
         }
         Ok(plan)
     }
 
     /// What the specification trains.
-    pub fn wanted(&self) -> &TrainPredictor {
+    fn wanted(&self) -> &TrainPredictor {
         self.specification.train_predictor().expect("checked when it was read").1
     }
 

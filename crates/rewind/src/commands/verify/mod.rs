@@ -172,12 +172,11 @@ mod tests {
     use rewind_job::{Digest, Generation, SampleRecord};
 
     use super::*;
-    use crate::page;
 
     /// Whoever signs a certificate may write any numbers into it.
     #[test]
     fn numbers_whose_sum_is_beyond_all_numbers_fail_their_check() {
-        let (report, stored) = (page::sample_report(), Digest("cd".repeat(32)));
+        let (report, stored) = (rewind_page::samples::sample_report(), Digest("cd".repeat(32)));
         let (record, generation) = (SampleRecord::default(), Generation(1));
         let facts = Facts { report: &report, report_bytes: b"", stored: &stored, record, generation, issued_at: 0 };
         let key = SigningKey::from_pem(&SigningKey::generate().unwrap()).unwrap();

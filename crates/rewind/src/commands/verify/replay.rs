@@ -12,9 +12,10 @@ use rewind_proto::v1::JobReport;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{Findings, read, statements};
+use rewind_client::{Client, read_report};
+
 use crate::{
     arguments::Where,
-    client::{Client, read_report},
     commands::follow::{finished, follow_interruptibly},
     error::Error,
     screen::Screen,
@@ -50,10 +51,10 @@ pub async fn run(certified: &Certified<'_>, at: &Where, findings: &mut Findings)
     }
     specification.fleet.world_size = statement.world_size;
     let screen = Screen::new();
-    let mut client = Client::connect(at).await?;
+    let mut client = Client::connect(&at.address()).await?;
     let job = match client.submit(&specification).await {
         Ok(job) => job,
-        Err(error) => return set_aside(error, statement, findings),
+        Err(error) => return set_aside(error.into(), statement, findings),
     };
     screen.say(&format!("{job} runs the computation again"));
     if let Err(error) = finished(&follow_interruptibly(&mut client, &job, &screen).await?) {
@@ -172,7 +173,8 @@ fn data_read_is_the_same(statement: &Statement, report: &Report, findings: &mut 
 fn set_aside(error: Error, statement: &Statement, findings: &mut Findings) -> Result<(), Error> {
     let ours =
         statement.version == rewind_version::VERSION && statement.commit.as_deref() == Some(rewind_version::COMMIT);
-    if ours || !matches!(error, Error::Specification(_) | Error::JobEnded { .. }) {
+    let is_refused = matches!(error, Error::Specification(_) | Error::Client(rewind_client::Error::Specification(_)));
+    if ours || !(is_refused || matches!(error, Error::JobEnded { .. })) {
         return Err(error);
     }
     let then = program(&statement.version, statement.commit.as_deref());
