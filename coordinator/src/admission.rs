@@ -157,11 +157,8 @@ fn rules_have_samples(specification: &Specification, apart: Option<ClassApart>) 
     let Some(ClassApart { label, validation: 0, .. }) = apart else { return Ok(()) };
     for (index, step) in specification.steps.iter().enumerate() {
         let Action::Unlearn(unlearn) = &step.action else { continue };
-        let rules = [
-            ("like-unseen", unlearn.stop.like_unseen.is_some()),
-            ("membership-auc-at-most", unlearn.stop.membership_auc_at_most.is_some()),
-        ];
-        if let Some((rule, _)) = rules.into_iter().find(|(_, is_set)| *is_set) {
+        if let Some(goal) = unlearn.stop.goals().find(|goal| goal.rule.needs_unseen()) {
+            let rule = goal.rule.name();
             let problem = format!("compares with validation samples of class {label}, and there are none");
             return Err(refuse(&format!("step[{index}].unlearn.stop.{rule}"), problem));
         }

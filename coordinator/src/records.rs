@@ -37,7 +37,8 @@ const RENEWAL: Duration = Duration::from_millis(200);
 /// |---|---|---|
 /// | 1 | 0.1.0 | was not written down |
 /// | 2 | 0.2.0 | specifications have a format of their own; those without are read as version 0.1 meant them |
-const STATE_FORMAT: u32 = 2;
+/// | 3 | 0.3.0 | rounds keep what they measured as `scores`; heads keep verdicts |
+const STATE_FORMAT: u32 = 3;
 /// Where it is stored.
 const FORMAT_KEY: &str = "format";
 
@@ -297,6 +298,7 @@ mod tests {
             device: None,
             gang: None,
             warnings: Vec::new(),
+            verdict: None,
         };
         Change::Head("job-1".into(), head)
     }

@@ -1,8 +1,8 @@
 //! Worker → coordinator.
 
 use rewind_job::{
-    DeviceKind, Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, WorkerEvent, WorkerId,
-    shortened,
+    DeviceKind, Digest, Failure, Progress, Rank, Round, RoundDone, StepIndex, TaskIndex, Verdict, WorkerEvent,
+    WorkerId, shortened,
 };
 
 use crate::{
@@ -52,10 +52,11 @@ impl From<WorkerEvent> for v1::WorkerMessage {
                 text: progress.text,
                 fraction: progress.fraction,
             }),
-            WorkerEvent::Finished { job, generation, report, weights } => Event::Finished(v1::Finished {
+            WorkerEvent::Finished { job, generation, report, weights, verdict } => Event::Finished(v1::Finished {
                 work: work(&job, generation),
                 report: report.0,
                 weights_json: to_json(&weights),
+                verdict: verdict.map_or_else(String::new, |verdict| verdict.name().to_owned()),
             }),
             WorkerEvent::Failed { job, generation, rank, failure } => Event::Failed(v1::Failed {
                 work: work(&job, generation),
@@ -125,8 +126,17 @@ impl TryFrom<v1::WorkerMessage> for WorkerEvent {
             }
             Event::Finished(m) => {
                 let (job, generation) = work_of(m.work)?;
-                let report = Digest(m.report);
-                Self::Finished { job, generation, report, weights: from_json("weights_json", &m.weights_json)? }
+                let verdict = match m.verdict.as_str() {
+                    "" => None,
+                    name => Some(Verdict::ALL.into_iter().find(|verdict| verdict.name() == name).ok_or_else(|| {
+                        WireError::Impossible {
+                            field: "verdict",
+                            problem: format!("is `{}`", shortened(m.verdict.clone())),
+                        }
+                    })?),
+                };
+                let weights = from_json("weights_json", &m.weights_json)?;
+                Self::Finished { job, generation, report: Digest(m.report), weights, verdict }
             }
             Event::Failed(m) => {
                 let (job, generation) = work_of(m.work)?;

@@ -22,7 +22,7 @@ pub const MESSAGE_LIMIT: usize = 64 << 20;
 
 /// Which form of the messages between coordinators and workers this is. It grows whenever an older program would
 /// misread a newer one; programs of two forms do not work together.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Header of a session's answer: the digest of an artifact that whoever shares the fleet's artifacts can read.
 pub const SHARED_ARTIFACT: &str = "rewind-shared-artifact";

@@ -3,7 +3,7 @@
 use rewind_job::{
     Assignment, DeviceKind, Digest, Failure, Generation, JobId, LastCollective, Layout, Manifest, Progress, Rank,
     Round, RoundDone, RoundRecord, ShardPlan, Specification, StepIndex, StepOutcome, StepWeights, StopReason,
-    TaskAssignment, TaskIndex, WorkerCommand, WorkerEvent, Working, WorldSize,
+    TaskAssignment, TaskIndex, Verdict, WorkerCommand, WorkerEvent, Working, WorldSize,
 };
 use rewind_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message::Command, worker_message::Event};
 use serde_json::json;
@@ -71,7 +71,13 @@ fn events() -> Vec<WorkerEvent> {
         durable(None),
         durable(Some(outcome())),
         WorkerEvent::Progress { job: job.clone(), generation, progress },
-        WorkerEvent::Finished { job: job.clone(), generation, report: Digest("12".into()), weights },
+        WorkerEvent::Finished {
+            job: job.clone(),
+            generation,
+            report: Digest("12".into()),
+            weights,
+            verdict: Some(Verdict::NotForgotten),
+        },
         WorkerEvent::Failed { job: job.clone(), generation, rank: Rank(0), failure },
         WorkerEvent::Left { job: job.clone(), generation, last: None },
         WorkerEvent::Left { job, generation, last: Some(last) },

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rewind_certificate::Disclosure;
-use rewind_job::{Measured, Part, Report};
+use rewind_job::{Figure, Measured, Part, Report};
 use rewind_tests::{Fleet, repository};
 
 /// A small network, pretrained and retrained; then some rounds of gradient ascent.
@@ -92,9 +92,12 @@ fn a_class_that_is_forgotten_leaves_held_out_data_and_is_measured_apart() {
     assert_eq!((method.curve.len(), at(0)), (4, pretrained.forgotten_class_accuracy));
     assert_eq!(at(method.selected.0 as usize), method.forgotten_class_accuracy);
     let record_of = |round: usize| &method.rounds[round - 1];
-    assert!(record_of(3).validation_accuracy.is_some() && record_of(3).like_unseen.is_some());
+    assert!(
+        record_of(3).number(Figure::VALIDATION_ACCURACY).is_some()
+            && record_of(3).number(Figure::LIKE_UNSEEN).is_some()
+    );
     // Against its own held-out samples: members of the class and strangers are forgotten alike.
-    assert!(record_of(3).membership_auc < Some(0.9), "{:?}", record_of(3).membership_auc);
+    assert!(record_of(3).number(Figure::MEMBERSHIP_AUC) < Some(0.9), "{:?}", record_of(3));
 
     for measured in report.measured() {
         let attack = measured.loss_attack.as_ref().expect("there are held-out samples for attacks");

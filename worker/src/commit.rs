@@ -8,7 +8,7 @@ use std::{
 
 use rewind_artifacts::{ArtifactStore, Shard};
 use rewind_job::{
-    Assignment, Generation, JobId, Progress, Round, RoundDone, RoundRecord, StepIndex, StepOutcome, WorkerEvent,
+    Assignment, Figure, Generation, JobId, Progress, Round, RoundDone, RoundRecord, StepIndex, StepOutcome, WorkerEvent,
 };
 use rewind_telemetry::{
     fail_point,
@@ -145,19 +145,24 @@ impl Commit for RoundCommitter {
             generation: self.generation,
             progress: Progress {
                 step: self.step,
-                text: match (record.forget_accuracy, record.validation_loss) {
-                    (None, Some(error)) => format!(
-                        "{}: epoch {} of {}, loss {:.4}, held out {error:.4}",
-                        self.step_name, record.round, self.rounds, record.loss
-                    ),
-                    _ => format!(
+                text: match record.scores.get(Figure::FORGET_ACCURACY) {
+                    Some(_) => format!(
                         "{}: round {} of {}, forget data {}, validation {}",
                         self.step_name,
                         record.round,
                         self.rounds,
-                        percent(record.forget_accuracy),
-                        percent(record.validation_accuracy)
+                        percent(record.number(Figure::FORGET_ACCURACY)),
+                        percent(record.number(Figure::VALIDATION_ACCURACY))
                     ),
+                    // A predictor's epoch.
+                    None => {
+                        let error = record.number(Figure::PREDICTOR_ERROR);
+                        let held_out = error.map_or_else(String::new, |error| format!(", held out {error:.4}"));
+                        let loss =
+                            record.loss.number().map_or_else(|| "not finite".into(), |loss| format!("{loss:.4}"));
+                        let Self { step_name, rounds, .. } = self;
+                        format!("{step_name}: epoch {} of {rounds}, loss {loss}{held_out}", record.round)
+                    }
                 },
                 fraction,
             },

@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn answers(probabilities: Vec<f64>) -> Predictions {
-        Predictions { correct: vec![true; probabilities.len()], probability: probabilities }
+        Predictions { correct: vec![true; probabilities.len()], probability: probabilities, ..Predictions::default() }
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use rewind_artifacts::{Shard, write_weights};
+use rewind_artifacts::{Shard, read_weights, write_weights};
 use rewind_evaluation::{fill_gaps, membership_inference, recovered};
 use rewind_job::{
-    Action, Assignment, BackdoorSuccess, CurvePoint, Digest, Evaluate, Forget, Manifest, Measured, MeasuredOn,
-    REPORT_FORMAT, Reader, Report, Round, RoundRecord, Specification, Step, StepIndex, StepStop, StepWeights,
-    WorkerEvent,
+    Action, Assignment, BackdoorSuccess, CurvePoint, Digest, Evaluate, Figure, Forget, Judgement, Manifest, Measured,
+    MeasuredOn, REPORT_FORMAT, Reader, Report, Round, RoundRecord, Scores, Specification, Step, StepIndex, StepStop,
+    StepWeights, Unlearn, WorkerEvent, judge,
 };
 use rewind_models::Network;
-use rewind_unlearning::{Gang, LabelledSamples, Ledger, Predictions, accuracy, load_weights, predictions};
+use rewind_unlearning::{
+    Gang, Judged, LabelledSamples, Ledger, Predictions, accuracy, load_weights, measure_weights, predictions,
+};
 
 use crate::{
     loss_attack::attack_losses,
@@ -43,10 +45,17 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         }
         let index = StepIndex(index as u32);
         let result = run.result_of(index)?;
-        let digest = store_weights(run, &gang, step, &result)?;
+        let written = write_result(&gang, step, &result)?;
+        let digest = match run.assignment.rank.0 {
+            0 => run.artifacts.put(&written)?,
+            _ => rewind_artifacts::digest_of(&written),
+        };
         let evaluate = evaluated.get(step.name.as_str()).copied();
         let read = evaluate.map(|evaluate| evaluate.read);
         let mut measured = measure(run, &mut gang, &network, index, read, &result, digest.clone())?;
+        if let Action::Unlearn(unlearn) = &step.action {
+            measured.judgement = Some(judge_step(run, &mut gang, &network, (index, unlearn), &written)?);
+        }
         if let Some(evaluate) = evaluate {
             gang = probe(run, gang, &network, evaluate, (index, &result), &mut measured)?;
         }
@@ -75,10 +84,11 @@ pub fn make_and_send(run: &Run, mut gang: Gang) -> Result<(), RunError> {
         report.landscape = landscape;
         report.activation = activation_maps::measure(run, &network)?;
         report.samples = store_notes(run, notes)?;
+        let verdict = report.verdict();
         let report = serde_json::to_vec(&report).expect("a report is made of structures, strings and finite numbers");
         let report = run.artifacts.put(&report)?;
         let Assignment { job, generation, .. } = &run.assignment;
-        run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights });
+        run.link.tell(WorkerEvent::Finished { job: job.clone(), generation: *generation, report, weights, verdict });
     }
     Ok(())
 }
@@ -107,10 +117,38 @@ fn evaluated_steps(specification: &Specification) -> BTreeMap<&str, &Evaluate> {
     names
 }
 
-fn store_weights(run: &Run, gang: &Gang, step: &Step, result: &Shard) -> Result<Digest, RunError> {
+/// A step's weights as they are handed out.
+fn write_result(gang: &Gang, step: &Step, result: &Shard) -> Result<Vec<u8>, RunError> {
     let metadata = BTreeMap::from([("step".to_owned(), step.name.clone())]);
-    let bytes = write_weights(gang.layout(), &result.weights, &result.buffers, &metadata)?;
-    Ok(if run.assignment.rank.0 == 0 { run.artifacts.put(&bytes)? } else { rewind_artifacts::digest_of(&bytes) })
+    Ok(write_weights(gang.layout(), &result.weights, &result.buffers, &metadata)?)
+}
+
+/// Judges an unlearning step by the very bytes that are handed out, beside the weights that it began with.
+fn judge_step(
+    run: &Run,
+    gang: &mut Gang,
+    network: &Network,
+    (index, unlearn): (StepIndex, &Unlearn),
+    written: &[u8],
+) -> Result<Judgement, RunError> {
+    let data = &run.data;
+    let judged = Judged {
+        forget: &data.forget,
+        validation: data.validation.as_ref(),
+        unseen: data.class_apart.validation.as_ref(),
+    };
+    let mut measure = |whole: &Shard| -> Result<Scores, RunError> {
+        load_weights(network, whole);
+        let (mut scores, _) = judged.measure(network, gang)?;
+        scores.extend(measure_weights(whole));
+        Ok(scores)
+    };
+    let before = measure(&run.start_of(unlearn)?)?;
+    let (weights, buffers) = read_weights(written, network.layout())?;
+    let mut after = measure(&Shard { weights, buffers, ..Shard::default() })?;
+    let last = run.manifests_of(index).pop();
+    after.set(Figure::TRAINING_LOSS, last.map(|manifest| manifest.record.loss.number().unwrap_or(f64::NAN)));
+    Ok(judge(&unlearn.stop, &unlearn.damage, &before, &after))
 }
 
 fn measure(

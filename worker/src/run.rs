@@ -6,13 +6,14 @@ use rewind_artifacts::{ArtifactError, ArtifactStore, Shard, assemble};
 use rewind_collective::{Collective, CollectiveError, GroupOptions, ProcessGroup, RendezvousStore, Solo};
 use rewind_job::{
     Action, Assignment, BatchNormPolicy, Forget, Group, Layout, Manifest, Method, Optimiser, Part, Progress, Rank,
-    RollBack, ShardPlan, Step, StepIndex, Stop, Timeouts, Unlearn, WorkerEvent, WorldSize,
+    RollBack, ShardPlan, Step, StepIndex, StepOutcome, Stop, Timeouts, Unlearn, WorkerEvent, WorldSize,
 };
 use rewind_models::Network;
 use rewind_predictor::{Predictor, SnapshotsIn};
 use rewind_telemetry::metrics::{Activity, worker::ACTIVITY};
 use rewind_unlearning::{
-    Gang, LabelledSamples, Learner, Materials, RoundMethod, StepRun, Training, load_weights, method_for, run_rounds,
+    Gang, LabelledSamples, Learner, Materials, RoundMethod, StepRun, Training, UnlearningError, load_weights,
+    method_for, run_rounds,
 };
 use tch::Device;
 
@@ -214,6 +215,15 @@ pub fn form(
     Ok(Box::new(group))
 }
 
+/// Nothing can be unlearned from, or compared with, a training that came to nothing. What unlearning came to is for its
+/// verdict to say.
+fn expect_a_model(step: &Step, outcome: &StepOutcome) -> Result<(), RunError> {
+    if outcome.stop.rule == "diverged" && !matches!(step.action, Action::Unlearn(_)) {
+        return Err(UnlearningError::Diverged(format!("step `{}`: {}", step.name, outcome.stop.text)).into());
+    }
+    Ok(())
+}
+
 /// What a step trains, from where, and until when.
 struct Work<'a> {
     optimiser: &'a Optimiser,
@@ -228,7 +238,8 @@ impl Run {
         let step = &self.assignment.specification.steps[index.0 as usize];
         let manifests = self.manifests_of(index);
         let last = manifests.last();
-        if last.is_some_and(|manifest| manifest.outcome.is_some()) {
+        if let Some(outcome) = last.and_then(|manifest| manifest.outcome.as_ref()) {
+            expect_a_model(step, outcome)?;
             return Ok(gang);
         }
         let watched = self.data.parts();
@@ -257,8 +268,9 @@ impl Run {
         let rounds = work.step.stop.rounds;
         let mut committer = RoundCommitter::new(index, rounds, &self.assignment, &self.link, self.artifacts.clone());
         let records = manifests.iter().map(|manifest| manifest.record.clone()).collect();
-        run_rounds(&mut learner, &mut *work.method, &work.step, records, &mut committer)?;
+        let finished = run_rounds(&mut learner, &mut *work.method, &work.step, records, &mut committer)?;
         committer.finish()?;
+        expect_a_model(step, &finished.outcome)?;
         Ok(learner.into_gang())
     }
 

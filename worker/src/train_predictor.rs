@@ -77,7 +77,7 @@ pub fn run(assignment: &Assignment, link: &Link, bench: &Bench) -> Result<(), Ru
         let report = serde_json::to_vec(&report).expect("a report is made of structures, strings and finite numbers");
         let weights = vec![StepWeights { step: name.to_owned(), weights }];
         let (job, generation) = (assignment.job.clone(), assignment.generation);
-        link.tell(WorkerEvent::Finished { job, generation, report: artifacts.put(&report)?, weights });
+        link.tell(WorkerEvent::Finished { job, generation, report: artifacts.put(&report)?, weights, verdict: None });
     }
     Ok(())
 }

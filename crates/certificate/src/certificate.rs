@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{CertificateError, PublicKey, SigningKey, Statement};
 
 /// The form of certificates that this program writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// A statement and the signature of the coordinator that makes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,10 @@ pub use disclosure::{Disclosure, Proof};
 pub use keys::{PublicKey, SigningKey};
 pub use merkle::{audit_path, leaf_hash, node_hash, root, root_by_path};
 pub use not_proven::not_proven;
-pub use statement::{Facts, Metrics, Sealed, SealedReads, Statement, StepStatement, issue};
+pub use statement::{
+    DamageStatement, Facts, GoalStatement, JudgementStatement, Metrics, Sealed, SealedReads, Statement, StepStatement,
+    issue,
+};
 
 /// Why a certificate, a key or a disclosure is not believed.
 #[derive(Debug, PartialEq, thiserror::Error)]

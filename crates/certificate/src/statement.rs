@@ -6,7 +6,8 @@ use std::{
 };
 
 use rewind_job::{
-    Action, Digest, Generation, Measured, Part, Reader, Report, SampleRecord, Source, StepReads, Unlearn, WorldSize,
+    Action, Digest, Generation, Judgement, Measured, Part, Reader, Report, SampleRecord, ScoreValue, Source, StepReads,
+    Unlearn, Verdict, WorldSize,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,70 @@ pub struct StepStatement {
     pub stop: Option<StopStatement>,
     pub reads: Vec<SealedReads>,
     pub metrics: Metrics,
+    /// How an unlearning step ended. Not in formats 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<JudgementStatement>,
+}
+
+/// A verdict, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgementStatement {
+    /// `forgot`, `not-known`, `not-forgotten`, `forgot-and-damaged` or `damaged`.
+    pub verdict: Verdict,
+    pub sentence: String,
+    pub goals: Vec<GoalStatement>,
+    pub damage: Vec<DamageStatement>,
+}
+
+/// A rule that the step waited for. Figures are in the unit of the report; null where they are not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoalStatement {
+    pub rule: String,
+    pub wanted: f64,
+    pub figure: String,
+    pub found: Option<f64>,
+    pub met: bool,
+}
+
+/// A figure that shows damage; null where it was not measured, or is not finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DamageStatement {
+    pub figure: String,
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    pub limit: f64,
+    pub damaged: bool,
+}
+
+impl JudgementStatement {
+    fn of(judgement: &Judgement) -> Self {
+        let number = |value: Option<ScoreValue>| value.and_then(ScoreValue::number);
+        Self {
+            verdict: judgement.verdict,
+            sentence: judgement.sentence.clone(),
+            goals: (judgement.goals.iter())
+                .map(|goal| GoalStatement {
+                    rule: goal.rule.name().to_owned(),
+                    wanted: goal.wanted,
+                    figure: goal.figure.to_string(),
+                    found: number(goal.found),
+                    met: goal.met,
+                })
+                .collect(),
+            damage: (judgement.damage.iter())
+                .map(|sign| DamageStatement {
+                    figure: sign.figure.to_string(),
+                    before: number(sign.before),
+                    after: number(sign.after),
+                    limit: sign.limit,
+                    damaged: sign.damaged,
+                })
+                .collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -258,6 +323,7 @@ fn steps(report: &Report, disclosure: &Disclosure) -> Vec<StepStatement> {
             stop: stop.map(|stop| StopStatement { rule: stop.rule.clone(), text: stop.text.clone() }),
             reads: disclosure.reads.iter().filter(of_step).map(|reads| disclosure.sealed_reads(reads)).collect(),
             metrics: Metrics::of(measured),
+            judgement: measured.judgement.as_ref().map(JudgementStatement::of),
         })
     };
     report.specification.steps.iter().filter_map(statement).collect()

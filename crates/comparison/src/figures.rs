@@ -170,7 +170,7 @@ pub fn merit(by: ChooseBy, stop: &Stop, measured: &Measured, retrain: Option<&Me
     let figure = match by {
         ChooseBy::AverageGap => return validation_gap(retrain?, measured).filter(|gap| gap.is_finite()),
         ChooseBy::ValidationAccuracy => measured.va.map(|accuracy| -accuracy),
-        ChooseBy::ValidationLoss => selected.and_then(|record| record.validation_loss),
+        ChooseBy::ValidationLoss => selected.and_then(|record| record.number(rewind_job::Figure::VALIDATION_LOSS)),
     };
     figure.filter(|figure| figure.is_finite() && has_forgotten)
 }

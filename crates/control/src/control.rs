@@ -155,6 +155,7 @@ impl Control {
             device: None,
             gang: None,
             warnings: Vec::new(),
+            verdict: None,
         };
         let mut changes = vec![Change::Specification(id.clone(), Box::new(specification.clone()))];
         let stored = StoredJob {
@@ -442,8 +443,8 @@ impl Control {
                 job.progress = Some(progress);
                 vec![Command::Publish(id)]
             }
-            WorkerEvent::Finished { report, weights, .. } if rank == Rank(0) => {
-                gang::finished(job, fleet, doomed, report, weights, now)
+            WorkerEvent::Finished { report, weights, verdict, .. } if rank == Rank(0) => {
+                gang::finished(job, fleet, doomed, (report, weights, verdict), now)
             }
             WorkerEvent::Failed { failure, .. } => gang::failed(job, fleet, worker, failure, now),
             WorkerEvent::Left { last, .. } => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rewind_job::{
     Assignment, Digest, Failure, JobState, LastCollective, Layout, Manifest, Rank, RoundDone, ShardPlan, StepWeights,
-    Timeouts, WorkerCommand, WorkerId, WorldSize,
+    Timeouts, Verdict, WorkerCommand, WorkerId, WorldSize,
 };
 
 use crate::{
@@ -224,8 +224,7 @@ pub fn finished(
     job: &mut Job,
     fleet: &mut Fleet,
     doomed: &mut Doomed,
-    report: Digest,
-    weights: Vec<StepWeights>,
+    (report, weights, verdict): (Digest, Vec<StepWeights>, Option<Verdict>),
     now: Now,
 ) -> Vec<Command> {
     if !job.is_done() {
@@ -233,8 +232,11 @@ pub fn finished(
     }
     let Some(gang) = job.gang.take() else { return Vec::new() };
     job.head.gang = None;
+    job.head.verdict = verdict;
     let mut changes = vec![Change::Report(job.id.clone(), report, weights)];
-    changes.extend(job.decide(JobState::Finished, "all steps are done".into(), now));
+    let done = "all steps are done".to_owned();
+    let reason = verdict.map_or(done.clone(), |verdict| format!("{done}; verdict: {}", verdict.name()));
+    changes.extend(job.decide(JobState::Finished, reason, now));
     let (id, generation) = (job.id.clone(), job.head.generation);
     for member in gang.present() {
         fleet.set(member, Duty::Leaving(id.clone(), generation, now));

@@ -7,8 +7,8 @@ use std::{
 
 use rewind_job::{
     Action, DeviceKind, Digest, Generation, JobEvent, JobId, JobState, JobStatus, Layout, Manifest, Progress, Rank,
-    Round, RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, WorkerId, WorldSize,
-    shortened_to,
+    Round, RoundDone, ShardPlan, Specification, StepIndex, StepWeights, TaskCount, TaskIndex, Verdict, WorkerId,
+    WorldSize, shortened_to,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,9 @@ pub struct JobHead {
     pub gang: Option<StoredGang>,
     /// What a reader of the report must know.
     pub warnings: Vec<String>,
+    /// How it ended, where it unlearned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 /// A gang that has begun.
@@ -325,6 +328,8 @@ impl Job {
             committed: self.committed(),
             steps: self.specification.steps.iter().map(|step| step.name.clone()).collect(),
             submitted_at: self.head.submitted_at / 1000,
+            verdict: self.head.verdict,
+            fails: self.head.verdict.is_some_and(|verdict| self.specification.fails_with(verdict)),
         }
     }
 

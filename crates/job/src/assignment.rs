@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeviceKind, Digest, Generation, JobId, Layout, Priority, Rank, Round, RoundRecord, ShardPlan, Specification,
-    StepIndex, StopReason, TaskIndex, WorkerId, WorldSize,
+    StepIndex, StopReason, TaskIndex, Verdict, WorkerId, WorldSize,
 };
 
 /// Coordinator → worker. Safe to repeat.
@@ -100,6 +100,8 @@ pub enum WorkerEvent {
         generation: Generation,
         report: Digest,
         weights: Vec<StepWeights>,
+        /// The report's.
+        verdict: Option<Verdict>,
     },
     Failed {
         job: JobId,
@@ -234,6 +236,12 @@ pub struct JobStatus {
     pub steps: Vec<String>,
     /// Unix seconds.
     pub submitted_at: u64,
+    /// Of a finished job that unlearned: the worst of its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Whether this verdict counts as a failure (`fail-if`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fails: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

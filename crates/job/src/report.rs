@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{BackdoorSuccess, Digest, Group, JobEvent, LossAttack, Read, Round, Specification, WorldSize};
+use crate::{
+    BackdoorSuccess, Digest, Group, JobEvent, Judgement, LossAttack, Round, RoundRecord, Specification, Verdict,
+    WorldSize,
+};
 
 /// Why a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,52 +16,6 @@ pub struct StopReason {
     pub rule: String,
     /// `UA 99.1 reached the wanted 98.0`.
     pub text: String,
-}
-
-/// What every rank knows after a round; committed with it. Accuracies in percent, times in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RoundRecord {
-    pub round: Round,
-    /// Mean training loss of the round's epochs.
-    pub loss: f64,
-    /// Accuracy on `D_f`, with the labels that were trained with.
-    pub forget_accuracy: Option<f64>,
-    pub validation_accuracy: Option<f64>,
-    /// Mean cross-entropy on validation data: decides between rounds of equal accuracy.
-    #[serde(default)]
-    pub validation_loss: Option<f64>,
-    /// Validation accuracy of the weights that the step began with.
-    #[serde(default)]
-    pub validation_at_start: Option<f64>,
-    /// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_accuracy_of_forget_classes: Option<f64>,
-    /// Probability that confidences on `D_f` and on validation data come from one distribution (Kolmogorov–Smirnov).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub like_unseen: Option<f64>,
-    /// Area under the curve of telling `D_f` from validation data by the confidence in the label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub membership_auc: Option<f64>,
-    /// The share of the round's change that was kept, where that was bisected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_length: Option<f64>,
-    /// Root mean square of the change of the weights in this round.
-    pub weight_change: f64,
-    /// Wall time since the step began.
-    pub seconds: f64,
-    /// Epochs over `D_f` since the step began.
-    pub forget_epochs: f64,
-    /// Bytes rank 0 sent since the step began.
-    pub bytes_moved: u64,
-    /// Time on the device since the step began, summed over the ranks: on a CPU, processor time.
-    #[serde(default)]
-    pub device_seconds: f64,
-    /// The most memory that a rank has held at once since the step began (resident, the program itself included), in bytes.
-    #[serde(default)]
-    pub peak_memory: u64,
-    /// What was read in this round, by all ranks together; empty where no note was taken.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reads: Vec<Read>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,7 +76,8 @@ pub struct Report {
 /// |---|---|---|
 /// | 1 | 0.1.0 | was not written down |
 /// | 2 | 0.2.0 | `commit`; the specification is of format 2, and so are the methods' names |
-pub const REPORT_FORMAT: u32 = 2;
+/// | 3 | 0.3.0 | what a round measured stands in its `scores`; verdicts |
+pub const REPORT_FORMAT: u32 = 3;
 
 fn in_present_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Measured>, D::Error> {
     let mut methods = Vec::<Measured>::deserialize(deserializer)?;
@@ -144,6 +102,11 @@ fn is_first_format(format: &u32) -> bool {
 }
 
 impl Report {
+    /// The worst verdict of its unlearning steps; none where nothing was unlearned, or version 0.2 made it.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.methods.iter().filter_map(|measured| Some(measured.judgement.as_ref()?.verdict)).max()
+    }
+
     /// Every network that was measured: the pretrained one, Retrain, and one an unlearning step.
     pub fn measured(&self) -> impl Iterator<Item = &Measured> {
         self.pretrained.iter().chain(&self.retrain).chain(&self.methods)
@@ -167,7 +130,7 @@ pub struct PredictorReport {
     pub families: Families,
     pub selected: Round,
     pub stop: StopReason,
-    /// One an epoch; `validation_loss` is the mean of the predictor's errors relative to no change.
+    /// One an epoch, with the mean of the predictor's errors ([`Figure::PREDICTOR_ERROR`](crate::Figure::PREDICTOR_ERROR)).
     pub rounds: Vec<RoundRecord>,
     /// One an operation type, number of snapshots and horizon; empty if nothing was held out.
     pub errors: Vec<PredictorError>,
@@ -324,6 +287,9 @@ pub struct Measured {
     /// The round whose weights were measured.
     pub selected: Round,
     pub weights: Digest,
+    /// How an unlearning step ended; version 0.2 did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
     /// Euclidean distance from the network before unlearning (`evaluate.line`). Retrain starts from the same initial weights
     /// as that network, where both are trained in one job: its distance would be larger from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ mod collect;
 mod data;
 mod evaluation;
 mod format;
+mod goal;
 mod methods;
 mod synthetic;
 mod train_predictor;
@@ -26,6 +27,7 @@ pub use collect::{
 pub use data::{Backdoor, Data, Forget, ForgottenClass, HeldOutClass, IdxFiles, Pool, Split};
 pub use evaluation::{ActivationMaps, Evaluate, Landscape, Line, MeasuredOn, Relearning};
 pub use format::SPECIFICATION_FORMAT;
+pub use goal::{Enough, Goal, GoalRule};
 pub use methods::{
     BoundaryShrink, Fisher, FisherForm, Group, LabelsDrawn, Method, RandomLabel, RandomLabelForgetOnly, RemainingPass,
     Salun, SalunForgetOnly, Scrub, WeightNoise,
@@ -37,11 +39,11 @@ pub use train_predictor::{
 };
 pub use training::{Adam, Adamw, Augment, BatchNormPolicy, Nowcast, Optimiser, Schedule, Sgd, Start, Training};
 pub use unlearning::{
-    Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, OptimiserState, Rewinding, RollBack, Stop,
-    TaskVector, Trajectory, Unlearn,
+    DamageLimits, Forward, Lambda, LambdaOfType, LambdaPerOperation, LastEpoch, OptimiserState, Rewinding, RollBack,
+    Stop, TaskVector, Trajectory, Unlearn,
 };
 
-use crate::{DeviceKind, Digest, WorldSize};
+use crate::{DeviceKind, Digest, Verdict, WorldSize};
 
 /// One job: a model, its data, and the steps to run on a gang of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,9 @@ pub struct Specification {
     /// A job that has not ended this long after its submission fails: `90m`, `2h 30m`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
     pub deadline: Option<Duration>,
+    /// Verdicts with which `submit --watch` and `watch` fail; without it all but `forgot`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_if: Option<Vec<Verdict>>,
     #[serde(default)]
     pub fleet: Fleet,
     #[serde(default)]

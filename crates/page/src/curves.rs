@@ -1,6 +1,6 @@
 //! The curves: test accuracy while the forgotten labels fade, and what each round did.
 
-use rewind_job::{CurvePoint, Forget, Measured, Report, RoundRecord};
+use rewind_job::{CurvePoint, Figure, Forget, Measured, Report, RoundRecord};
 
 use super::{
     chart::{Frame, LARGE, Labels, SMALL, Scale, Size},
@@ -255,10 +255,12 @@ fn chart(lines: &Lines, form: &Form, size: Size, id: &str, far: f64, y: Scale) -
 }
 
 fn rounds(lines: &Lines) -> String {
-    let validation =
-        per_round(lines, "validation", "validation accuracy, %", true, |record| record.validation_accuracy);
-    let forget =
-        per_round(lines, "fading", "accuracy on the samples to forget, %", false, |record| record.forget_accuracy);
+    let validation = per_round(lines, "validation", "validation accuracy, %", true, |record| {
+        record.number(Figure::VALIDATION_ACCURACY)
+    });
+    let forget = per_round(lines, "fading", "accuracy on the samples to forget, %", false, |record| {
+        record.number(Figure::FORGET_ACCURACY)
+    });
     if validation.is_empty() && forget.is_empty() {
         return String::new();
     }

@@ -2,7 +2,10 @@
 
 use rewind_job::{Action, Forget, Measured, Report, RollBack};
 
-use super::text::{count, decimal, name, percent, plural, seconds};
+use super::{
+    text::{count, decimal, name, percent, plural, seconds},
+    verdict::first_sentence,
+};
 
 /// What steps of unlearning left; a step whose weights were given is a reference.
 pub fn unlearned(report: &Report) -> Vec<&Measured> {
@@ -28,13 +31,14 @@ pub fn render(report: &Report) -> String {
         r#"<header>
 <p class="eyebrow">Machine unlearning · report of {job}</p>
 <h1>{title}</h1>
-<p class="lede">{asked} {done}</p>
+{verdict}<p class="lede">{asked} {done}</p>
 <p class="lede">{close}</p>
 <p class="caution"><strong>Not proven.</strong> {not_proven}</p>
 </header>
 {tiles}"#,
         job = name(&report.job),
         title = name(&report.specification.name),
+        verdict = first_sentence(report),
         asked = asked(report),
         done = done(report),
         close = close(report),
@@ -80,8 +84,8 @@ fn done(report: &Report) -> String {
     }
     let forget_only = all.iter().all(|method| method.group == "forget-only");
     let methods = match &all[..] {
-        [only] => format!("The method {} did so on {workers}", name(&only.name)),
-        several => format!("{} methods did so, one after another, on {workers}", in_words(several.len())),
+        [only] => format!("The method {} was run on {workers}", name(&only.name)),
+        several => format!("{} methods were run, one after another, on {workers}", in_words(several.len())),
     };
     let trained = match (forget_only, all.len()) {
         (true, 1) => ", trained on those samples alone",

@@ -22,6 +22,7 @@ pub mod samples;
 mod search;
 mod stage;
 mod text;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub fn draw_report(report: &Report) -> String {
         None => [
             headline::render(report),
             record::warnings(report),
+            verdict::render(report),
             methods::render(report),
             left::render(report),
             curves::render(&stage, report),

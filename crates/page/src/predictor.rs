@@ -1,6 +1,6 @@
 //! A trained predictor: how well it rewinds histories that it was not trained on, beside what is simpler.
 
-use rewind_job::{Direction, PredictorReading, PredictorReport, Report};
+use rewind_job::{Direction, Figure, PredictorReading, PredictorReport, Report};
 
 use super::{
     chart::{Frame, Labels, SMALL, Scale, Series},
@@ -207,8 +207,9 @@ fn even_drift(jacobian: &[f64], direction: Direction) -> String {
 }
 
 fn epochs(predictor: &PredictorReport) -> String {
-    let loss = curve(predictor, "loss", "loss", |record| Some(record.loss));
-    let held_out = curve(predictor, "held-out", "error on held-out histories", |record| record.validation_loss);
+    let loss = curve(predictor, "loss", "loss", |record| record.loss.number());
+    let held_out =
+        curve(predictor, "held-out", "error on held-out histories", |record| record.number(Figure::PREDICTOR_ERROR));
     format!(
         "<section>\n<h2>Epoch by epoch</h2>\n<p>The ring marks the epoch that was selected.</p>\n<div class=\"pair\">\n{loss}{held_out}</div>\n</section>\n"
     )

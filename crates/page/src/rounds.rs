@@ -1,6 +1,6 @@
 //! Why each method stopped, and what every round of it did.
 
-use rewind_job::{Measured, Report};
+use rewind_job::{Figure, Measured, Report};
 
 use super::text::{Escaped, bytes, decimal, name, seconds};
 
@@ -59,9 +59,9 @@ fn log(measured: &Measured) -> String {
             class = if kept { " class=\"best\"" } else { "" },
             round = record.round,
             mark = if kept { " <span class=\"tag\">kept</span>" } else { "" },
-            loss = decimal(record.loss, 4),
-            forget = decimal(record.forget_accuracy, 2),
-            validation = decimal(record.validation_accuracy, 2),
+            loss = decimal(record.loss.number(), 4),
+            forget = decimal(record.number(Figure::FORGET_ACCURACY), 2),
+            validation = decimal(record.number(Figure::VALIDATION_ACCURACY), 2),
             change = small(record.weight_change),
             seconds = seconds(record.seconds),
             epochs = decimal(record.forget_epochs, 0),

@@ -148,10 +148,12 @@ fn measured(name: &str, method: &str, metrics: [f64; 4], curve: Option<([f64; 13
 pub(crate) fn record(round: u32, forget: f64, validation: f64) -> RoundRecord {
     RoundRecord {
         round: Round(round),
-        loss: 1.2345 / f64::from(round),
-        forget_accuracy: Some(forget),
-        validation_accuracy: Some(validation),
-        validation_loss: Some(0.4),
+        loss: (1.2345 / f64::from(round)).into(),
+        scores: Scores::from([
+            (Figure::FORGET_ACCURACY, forget),
+            (Figure::VALIDATION_ACCURACY, validation),
+            (Figure::VALIDATION_LOSS, 0.4),
+        ]),
         weight_change: 3.2e-4,
         seconds: 3.4 * f64::from(round),
         forget_epochs: 4.0 * f64::from(round),

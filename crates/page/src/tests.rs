@@ -107,7 +107,7 @@ fn what_was_not_measured_is_a_dash() {
         (method.ra, method.ta, method.mia, method.mia_attack_accuracy, method.average_gap) =
             (None, None, None, None, None);
         method.curve.iter_mut().for_each(|point| point.test_accuracy = None);
-        method.rounds.iter_mut().for_each(|record| record.validation_accuracy = None);
+        method.rounds.iter_mut().for_each(|record| record.scores.set(Figure::VALIDATION_ACCURACY, None));
     }
     let page = render(&report);
     assert!(page.contains("<td>–</td>"));
@@ -139,8 +139,8 @@ fn figures_that_are_no_numbers_are_not_drawn() {
         method.seconds = bad;
         method.curve[2].forget_accuracy = bad;
         method.curve[3].test_accuracy = Some(bad);
-        method.rounds[1].validation_accuracy = Some(bad);
-        method.rounds[2].loss = bad;
+        method.rounds[1].scores.set(Figure::VALIDATION_ACCURACY, bad);
+        method.rounds[2].loss = bad.into();
         report.recovered[index].percent = bad;
     }
     let page = render(&report);
@@ -243,7 +243,12 @@ fn a_trained_predictor_is_shown_beside_its_rivals() {
         families: Families::default(),
         selected: Round(2),
         stop: StopReason { rule: "patience".into(), text: "no lower validation error since epoch 2".into() },
-        rounds: (1..=4).map(|round| RoundRecord { validation_loss: Some(0.9), ..record(round, 0.0, 0.0) }).collect(),
+        rounds: (1..=4)
+            .map(|round| RoundRecord {
+                scores: Scores::from([(Figure::PREDICTOR_ERROR, 0.9)]),
+                ..record(round, 0.0, 0.0)
+            })
+            .collect(),
         errors: vec![row(OperationType::Convolution, 0.871), row(OperationType::Bias, 0.951)],
         fits: Vec::new(),
         readings: vec![PredictorReading {
@@ -276,7 +281,7 @@ fn given_weights_are_no_method() {
     report.methods.truncate(1);
     report.methods.insert(0, given);
     let page = render(&report);
-    assert!(page.contains("The method <bdi>rewinding</bdi> did so on 2 workers"));
+    assert!(page.contains("The method <bdi>rewinding</bdi> was run on 2 workers"));
     assert!(page.contains("<bdi>rewinding</bdi> in figures"));
     assert!(!page.contains("<span class=\"tag\">closest</span>"));
     report.methods.truncate(1);

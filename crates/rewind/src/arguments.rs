@@ -37,10 +37,16 @@ pub enum Command {
     /// Start a local fleet: one coordinator and several workers, until Ctrl-C.
     Up(Up),
     /// Send a specification to the fleet.
+    ///
+    /// With --watch or --out it follows the job to its end, and ends as `rewind watch` does.
     Submit(Submit),
     /// List all jobs.
     Jobs(Jobs),
     /// Follow a job until it ends.
+    ///
+    /// Of a job that unlearned, the exit code is its verdict, the worst of its steps: 0 forgot, 3 not forgotten, 4 damaged,
+    /// 5 forgot and damaged, 6 not known, unless `fail-if` in the specification says which of them fail. 1: it ended
+    /// without a result.
     Watch(Watch),
     /// Stop a job for good.
     Cancel(Cancel),

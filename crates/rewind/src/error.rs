@@ -3,11 +3,23 @@
 use std::{io, path::PathBuf};
 
 use rewind_histories::HistoryError;
+use rewind_job::Verdict;
 
 /// Exit code 1: something failed while running.
 const FAILED: u8 = 1;
 /// Exit code 2: wrong usage, or a specification that was refused.
 const USAGE: u8 = 2;
+
+/// Exit codes 3 to 6: the job has finished, and this is its verdict.
+fn code_of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Forgot => FAILED,
+        Verdict::NotForgotten => 3,
+        Verdict::Damaged => 4,
+        Verdict::ForgotAndDamaged => 5,
+        Verdict::NotKnown => 6,
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +37,8 @@ pub enum Error {
     Usage(String),
     #[error("{job} {state}: {reason}")]
     JobEnded { job: String, state: String, reason: String },
+    #[error("{job} has finished with the verdict `{}`; its report says why", verdict.name())]
+    Verdict { job: String, verdict: Verdict },
     #[error("{program} was found neither beside this program nor in PATH; build it with `cargo build -p {program}`")]
     NoProgram { program: String },
     #[error("failed to start {program}: {source}")]
@@ -56,6 +70,7 @@ impl Error {
         match self {
             Self::Client(error) if error.is_usage() => USAGE,
             Self::Specification(_) | Self::Usage(_) => USAGE,
+            Self::Verdict { verdict, .. } => code_of(*verdict),
             Self::Histories(HistoryError::BadPrefix(_) | HistoryError::Ambiguous { .. }) => USAGE,
             _ => FAILED,
         }

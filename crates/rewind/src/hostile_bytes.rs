@@ -100,6 +100,8 @@ fn what_a_coordinator_says_of_a_job_is_refused_or_shown() {
         committed: Some((StepIndex(1), Round(4))),
         steps: vec!["pretrained".into(), "unlearned".into()],
         submitted_at: 1_795_415_545,
+        verdict: None,
+        fails: false,
     };
     let event = JobEvent { sequence: 1, at: 1_795_415_545_456, generation: Generation(3), text: "submitted".into() };
     let seed = JobUpdate { status_json: to_json(&status), event_json: vec![to_json(&event); 2] };

@@ -40,6 +40,8 @@ fn status(state: JobState, reason: &str, fraction: f64) -> JobStatus {
         committed: None,
         steps: vec!["pretrained".into(), "task-vector".into()],
         submitted_at: 0,
+        verdict: None,
+        fails: false,
     }
 }
 

@@ -522,6 +522,7 @@ impl World {
                 generation: work.generation,
                 report: Digest(format!("report of {}", work.job)),
                 weights: Vec::new(),
+                verdict: None,
             };
             self.check_result(work);
             self.say(index, event);

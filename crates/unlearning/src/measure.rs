@@ -1,5 +1,7 @@
 //! What a network answers, measured by all ranks together.
 
+use std::collections::BTreeMap;
+
 use rewind_models::{Mode, Network};
 use tch::{Kind, Tensor, no_grad};
 
@@ -15,6 +17,12 @@ pub struct Predictions {
     pub correct: Vec<bool>,
     /// Probability of the label.
     pub probability: Vec<f64>,
+    /// The class of the largest logit.
+    pub answer: Vec<u32>,
+    /// The largest probability.
+    pub confidence: Vec<f64>,
+    /// Of the probabilities, in nats.
+    pub entropy: Vec<f64>,
 }
 
 impl Predictions {
@@ -30,6 +38,23 @@ impl Predictions {
         (!counted.is_empty()).then(|| 100.0 * correct as f64 / counted.len() as f64)
     }
 
+    /// Share of the class that is answered most often, in percent.
+    pub fn most_answered(&self) -> f64 {
+        let mut counts = BTreeMap::<u32, usize>::new();
+        self.answer.iter().for_each(|class| *counts.entry(*class).or_default() += 1);
+        100.0 * counts.into_values().max().unwrap_or(0) as f64 / self.answer.len().max(1) as f64
+    }
+
+    /// Mean of the largest probabilities, in percent.
+    pub fn mean_confidence(&self) -> f64 {
+        100.0 * mean(&self.confidence)
+    }
+
+    /// Mean entropy of the answers, in nats.
+    pub fn mean_entropy(&self) -> f64 {
+        mean(&self.entropy)
+    }
+
     /// Mean cross-entropy in nats; a probability below 1e-300 counts as that.
     pub fn loss(&self) -> f64 {
         let sum: f64 = self.probability.iter().map(|probability| -probability.max(1e-300).ln()).sum();
@@ -37,17 +62,31 @@ impl Predictions {
     }
 }
 
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 /// Answers on all of `data`; each rank computes its part, and all parts are joined.
 pub fn predictions(network: &Network, gang: &mut Gang, data: &LabelledSamples) -> Result<Predictions, UnlearningError> {
-    let answers = for_each_sample(network, gang, data, 2, |logits, labels| {
-        let correct = logits.argmax(1, false).eq_tensor(labels).to_kind(Kind::Double);
-        let probability = logits.to_kind(Kind::Double).softmax(1, Kind::Double);
-        Tensor::stack(&[correct, probability.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1)], 1)
+    const NUMBERS: usize = 5;
+    let answers = for_each_sample(network, gang, data, NUMBERS, |logits, labels| {
+        let answer = logits.argmax(1, false); // [n]
+        let correct = answer.eq_tensor(labels).to_kind(Kind::Double);
+        let logarithm = logits.to_kind(Kind::Double).log_softmax(1, Kind::Double); // [n, classes]
+        let probability = logits.to_kind(Kind::Double).softmax(1, Kind::Double); // [n, classes]
+        // A probability of 0 adds nothing.
+        let entropy = -(&probability * logarithm.clamp_min(f64::MIN)).sum_dim_intlist(1, false, Kind::Double);
+        let of_label = probability.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1);
+        let confidence = probability.amax(1, false);
+        Tensor::stack(&[correct, of_label, answer.to_kind(Kind::Double), confidence, entropy], 1)
     })?;
     let mut predictions = Predictions::default();
-    for pair in answers.chunks(2) {
-        predictions.correct.push(pair[0] == 1.0);
-        predictions.probability.push(pair[1]);
+    for found in answers.chunks(NUMBERS) {
+        predictions.correct.push(found[0] == 1.0);
+        predictions.probability.push(found[1]);
+        predictions.answer.push(found[2] as u32);
+        predictions.confidence.push(found[3]);
+        predictions.entropy.push(found[4]);
     }
     Ok(predictions)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, f64::consts::PI};
 
 use rewind_artifacts::Shard;
 use rewind_collective::CancelSignal;
-use rewind_job::{Adam, Optimiser, Round, RoundRecord, StepOutcome, StopReason};
+use rewind_job::{Adam, Figure, Optimiser, Round, RoundRecord, Scores, StepOutcome, StopReason};
 use rewind_predictor::{History, Share, Trainee};
 use tch::{Tensor, no_grad};
 
@@ -132,14 +132,14 @@ pub fn train_predictor(
         let round = records.last().map_or(Round(0), |record| record.round).next();
         let before = learner.gang.shard(learner.trainee.flat()).copy();
         let loss = learner.epoch()?;
-        let validation_loss = learner.validation_error()?;
+        let scores = Scores::from([(Figure::PREDICTOR_ERROR, learner.validation_error()?)]);
         let change = learner.gang.shard(learner.trainee.flat()) - before;
         let weight_change = learner.gang.root_mean_square(&change)?;
         let cost = meter.read(&mut learner.gang)?;
         records.push(RoundRecord {
             round,
-            loss,
-            validation_loss,
+            loss: loss.into(),
+            scores,
             weight_change,
             seconds: cost.seconds,
             bytes_moved: cost.bytes_moved,
@@ -159,7 +159,7 @@ pub fn train_predictor(
 
 /// The epoch of the lowest validation error; the last one where nothing was measured.
 fn best_of(records: &[RoundRecord]) -> Round {
-    let measured = records.iter().filter_map(|record| Some((record.validation_loss?, record.round)));
+    let measured = records.iter().filter_map(|record| Some((record.number(Figure::PREDICTOR_ERROR)?, record.round)));
     let best = measured.min_by(|(one, _), (other, _)| one.total_cmp(other));
     best.map_or_else(|| records[records.len() - 1].round, |(_, round)| round)
 }
@@ -167,7 +167,7 @@ fn best_of(records: &[RoundRecord]) -> Round {
 fn stop(course: &Course, records: &[RoundRecord], best: Round) -> Option<StopReason> {
     let last = &records[records.len() - 1];
     let reason = |rule: &str, text: String| Some(StopReason { rule: rule.into(), text });
-    if !last.loss.is_finite() {
+    if last.loss.number().is_none() {
         return reason("diverged", format!("epoch {} has a loss of {}", last.round, last.loss));
     }
     if course.patience.is_some_and(|patience| last.round.0 - best.0 >= patience) {
@@ -184,10 +184,10 @@ mod tests {
     use super::*;
 
     fn records(errors: &[Option<f64>]) -> Vec<RoundRecord> {
-        let record = |(index, validation_loss): (usize, &Option<f64>)| RoundRecord {
+        let record = |(index, error): (usize, &Option<f64>)| RoundRecord {
             round: Round(index as u32 + 1),
-            loss: 0.5,
-            validation_loss: *validation_loss,
+            loss: 0.5.into(),
+            scores: Scores::from([(Figure::PREDICTOR_ERROR, *error)]),
             ..RoundRecord::default()
         };
         errors.iter().enumerate().map(record).collect()

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use rewind_artifacts::Shard;
-use rewind_evaluation::{area_under_curve, same_distribution};
-use rewind_job::{Part, Reader, RollBack, Round, RoundRecord, StepOutcome, Stop, StopReason};
+use rewind_job::{Figure, Part, Reader, RollBack, Round, RoundRecord, Scores, StepOutcome, Stop, StopReason};
+
+use tch::Tensor;
 
 use crate::{
-    LabelledSamples, Learner, Ledger, Meter, Predictions, RoundMethod, UnlearningError, accuracy, predictions,
-    select_round, stop_reason,
+    Judged, LabelledSamples, Learner, Ledger, Meter, Predictions, RoundMethod, UnlearningError, accuracy, select_round,
+    stop_reason,
 };
 
 /// Makes rounds durable.
@@ -68,10 +69,9 @@ pub fn run_rounds(
     let mut ledger = Ledger::new(run.watched);
     // Whatever was read to make the method.
     ledger.put_down_to(Reader::Method);
-    let validation_at_start = match (records.last(), run.validation) {
-        (Some(record), _) => record.validation_at_start,
-        (None, Some(data)) => Some(accuracy(&learner.network, &mut learner.gang, data)?),
-        (None, None) => None,
+    let at_start = match records.last() {
+        Some(record) => record.at_start.clone(),
+        None => measure(learner, run)?,
     };
     ledger.put_down_to(Reader::Rules);
     loop {
@@ -81,41 +81,30 @@ pub fn run_rounds(
         let diverged = !is_finite(learner, loss)?;
         if diverged {
             learner.take_back(&before)?;
-            loss = records.last().map_or(0.0, |record| record.loss);
+            loss = f64::NAN;
         } else if let Some((data, batch_size)) = run.recompute {
             learner.recompute_batch_norm(data, batch_size)?;
         }
         ledger.put_down_to(Reader::Method);
-        let mut forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
         let mut step_length = None;
         if let Some(wanted) = run.stop.wanted_ua()
             && run.stop.bisections > 0
             && !diverged
-            && 100.0 - forget.accuracy() >= wanted
+            && 100.0 - accuracy(&learner.network, &mut learner.gang, run.forget)? >= wanted
         {
             step_length = Some(shorten(learner, &before, wanted, run, &mut ledger)?);
-            forget = predictions(&learner.network, &mut learner.gang, run.forget)?;
         }
-        let validation =
-            run.validation.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
-        let of_class = run.unseen.map(|data| predictions(&learner.network, &mut learner.gang, data)).transpose()?;
-        let of_forget_classes = of_forget_classes(run, validation.as_ref(), of_class.as_ref())?;
-        let unseen = of_class.as_ref().or(validation.as_ref()).map(|unseen| unseen.probability.as_slice());
+        let scores = measure(learner, run)?;
         let weight_change = learner.change_since(&before)?;
         let cost = meter.read(&mut learner.gang)?;
         ledger.put_down_to(Reader::Rules);
         let reads = ledger.close(&mut learner.gang)?;
         records.push(RoundRecord {
             round,
-            loss,
-            forget_accuracy: Some(forget.accuracy()),
-            like_unseen: unseen.and_then(|unseen| same_distribution(&forget.probability, unseen)),
-            membership_auc: unseen.and_then(|unseen| area_under_curve(&forget.probability, unseen)),
+            loss: loss.into(),
+            scores,
+            at_start: at_start.clone(),
             step_length,
-            validation_accuracy: validation.as_ref().map(Predictions::accuracy),
-            validation_loss: validation.as_ref().map(Predictions::loss),
-            validation_at_start,
-            validation_accuracy_of_forget_classes: of_forget_classes,
             weight_change,
             seconds: cost.seconds,
             forget_epochs: method.forget_epochs(round.0),
@@ -180,6 +169,15 @@ fn go_part_of_the_way(
     }
 }
 
+/// What is measured of the present weights to decide by.
+fn measure(learner: &mut Learner, run: &StepRun) -> Result<Scores, UnlearningError> {
+    let judged = Judged { forget: run.forget, validation: run.validation, unseen: run.unseen };
+    let (mut scores, answers) = judged.measure(&learner.network, &mut learner.gang)?;
+    let of_forget_classes = of_forget_classes(run, answers.validation.as_ref(), answers.unseen.as_ref())?;
+    scores.set(Figure::VALIDATION_ACCURACY_OF_FORGET_CLASSES, of_forget_classes);
+    Ok(scores)
+}
+
 /// Accuracy on the validation samples of the classes that occur in `D_f`, where a round is chosen by it; none where
 /// there is no such sample. Where a class that is forgotten whole has left validation data, these are all there are of it:
 /// `of_class`.
@@ -209,12 +207,15 @@ fn in_the_middle() -> StopReason {
 fn divergence(round: Round) -> StopReason {
     StopReason {
         rule: "diverged".into(),
-        text: format!("round {round} left weights that are not finite; it was taken back"),
+        text: format!("round {round} left weights or statistics that are not finite; it was taken back"),
     }
 }
 
 fn is_finite(learner: &mut Learner, loss: f64) -> Result<bool, UnlearningError> {
-    let finite = learner.gang.shard(learner.network.flat()).isfinite().all().int64_value(&[]) == 1;
+    let all_of = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
+    // Statistics count as weights: a network answers by both.
+    let finite = all_of(&learner.gang.shard(learner.network.flat()))
+        && learner.network.buffers().iter().all(|(_, statistics)| all_of(statistics));
     let bad = learner.gang.sum(&[f64::from(u8::from(!finite))])?[0];
     Ok(bad == 0.0 && loss.is_finite())
 }

@@ -1,55 +1,20 @@
 //! When a step ends, and which round's weights it leaves. Pure: reads the records of committed rounds.
 
-use rewind_job::{RollBack, Round, RoundRecord, Stop, StopReason};
-
-/// Rules that wait for something.
-const AIMS: [&str; 4] = ["ua-at-least", "forget-accuracy-at-most", "like-unseen", "membership-auc-at-most"];
+use rewind_job::{Figure, GoalRule, RollBack, Round, RoundRecord, Stop, StopReason};
 
 /// The first rule that fires after the last of `records`.
 pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
     let last = records.last()?;
     let reason = |rule: &str, text: String| Some(StopReason { rule: rule.into(), text });
-    if let (Some(wanted), Some(forget)) = (stop.ua_at_least, last.forget_accuracy)
-        && 100.0 - forget >= wanted
-    {
-        return reason(
-            "ua-at-least",
-            format!("UA {:.1} reached the wanted {wanted:.1} in round {}", 100.0 - forget, last.round),
-        );
+    let reached = stop.reached(&last.scores);
+    if let Some(first) = reached.first() {
+        let told = reached.iter().filter_map(|goal| Some(goal.tell_reached(last.number(goal.rule.figure())?)));
+        return reason(first.rule.name(), format!("{} in round {}", told.collect::<Vec<_>>().join(", "), last.round));
     }
-    if let (Some(wanted), Some(forget)) = (stop.forget_accuracy_at_most, last.forget_accuracy)
-        && forget <= wanted
-    {
-        return reason(
-            "forget-accuracy-at-most",
-            format!("accuracy {forget:.1} on the forget data fell to the wanted {wanted:.1} in round {}", last.round),
-        );
-    }
-    if let (Some(wanted), Some(found)) = (stop.like_unseen, last.like_unseen)
-        && found >= wanted
-    {
-        return reason(
-            "like-unseen",
-            format!(
-                "in round {} confidences on forget data are like those on unseen data (p {found:.3}, wanted {wanted})",
-                last.round
-            ),
-        );
-    }
-    if let (Some(wanted), Some(found)) = (stop.membership_auc_at_most, last.membership_auc)
-        && found <= wanted
-    {
-        return reason(
-            "membership-auc-at-most",
-            format!(
-                "in round {} confidence tells forget data from unseen data with an area of {found:.3} (wanted {wanted})",
-                last.round
-            ),
-        );
-    }
-    if let (Some(budget), Some(validation)) = (stop.utility_budget, last.validation_accuracy) {
-        let start = last.validation_at_start;
-        let best = records.iter().filter_map(|record| record.validation_accuracy).chain(start).fold(f64::MIN, f64::max);
+    if let (Some(budget), Some(validation)) = (stop.utility_budget, last.number(Figure::VALIDATION_ACCURACY)) {
+        let start = last.at_start.number(Figure::VALIDATION_ACCURACY);
+        let seen = records.iter().filter_map(|record| record.number(Figure::VALIDATION_ACCURACY));
+        let best = seen.chain(start).fold(f64::MIN, f64::max);
         if best - validation > budget {
             return reason(
                 "utility-budget",
@@ -77,7 +42,7 @@ pub fn stop_reason(stop: &Stop, records: &[RoundRecord]) -> Option<StopReason> {
 /// reached it, and without roll-back `utility-budget` keeps the round before the one that broke it.
 pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundRecord]) -> Round {
     let last = records.last().map_or(Round(0), |record| record.round);
-    if AIMS.contains(&stop.rule.as_str()) {
+    if GoalRule::named(&stop.rule).is_some() {
         return last;
     }
     if stop.rule == "utility-budget" && roll_back == RollBack::None {
@@ -87,25 +52,26 @@ pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundReco
         RollBack::None => last,
         RollBack::BestValidation => records
             .iter()
-            .filter(|record| record.validation_accuracy.is_some())
+            .filter(|record| record.number(Figure::VALIDATION_ACCURACY).is_some())
             .max_by(|a, b| {
-                let accuracy = |record: &RoundRecord| record.validation_accuracy.unwrap_or(f64::MIN);
-                let loss = |record: &RoundRecord| record.validation_loss.unwrap_or(f64::MAX);
+                let accuracy = |record: &RoundRecord| record.number(Figure::VALIDATION_ACCURACY).unwrap_or(f64::MIN);
+                let loss = |record: &RoundRecord| record.number(Figure::VALIDATION_LOSS).unwrap_or(f64::MAX);
                 // Of equal ones the latest: max_by keeps the last of equals.
                 accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
             })
             .map_or(last, |best| best.round),
         RollBack::BestValidationLoss => {
-            let losses = records.iter().rev().filter_map(|record| Some((record.validation_loss?, record.round)));
+            let losses =
+                records.iter().rev().filter_map(|record| Some((record.number(Figure::VALIDATION_LOSS)?, record.round)));
             // Of equal ones the latest: min_by keeps the first of equals.
             losses.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(last, |(_, round)| round)
         }
         RollBack::HoldOutForgetError => {
-            let unseen = records.last().and_then(|record| record.validation_accuracy_of_forget_classes);
+            let unseen = records.last().and_then(|record| record.number(Figure::VALIDATION_ACCURACY_OF_FORGET_CLASSES));
             as_wrong_as(unseen, records.iter()).unwrap_or(last)
         }
         RollBack::HoldOutErrorOfAll => {
-            let unseen = records.last().and_then(|record| record.validation_accuracy);
+            let unseen = records.last().and_then(|record| record.number(Figure::VALIDATION_ACCURACY));
             as_wrong_as(unseen, records.iter().rev()).unwrap_or(last)
         }
     }
@@ -113,7 +79,7 @@ pub fn select_round(roll_back: RollBack, stop: &StopReason, records: &[RoundReco
 
 /// The round whose accuracy on `D_f` is the nearest to the one on unseen data; of equal ones the first in this order.
 fn as_wrong_as<'a>(unseen: Option<f64>, records: impl Iterator<Item = &'a RoundRecord>) -> Option<Round> {
-    let distance = |record: &RoundRecord| Some((record.forget_accuracy? - unseen?).abs());
+    let distance = |record: &RoundRecord| Some((record.number(Figure::FORGET_ACCURACY)? - unseen?).abs());
     let distances = records.filter_map(|record| Some((distance(record)?, record.round)));
     // min_by keeps the first of equals.
     distances.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, round)| round)
@@ -121,6 +87,8 @@ fn as_wrong_as<'a>(unseen: Option<f64>, records: impl Iterator<Item = &'a RoundR
 
 #[cfg(test)]
 mod tests {
+    use rewind_job::{Enough, Scores};
+
     use super::*;
 
     fn records(rounds: &[(f64, f64)]) -> Vec<RoundRecord> {
@@ -129,11 +97,13 @@ mod tests {
             .zip(1..)
             .map(|(&(forget, validation), round)| RoundRecord {
                 round: Round(round),
-                loss: 0.0,
-                forget_accuracy: Some(forget),
-                validation_accuracy: Some(validation),
-                validation_loss: Some(1.0),
-                validation_at_start: Some(88.0),
+                loss: 0.0.into(),
+                scores: Scores::from([
+                    (Figure::FORGET_ACCURACY, forget),
+                    (Figure::VALIDATION_ACCURACY, validation),
+                    (Figure::VALIDATION_LOSS, 1.0),
+                ]),
+                at_start: Scores::from([(Figure::VALIDATION_ACCURACY, 88.0)]),
                 ..RoundRecord::default()
             })
             .collect()
@@ -175,8 +145,8 @@ mod tests {
     #[test]
     fn forget_data_like_unseen_data_end_a_step_and_that_round_is_kept() {
         let mut records = records(&[(90.0, 88.0), (80.0, 70.0)]);
-        records[0].like_unseen = Some(0.04);
-        records[1].like_unseen = Some(0.05);
+        records[0].scores.set(Figure::LIKE_UNSEEN, 0.04);
+        records[1].scores.set(Figure::LIKE_UNSEEN, 0.05);
         let stop = Stop { like_unseen: Some(0.05), ..stop() };
         assert_eq!(fires(&stop, &records[..1]), None);
         assert_eq!(fires(&stop, &records), Some(("like-unseen".into(), Round(2))));
@@ -185,11 +155,27 @@ mod tests {
     #[test]
     fn an_attack_that_guesses_ends_a_step_and_that_round_is_kept() {
         let mut records = records(&[(90.0, 88.0), (80.0, 70.0)]);
-        records[0].membership_auc = Some(0.61);
-        records[1].membership_auc = Some(0.55);
+        records[0].scores.set(Figure::MEMBERSHIP_AUC, 0.61);
+        records[1].scores.set(Figure::MEMBERSHIP_AUC, 0.55);
         let stop = Stop { membership_auc_at_most: Some(0.55), ..stop() };
         assert_eq!(fires(&stop, &records[..1]), None);
         assert_eq!(fires(&stop, &records), Some(("membership-auc-at-most".into(), Round(2))));
+    }
+
+    #[test]
+    fn all_goals_are_wanted_in_one_round_unless_one_is_enough() {
+        let mut records = records(&[(10.0, 88.0), (40.0, 70.0), (15.0, 70.0)]);
+        for (record, auc) in records.iter_mut().zip([0.7, 0.5, 0.5]) {
+            record.scores.set(Figure::MEMBERSHIP_AUC, auc);
+        }
+        let all = Stop { ua_at_least: Some(80.0), membership_auc_at_most: Some(0.55), ..Stop::after(9) };
+        let one = Stop { enough: Enough::One, ..all.clone() };
+        assert_eq!((fires(&all, &records[..1]), fires(&all, &records[..2])), (None, None));
+        assert_eq!(fires(&all, &records), Some(("ua-at-least".into(), Round(3))));
+        assert_eq!(fires(&one, &records[..1]), Some(("ua-at-least".into(), Round(1))));
+        assert_eq!(fires(&one, &records[..2]), Some(("membership-auc-at-most".into(), Round(2))));
+        let told = stop_reason(&all, &records).expect("fires").text;
+        assert!(told.contains("UA 85.0 reached") && told.contains("an area of 0.500"), "{told}");
     }
 
     #[test]
@@ -221,11 +207,11 @@ mod tests {
         let rule = StopReason { rule: "rounds".into(), text: String::new() };
         assert_eq!(select_round(RollBack::HoldOutErrorOfAll, &rule, &rounds), Round(4), "of equal ones the latest");
         for (record, accuracy) in rounds.iter_mut().zip([99.0, 99.0, 99.0, 99.0, 90.0]) {
-            record.validation_accuracy_of_forget_classes = Some(accuracy);
+            record.scores.set(Figure::VALIDATION_ACCURACY_OF_FORGET_CLASSES, accuracy);
         }
         // 88 and 92 are as near to 90 as each other.
         assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(2), "of equal ones the earliest");
-        rounds[4].validation_accuracy_of_forget_classes = Some(50.0);
+        rounds[4].scores.set(Figure::VALIDATION_ACCURACY_OF_FORGET_CLASSES, 50.0);
         assert_eq!(select_round(RollBack::HoldOutForgetError, &rule, &rounds), Round(5));
     }
 
@@ -234,10 +220,10 @@ mod tests {
         let mut rounds = records(&[(90.0, 88.0), (80.0, 91.0), (70.0, 87.0), (60.0, 89.0)]);
         let rule = StopReason { rule: "rounds".into(), text: String::new() };
         for (record, loss) in rounds.iter_mut().zip([1.5, 1.0, 0.75, 0.75]) {
-            record.validation_loss = Some(loss);
+            record.scores.set(Figure::VALIDATION_LOSS, loss);
         }
         assert_eq!(select_round(RollBack::BestValidationLoss, &rule, &rounds), Round(4));
-        rounds[3].validation_loss = Some(2.0);
+        rounds[3].scores.set(Figure::VALIDATION_LOSS, 2.0);
         assert_eq!(select_round(RollBack::BestValidationLoss, &rule, &rounds), Round(3));
     }
 
@@ -250,7 +236,7 @@ mod tests {
         assert_eq!(select_round(RollBack::BestValidation, &rule("ua-at-least"), &records), Round(4));
         assert_eq!(select_round(RollBack::None, &rule("utility-budget"), &records), Round(3));
         let mut records = records;
-        records[1].validation_loss = Some(0.5);
+        records[1].scores.set(Figure::VALIDATION_LOSS, 0.5);
         assert_eq!(select_round(RollBack::BestValidation, &rule("rounds"), &records), Round(2));
     }
 }

@@ -5,8 +5,8 @@ mod gang;
 use rewind_artifacts::{Shard, assemble};
 use rewind_collective::CancelSignal;
 use rewind_job::{
-    Adam, Architecture, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, Schedule, StepOutcome, Stop,
-    TaskVector, Trajectory,
+    Adam, Architecture, Figure, Forward, Lambda, Method, Optimiser, RollBack, Round, RoundRecord, Schedule,
+    StepOutcome, Stop, TaskVector, Trajectory,
 };
 use rewind_models::Network;
 use rewind_unlearning::{
@@ -167,7 +167,7 @@ fn a_resumed_step_ends_in_the_bits_of_an_undisturbed_one() {
         let resumed = gang::on_every_rank(world, &layout, two_rounds_and_a_resumed_third);
         for (a, b) in undisturbed.iter().zip(&resumed) {
             assert_eq!(a.0[2].0, b.0[2].0);
-            assert_eq!(a.0[2].1.forget_accuracy, b.0[2].1.forget_accuracy);
+            assert_eq!(a.0[2].1.scores, b.0[2].1.scores);
         }
     }
 }
@@ -181,7 +181,7 @@ fn records_count_epochs_rounds_and_bytes() {
     // Three snapshots a round: two epochs.
     assert_eq!(records.iter().map(|r| r.forget_epochs).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
     assert!(records.windows(2).all(|pair| pair[0].bytes_moved < pair[1].bytes_moved));
-    assert!(records.iter().all(|r| r.weight_change > 0.0 && r.loss.is_finite()));
+    assert!(records.iter().all(|r| r.weight_change > 0.0 && r.loss.number().is_some()));
     let outcomes: Vec<bool> = kept.0.iter().map(|(_, _, outcome)| outcome.is_some()).collect();
     assert_eq!(outcomes, [false, false, true]);
 }
@@ -282,7 +282,7 @@ fn the_last_round_is_shortened_to_what_is_wanted_on_every_rank() {
         // One of 32 lengths, and what is recorded is what the weights that are left do.
         assert!(length > 0.0 && length <= 1.0 && (length * 32.0).fract() == 0.0, "{length}");
         assert_eq!(record.round, whole[0].0.round);
-        assert_eq!(record.forget_accuracy, Some(*now));
+        assert_eq!(record.number(Figure::FORGET_ACCURACY), Some(*now));
         assert!(*now <= 70.0 && *now >= whole[0].2, "{now} and {}", whole[0].2);
         assert!(record.weight_change <= whole[0].0.weight_change);
         for (other, _, _) in &short[1..] {
@@ -297,8 +297,8 @@ fn the_last_round_is_shortened_to_what_is_wanted_on_every_rank() {
 fn records_say_how_alike_forget_and_validation_data_are() {
     let kept = gang::on_every_rank(1, network().layout(), three_rounds).swap_remove(0);
     for (_, record, _) in &kept.0 {
-        assert!(record.like_unseen.is_some_and(|p| (0.0..=1.0).contains(&p)));
-        assert!(record.membership_auc.is_some_and(|auc| (0.0..=1.0).contains(&auc)));
+        assert!(record.number(Figure::LIKE_UNSEEN).is_some_and(|p| (0.0..=1.0).contains(&p)));
+        assert!(record.number(Figure::MEMBERSHIP_AUC).is_some_and(|auc| (0.0..=1.0).contains(&auc)));
     }
 }
 
@@ -331,7 +331,11 @@ fn noted_of_forget_classes(gang: Gang) -> (Option<f64>, f64, f64, Option<f64>) {
         let by_hand = accuracy(&learner.network, &mut learner.gang, &of_classes).expect("measures");
         gang = Some(learner.into_gang());
         let record = kept.0.remove(0).1;
-        (record.validation_accuracy_of_forget_classes, by_hand, record.validation_accuracy.expect("is measured"))
+        (
+            record.number(Figure::VALIDATION_ACCURACY_OF_FORGET_CLASSES),
+            by_hand,
+            record.number(Figure::VALIDATION_ACCURACY).expect("is measured"),
+        )
     };
     let (found, by_hand, of_all) = noted(RollBack::HoldOutForgetError);
     (found, by_hand, of_all, noted(RollBack::HoldOutErrorOfAll).0)

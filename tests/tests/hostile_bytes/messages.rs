@@ -15,7 +15,7 @@ use crate::{examples, parse, text, words};
 
 fn events() -> Vec<WorkerEvent> {
     let (job, generation) = (|| "job-7".into(), Generation(3));
-    let record = RoundRecord { round: Round(2), loss: 0.1, weight_change: 1e-300, ..RoundRecord::default() };
+    let record = RoundRecord { round: Round(2), loss: 0.1.into(), weight_change: 1e-300, ..RoundRecord::default() };
     let stop = StopReason { rule: "rounds".into(), text: "all rounds".into() };
     let done = RoundDone {
         step: StepIndex(1),
@@ -45,7 +45,7 @@ fn events() -> Vec<WorkerEvent> {
         WorkerEvent::Prepared { job: job(), generation, rank: Rank(1), layout },
         WorkerEvent::ShardDurable { job: job(), generation, rank: Rank(1), round: Box::new(done) },
         WorkerEvent::Progress { job: job(), generation, progress },
-        WorkerEvent::Finished { job: job(), generation, report: Digest("12".into()), weights },
+        WorkerEvent::Finished { job: job(), generation, report: Digest("12".into()), weights, verdict: None },
         WorkerEvent::Failed { job: job(), generation, rank: Rank(0), failure },
         WorkerEvent::Left { job: job(), generation, last: Some(last) },
     ]

@@ -1,12 +1,18 @@
 //! A report and a record of samples, as a finished job leaves them.
 
-use rewind_job::{Digest, Measured, Part, Reader, Report, Round, RoundRecord, SampleDigest, SampleRecord, StepReads};
+use rewind_job::{
+    Digest, Figure, Measured, Part, Reader, Report, Round, RoundRecord, SampleDigest, SampleRecord, Scores, StepReads,
+};
 
 use crate::{parse, text};
 
 fn measured(name: &str, method: &str, group: &str) -> Measured {
-    let round =
-        |round| RoundRecord { round: Round(round), loss: 0.5, forget_accuracy: Some(90.0), ..RoundRecord::default() };
+    let round = |round| RoundRecord {
+        round: Round(round),
+        loss: 0.5.into(),
+        scores: Scores::from([(Figure::FORGET_ACCURACY, 90.0)]),
+        ..RoundRecord::default()
+    };
     Measured {
         name: name.into(),
         method: method.into(),

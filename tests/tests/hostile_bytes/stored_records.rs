@@ -39,6 +39,7 @@ fn at_rest(specification: Specification, tasks: Vec<TaskRecord>) -> AtRest {
         device: Some(rewind_job::DeviceKind::Cpu),
         gang: tasks.is_empty().then(|| StoredGang { members: vec!["worker-1".into()], plan }),
         warnings: vec!["went back".into()],
+        verdict: None,
     };
     let manifest = |round| Manifest {
         step: StepIndex(0),

@@ -1,7 +1,7 @@
 //! Quality of unlearning: the predictor and the Task Vectors fitted on the same histories, each with the same tries.
 
 use rewind_job::{
-    Action, Digest, FittedRivals, Lambda, LambdaOfType, LambdaPerOperation, Measured, Method, OperationType,
+    Action, Digest, Figure, FittedRivals, Lambda, LambdaOfType, LambdaPerOperation, Measured, Method, OperationType,
     PredictorReport, Report, Rewinding, Source, Specification, Step, TaskVector, TrainPredictor, Unlearn,
 };
 use serde::Serialize;
@@ -212,7 +212,7 @@ pub fn unlearning_rows(
 /// Validation accuracy of the round that was selected.
 fn validation_of(measured: &Measured) -> Option<f64> {
     let selected = measured.rounds.iter().find(|record| record.round == measured.selected);
-    selected.and_then(|record| record.validation_accuracy)
+    selected.and_then(|record| record.number(Figure::VALIDATION_ACCURACY))
 }
 
 fn merit(row: &UnlearningRow) -> (usize, f64) {

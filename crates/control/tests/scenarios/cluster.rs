@@ -499,6 +499,7 @@ impl Cluster {
                         generation,
                         report: Digest(format!("report of {job}")),
                         weights: Vec::new(),
+                        verdict: None,
                     };
                     self.says(number, finished);
                 }

@@ -88,7 +88,7 @@ fn a_report_before_the_last_commit_is_refused() {
     cluster.work_until(&job, 3);
     let (id, generation) = cluster.place(1);
     let report = Digest("ab".into());
-    cluster.says(1, WorkerEvent::Finished { job: id, generation, report, weights: Vec::new() });
+    cluster.says(1, WorkerEvent::Finished { job: id, generation, report, weights: Vec::new(), verdict: None });
     assert_eq!(cluster.state(&job), JobState::Failed);
     assert_eq!(cluster.reason(&job), "a report came before all rounds were committed");
 }

@@ -7,8 +7,8 @@ use std::{
 
 pub(super) use super::check_training::check_optimiser;
 use super::{
-    Action, Collect, Evaluate, Forget, Group, HistoryData, Objective, Source, Specification, Step, Stop, Unlearn,
-    check_training::check_training, format::AsWritten,
+    Action, Collect, Evaluate, Forget, GoalRule, Group, HistoryData, Objective, Source, Specification, Step, Stop,
+    Unlearn, check_training::check_training, format::AsWritten,
 };
 use crate::shortened;
 
@@ -341,12 +341,10 @@ impl Specification {
         ] {
             require(value.is_none_or(|value| (0.0..=most).contains(&value)), at(name), problem)?;
         }
-        for (name, is_set) in [
-            ("utility-budget", stop.utility_budget.is_some()),
-            ("like-unseen", stop.like_unseen.is_some()),
-            ("membership-auc-at-most", stop.membership_auc_at_most.is_some()),
-        ] {
-            require(!is_set || self.data.split.is_some(), at(name), "needs validation data (data.split)")?;
+        let goals = stop.goals().map(|goal| goal.rule).filter(|rule| rule.needs_unseen()).map(GoalRule::name);
+        let budget = stop.utility_budget.map(|_| "utility-budget");
+        for name in goals.chain(budget) {
+            require(self.data.split.is_some(), at(name), "needs validation data (data.split)")?;
         }
         require(stop.wall_time.is_none_or(|limit| !limit.is_zero()), at("wall-time"), "must be longer than 0s")?;
         require(stop.bisections <= 30, at("bisections"), "must be at most 30")?;

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Action, Architecture, BatchNormPolicy, FisherForm, Forget, HeldOutClass, Initialisation, Method, RandomLabel,
-    RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Schedule, Scrub, Specification, SpecificationError, Step,
-    Training, Unlearn, check::require,
+    Action, Architecture, BatchNormPolicy, Enough, FisherForm, Forget, HeldOutClass, Initialisation, Method,
+    RandomLabel, RandomLabelForgetOnly, RollBack, Salun, SalunForgetOnly, Schedule, Scrub, Specification,
+    SpecificationError, Step, Training, Unlearn, check::require,
 };
 use crate::check_format;
 
@@ -15,7 +15,8 @@ use crate::check_format;
 /// |---|---|---|
 /// | 1 | 0.1.0 | was not written down |
 /// | 2 | 0.2.0 | words that bear a published name mean what was published; see [`Specification::upgrade`] |
-pub const SPECIFICATION_FORMAT: u32 = 2;
+/// | 3 | 0.3.0 | a step with several goals ends when all are reached |
+pub const SPECIFICATION_FORMAT: u32 = 3;
 
 impl Specification {
     /// Turns what an older version meant into words of this version, so that stored jobs go on as they began. Returns one
@@ -26,7 +27,10 @@ impl Specification {
     pub fn upgrade(&mut self) -> Result<Vec<String>, SpecificationError> {
         check_format(self.format, SPECIFICATION_FORMAT)
             .map_err(|problem| SpecificationError::new("format", problem))?;
-        let renamed = if self.format == 1 { upgrade_from_1(self)? } else { Vec::new() };
+        let mut renamed = if self.format == 1 { upgrade_from_1(self)? } else { Vec::new() };
+        if self.format <= 2 {
+            renamed.extend(upgrade_from_2(self));
+        }
         self.format = SPECIFICATION_FORMAT;
         // Defaults that differ from format to format are written out, whoever reads it next.
         for step in &mut self.steps {
@@ -48,6 +52,9 @@ impl Unlearn {
         if format == 1 {
             upgrade_unlearn(self, "", &mut |_, _, _| {})?;
             self.method.say_defaults();
+        }
+        if format <= 2 && self.stop.goals().count() > 1 {
+            self.stop.enough = Enough::One;
         }
         Ok(())
     }
@@ -98,6 +105,23 @@ fn upgrade_from_1(specification: &mut Specification) -> Result<Vec<String>, Spec
         }
     }
     Ok(renamed)
+}
+
+/// Up to version 0.2 the first of several goals ended a step.
+fn upgrade_from_2(specification: &mut Specification) -> Vec<String> {
+    let mut told = Vec::new();
+    for (index, step) in specification.steps.iter_mut().enumerate() {
+        if let Action::Unlearn(unlearn) = &mut step.action
+            && unlearn.stop.goals().count() > 1
+        {
+            unlearn.stop.enough = Enough::One;
+            told.push(format!(
+                "step[{index}].unlearn.stop is `enough = \"one\"`: up to format 2 the first goal that is reached ends a step; \
+                 from format 3 on all are wanted unless this is said"
+            ));
+        }
+    }
+    told
 }
 
 fn upgrade_training(training: &mut Training, at: &str, tell: &mut impl FnMut(&str, &str, &str)) {

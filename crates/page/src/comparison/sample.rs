@@ -111,8 +111,8 @@ fn sample(comparison: Comparison, forms: Forms) -> Compared {
 fn record(round: u32, forget_epochs: f64) -> RoundRecord {
     RoundRecord {
         round: Round(round),
-        loss: 1.0 / f64::from(round),
-        validation_loss: Some(0.4),
+        loss: (1.0 / f64::from(round)).into(),
+        scores: Scores::from([(Figure::VALIDATION_LOSS, 0.4)]),
         seconds: 2.4 * f64::from(round),
         forget_epochs,
         bytes_moved: 1_300_000 * u64::from(round),

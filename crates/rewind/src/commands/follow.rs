@@ -86,3 +86,13 @@ pub fn finished(status: &JobStatus) -> Result<(), Error> {
         reason: status.reason.clone(),
     })
 }
+
+/// # Errors
+/// The job has ended without a result, or with a verdict that its specification calls a failure.
+pub fn succeeded(status: &JobStatus) -> Result<(), Error> {
+    finished(status)?;
+    match status.verdict.filter(|_| status.fails) {
+        Some(verdict) => Err(Error::Verdict { job: status.job.0.clone(), verdict }),
+        None => Ok(()),
+    }
+}

@@ -8,7 +8,7 @@ use rewind_client::{Client, Wish};
 
 use crate::{
     arguments::{Events, Jobs, Tasks, Watch, Where},
-    commands::follow::{finished, follow_interruptibly, until_the_end},
+    commands::follow::{follow_interruptibly, succeeded, until_the_end},
     error::Error,
     output,
     screen::{Screen, state_name},
@@ -51,7 +51,7 @@ pub async fn watch(watch: Watch) -> Result<(), Error> {
     } else {
         follow_interruptibly(&mut client, &job, &screen).await?
     };
-    finished(&status)
+    succeeded(&status)
 }
 
 pub async fn change(at: &Where, job: String, wish: Wish) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rewind_job::{Action, Lambda, Method, Optimiser, Report, Specification, Step, Unlearn};
+use rewind_job::{Action, Figure, Lambda, Method, Optimiser, Report, Specification, Step, Unlearn};
 use serde::Serialize;
 
 use rewind_client::Client;
@@ -144,7 +144,7 @@ fn expand(base: &Specification, tries: &[Try]) -> Result<Specification, Error> {
 fn best(report: &Report, step: &str, seed: u64) -> Best {
     let records = report.methods.iter().filter(|method| method.name == step).flat_map(|method| &method.rounds);
     let best = records
-        .filter_map(|record| record.validation_accuracy.filter(|v| v.is_finite()).map(|v| (v, record.round.0)))
+        .filter_map(|record| record.number(Figure::VALIDATION_ACCURACY).map(|v| (v, record.round.0)))
         .reduce(|best, next| if next.0 > best.0 { next } else { best });
     Best {
         seed,

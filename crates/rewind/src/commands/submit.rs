@@ -9,7 +9,7 @@ use rewind_client::Client;
 use crate::{
     arguments::Submit,
     commands::{
-        follow::{finished, follow_interruptibly},
+        follow::{finished, follow_interruptibly, succeeded},
         report::fetch,
     },
     error::Error,
@@ -21,6 +21,9 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     let (specification, renamed) = read(&submit.specification)?;
     let screen = Screen::new();
     for sentence in renamed {
+        screen.say(&sentence);
+    }
+    for sentence in specification.propose_goals() {
         screen.say(&sentence);
     }
     let mut client = Client::connect(&submit.at.address()).await?;
@@ -42,12 +45,10 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     }
     finished(&status)?;
     match &submit.out {
-        Some(out) => fetch(&mut client, &job, out, false, &screen).await.map(|_| ()),
-        None => {
-            screen.say(&format!("write its report with `rewind report {job} --out DIR{}`", submit.at.said()));
-            Ok(())
-        }
+        Some(out) => drop(fetch(&mut client, &job, out, false, &screen).await?),
+        None => screen.say(&format!("write its report with `rewind report {job} --out DIR{}`", submit.at.said())),
     }
+    succeeded(&status)
 }
 
 /// Reads a specification, and what is called otherwise since it was written; its paths become absolute, as the workers
@@ -73,6 +74,7 @@ mod tests {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
                 let (specification, _) = read(&path).unwrap();
+                assert_eq!(specification.propose_goals(), [""; 0], "{}", path.display());
                 assert!(specification.files().iter().all(|(_, file)| file.is_absolute()), "{}", path.display());
                 examples += 1;
             }

@@ -38,11 +38,12 @@ pub fn compare(
         }
         if same_machine {
             let of = |step: &StepStatement| {
-                let StepStatement { rounds, selected, weights_before, metrics, stop, .. } = step;
+                let StepStatement { rounds, selected, weights_before, metrics, stop, judgement, .. } = step;
                 let figures = metrics.all().map(|(name, value)| format!("{name} {value:?}")).join(", ");
                 let stop = stop.as_ref().map_or("none", |stop| stop.rule.as_str());
                 format!(
-                    "{rounds} rounds, {selected} selected, stop rule {stop}, began with {weights_before:?}, {figures}"
+                    "{rounds} rounds, {selected} selected, stop rule {stop}, began with {weights_before:?}, {figures}, {}",
+                    judgement.as_ref().map_or("no verdict", |judgement| judgement.verdict.name())
                 )
             };
             equal(&format!("course of {}, again", step.name), of(step), of(found), findings);
