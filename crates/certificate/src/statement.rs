@@ -126,6 +126,7 @@ pub struct GoalStatement {
     pub rule: String,
     pub wanted: f64,
     pub figure: String,
+    pub before: Option<f64>,
     pub found: Option<f64>,
     pub met: bool,
 }
@@ -152,6 +153,7 @@ impl JudgementStatement {
                     rule: goal.rule.name().to_owned(),
                     wanted: goal.wanted,
                     figure: goal.figure.to_string(),
+                    before: number(goal.before),
                     found: number(goal.found),
                     met: goal.met,
                 })

@@ -13,6 +13,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::with_scheme;
+
 /// Longest wait for one attempt to connect.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -44,6 +46,8 @@ impl Coordinators {
     /// # Errors
     /// When one of the URLs is none.
     pub fn new(known: Vec<String>, tls: Option<ClientTls>, timeouts: Timeouts) -> Result<Self, AddressError> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let known: Vec<String> = known.iter().map(|address| with_scheme(address, scheme)).collect();
         for url in &known {
             endpoint(url, tls.as_ref(), &timeouts)?;
         }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rewind_job::{
-    Action, Digest, Evaluate, Forget, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn, shortened,
+    Action, Digest, Evaluate, Forget, LARGEST_SEED, MeasuredOn, RollBack, Source, Specification, Step, Stop, Unlearn,
+    shortened,
 };
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +121,8 @@ impl Plan {
     pub fn read(file: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(file).map_err(|error| format!("failed to read it: {error}"))?;
         let here = std::env::current_dir().map_err(|error| format!("failed to find the current folder: {error}"))?;
-        Self::parse(&text, &here.join(file.parent().unwrap_or(Path::new(""))))
+        let beside = file.parent().filter(|_| file.is_file()).unwrap_or(Path::new(""));
+        Self::parse(&text, &here.join(beside))
     }
 
     /// # Errors
@@ -136,6 +138,16 @@ impl Plan {
         ] {
             if is_empty {
                 return Err(format!("{field}: must not be empty"));
+            }
+        }
+        for (field, seeds) in [
+            ("search-seed", &[comparison.search_seed][..]),
+            ("training-seeds", &comparison.training_seeds),
+            ("unlearning-seeds", &comparison.unlearning_seeds),
+            ("shadow-seeds", &comparison.shadow_seeds),
+        ] {
+            if let Some(seed) = seeds.iter().find(|&&seed| seed > LARGEST_SEED) {
+                return Err(format!("{field}: is {seed}, and must be at most {LARGEST_SEED} (2^63 - 1)"));
             }
         }
         let all_seeds = [&comparison.training_seeds[..], &comparison.shadow_seeds].concat();
@@ -315,7 +327,7 @@ impl Plan {
 
 /// Another order of samples for each pair of seeds.
 pub(crate) fn seed_of_run(training_seed: u64, unlearning_seed: u64) -> u64 {
-    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed)
+    training_seed.wrapping_mul(1_000_003).wrapping_add(unlearning_seed) & LARGEST_SEED
 }
 
 /// Names the step of a setting.
@@ -515,6 +527,11 @@ mod tests {
             ("rounds = 3", "rounds = 0", "stop.rounds: must be at least 1"),
             ("name = \"task-vector\"", "name = \"evaluation\"", "method: `evaluation` is the name of"),
             ("question =", "qustion =", "unknown field `qustion`"),
+            (
+                "training-seeds = [1, 2]",
+                "training-seeds = [1, 9223372036854775808]",
+                "training-seeds: is 9223372036854775808",
+            ),
         ] {
             assert!(FILE.contains(from), "{from}");
             let refusal = plan(&FILE.replacen(from, to, 1)).expect_err(to);

@@ -4,6 +4,7 @@
 
 mod assignment;
 mod attacks;
+mod file_name;
 mod format;
 mod identity;
 mod layout;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use assignment::*;
 pub use attacks::*;
+pub use file_name::*;
 pub use format::*;
 pub use identity::*;
 pub use layout::*;

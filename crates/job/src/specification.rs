@@ -12,6 +12,7 @@ mod evaluation;
 mod format;
 mod goal;
 mod methods;
+mod seed;
 mod synthetic;
 mod train_predictor;
 mod training;
@@ -32,6 +33,7 @@ pub use methods::{
     BoundaryShrink, Fisher, FisherForm, Group, LabelsDrawn, Method, RandomLabel, RandomLabelForgetOnly, RemainingPass,
     Salun, SalunForgetOnly, Scrub, WeightNoise,
 };
+pub use seed::LARGEST_SEED;
 use serde::{Deserialize, Serialize};
 pub use synthetic::{Synthetic, SyntheticTask};
 pub use train_predictor::{
@@ -55,7 +57,7 @@ pub struct Specification {
     /// Shown in lists and reports.
     pub name: String,
     /// Everything random in the job follows from it: initial weights, order of samples.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seed::seed")]
     pub seed: u64,
     /// Of waiting jobs the highest comes first.
     #[serde(default)]

@@ -52,6 +52,7 @@ pub struct GoalFound {
     pub wanted: f64,
     /// What the rule reads. UA is 100 minus it.
     pub figure: Figure,
+    pub before: Option<ScoreValue>,
     /// Null where it could not be measured.
     pub found: Option<ScoreValue>,
     pub met: bool,
@@ -82,6 +83,7 @@ pub fn judge(stop: &Stop, limits: &DamageLimits, before: &Scores, after: &Scores
                 rule: goal.rule,
                 wanted: goal.wanted,
                 figure,
+                before: before.get(figure),
                 found: after.get(figure),
                 met: goal.is_met(after),
             }

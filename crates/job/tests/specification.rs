@@ -424,3 +424,22 @@ fn all_training_data_may_be_forgotten_but_then_nothing_retrains() {
         refused(&(everything + &retrain)).contains("step[1].retrain: needs forget data that is a part of data.pool")
     );
 }
+
+#[test]
+fn steps_whose_names_would_be_one_file_or_none_are_refused() {
+    let two = |first: &str, second: &str| {
+        let retrain = PRETRAIN.replace("pretrain = ", "retrain = ").replace("\"pretrained\"", &format!("\"{second}\""));
+        parse(&(training("").replace("\"pretrained\"", &format!("\"{first}\"")) + &retrain))
+    };
+    two("task vector λ=0.3", "task vector λ=0.4").expect("is valid");
+    for (first, second) in [("λ=0.3", "λ:0.3"), ("a/b", "a b"), ("Retrain", "retrain"), (".x", "_.x")] {
+        let refusal = two(first, second).expect_err("one file").to_string();
+        assert!(
+            refusal.contains(&format!("step[1].name: `{second}` would be the same file as `{first}`")),
+            "{refusal}"
+        );
+    }
+    let long = "x".repeat(201);
+    let refusal = two("a", &long).expect_err("no file").to_string();
+    assert!(refusal.contains("step[1].name: must have at most 200 bytes"), "{refusal}");
+}

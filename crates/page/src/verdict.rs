@@ -22,6 +22,10 @@ pub fn first_sentence(report: &Report) -> String {
             name = name(&step.name),
             sentence = Escaped(&judgement.sentence),
         ),
+        several if several.iter().all(|(_, judgement)| judgement.verdict == Verdict::Forgot) => format!(
+            "<strong class=\"verdict good\">All {} unlearning steps forgot</strong>: each reached its goal, and none is damaged.",
+            several.len()
+        ),
         several => {
             let worst = several.iter().map(|(_, judgement)| judgement.verdict).max().unwrap_or(Verdict::NotKnown);
             let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
@@ -90,12 +94,12 @@ fn rows(step: &Measured, judgement: &Judgement) -> String {
             GoalRule::LikeUnseen => (goal.figure.title(), format!("≥ {}", decimal(goal.wanted, 3))),
             GoalRule::MembershipAucAtMost => (goal.figure.title(), format!("≤ {}", decimal(goal.wanted, 3))),
         };
-        let found = match (goal.rule, goal.found) {
-            (GoalRule::UaAtLeast, Some(ScoreValue::Number(found))) => decimal(100.0 - found, 1),
-            (_, found) => value(goal.figure, found),
+        let told = |of: Option<ScoreValue>| match (goal.rule, of) {
+            (GoalRule::UaAtLeast, Some(ScoreValue::Number(accuracy))) => percent(100.0 - accuracy),
+            (_, of) => value(goal.figure, of),
         };
         let so = if goal.met { "reached" } else { "missed" };
-        cells.push([title, NOTHING.to_owned(), found, wanted, so.to_owned()]);
+        cells.push([title, told(goal.before), told(goal.found), wanted, so.to_owned()]);
     }
     for sign in &judgement.damage {
         let wanted = match sign.figure {

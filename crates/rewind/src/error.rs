@@ -59,6 +59,8 @@ pub enum Error {
     Damaged { damaged: usize, histories: usize },
     #[error("failed to {what} {}: {problem}", path.display())]
     Predictor { what: &'static str, path: PathBuf, problem: String },
+    #[error("failed to write to standard output: {problem}")]
+    Output { problem: String },
     #[error("interrupted")]
     Interrupted,
     #[error("failed to {what}: {source}")]

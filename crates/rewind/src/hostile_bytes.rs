@@ -18,7 +18,7 @@ use rewind_comparison::Plan;
 use crate::commands::{
     jobs::{describe, describe_event, describe_task},
     predictor::read_card,
-    report::{drawn, file_name},
+    report::drawn,
 };
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
@@ -126,7 +126,7 @@ fn spoilt_reports_of_a_coordinator_are_refused_or_written_under_names_that_stay_
     Parser::of("reports of a coordinator").cases(700).memory(64 << 20).run(&[seed.encode_to_vec()], |bytes| {
         let (_, weights) = rewind_client::read_report(&answer(bytes)?).map_err(|error| error.to_string())?;
         let stays = |name: &str| !name.contains(['/', '\\']) && !name.starts_with('.');
-        assert!(weights.iter().all(|weights| stays(&file_name(&weights.step))), "{weights:?}");
+        assert!(weights.iter().all(|weights| stays(&rewind_job::file_name(&weights.step))), "{weights:?}");
         Ok(())
     });
 }

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
+use error::Error;
 use rewind_client::Wish;
 
 // One thread: children are started by the main thread, whose death is what they watch for.
@@ -42,10 +43,14 @@ async fn main() -> ExitCode {
         Command::Compare(compare) => commands::compare::run(compare).await,
         Command::Predictor(predictor) => commands::predictor::run(predictor).await,
     };
+    let result = result.and_then(|()| match output::failure() {
+        Some(problem) => Err(Error::Output { problem: problem.to_owned() }),
+        None => Ok(()),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            screen::say_plainly(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

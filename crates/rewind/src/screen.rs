@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rewind_job::{JobState, JobStatus};
 
 use rewind_page::seconds;
+
+use crate::output::{in_one_line, shown};
 
 /// Where lines go while bars may be drawn.
 pub struct Screen {
@@ -30,7 +32,8 @@ const TENTHS: f64 = 10.0;
 
 impl Screen {
     pub fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let can_move = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+        let bars = (can_move && std::io::stderr().is_terminal()).then(MultiProgress::new);
         Self { bars, board: RefCell::default() }
     }
 
@@ -39,9 +42,9 @@ impl Screen {
         match &self.bars {
             Some(bars) if self.board.borrow().head.is_some() => {
                 // Nobody to tell when standard error is gone.
-                let _ = bars.println(text);
+                let _ = bars.println(shown(text));
             }
-            _ => eprintln!("{text}"),
+            _ => say_plainly(text),
         }
     }
 
@@ -71,14 +74,16 @@ impl Board {
             self.head = Some(head);
             let width = status.steps.iter().map(|step| step.chars().count()).max().unwrap_or(0);
             for step in &status.steps {
-                let bar =
-                    ProgressBar::new(1000).with_style(style("  · {prefix}")).with_prefix(format!("{step:<width$}"));
+                let bar = ProgressBar::new(1000)
+                    .with_style(style("  · {prefix}"))
+                    .with_prefix(in_one_line(&format!("{step:<width$}")));
                 self.steps.push(bars.add(bar));
             }
             self.steps.iter().for_each(ProgressBar::tick);
         }
         if let Some(head) = &self.head {
-            head.set_message(format!("{} · {} · {}", status.job, state_name(status.state), status.reason));
+            let text = format!("{} · {} · {}", status.job, state_name(status.state), status.reason);
+            head.set_message(in_one_line(&text));
         }
         let now = Instant::now();
         let place = place(status);
@@ -105,7 +110,7 @@ impl Board {
             && let Some(bar) = self.steps.get(place)
         {
             bar.set_position((progress.fraction.clamp(0.0, 1.0) * 1000.0) as u64);
-            bar.set_message(strip_step(&progress.text).to_owned());
+            bar.set_message(in_one_line(strip_step(&progress.text)));
         }
         if status.state.is_final()
             && let Some(head) = &self.head
@@ -123,19 +128,19 @@ impl Board {
         }
         let state_is_news = self.said.as_ref().is_none_or(|(state, reason, ..)| *state != news.0 || *reason != news.1);
         if state_is_news {
-            eprintln!("{}: {}: {}", status.job, state_name(status.state), status.reason);
+            say_plainly(&in_one_line(&format!("{}: {}: {}", status.job, state_name(status.state), status.reason)));
         } else if let Some(progress) = &status.progress {
             let percent = (progress.fraction * 100.0).clamp(0.0, 100.0);
-            eprintln!(
-                "{}: {} ({percent:.0} % of step {} of {})",
-                status.job,
-                progress.text,
-                step + 1,
-                status.steps.len()
-            );
+            let (job, text, all) = (&status.job, &progress.text, status.steps.len());
+            say_plainly(&in_one_line(&format!("{job}: {text} ({percent:.0} % of step {} of {all})", step + 1)));
         }
         self.said = Some(news);
     }
+}
+
+/// One line on standard error, which may be gone: nobody is left to be told so.
+pub fn say_plainly(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", shown(text));
 }
 
 /// The step a job is in, counted from 0; all of them when it has finished.

@@ -114,3 +114,53 @@ fn help_lists_every_command() {
         assert!(text.contains(&format!("\n  {command} ")), "{command}");
     }
 }
+
+/// `program` in a shell, where `rewind` is this program's name; its exit code and what it complains of.
+fn in_a_shell(script: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script.replace("rewind ", &format!("{} ", env!("CARGO_BIN_EXE_rewind")));
+    let output = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    (output.status.code(), error(&output))
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let (code, said) = in_a_shell("rewind doctor --json >/dev/full");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("failed to write to standard output") || said.contains("checks failed"), "{said}");
+    // What fails for a reason of its own keeps its exit code, and nothing panics where errors cannot be told either.
+    assert_eq!(in_a_shell("rewind jobs >/dev/full 2>/dev/full").0, Some(1));
+    assert_eq!(in_a_shell("rewind submit no-such.toml 2>/dev/full").0, Some(2));
+    assert_eq!(in_a_shell("set -o pipefail; rewind --help | head -1").0, Some(0));
+}
+
+#[test]
+fn a_specification_from_a_pipe_is_read_with_paths_of_the_working_directory() {
+    let spec = r#"printf 'format = 3\nname = "x"\nmodel = { architecture = "mlp" }\ndata.pool = { images = "i", labels = "l" }\n'"#;
+    for script in [format!("{spec} | rewind submit /dev/stdin"), format!("rewind submit <({spec})")] {
+        let (code, said) = in_a_shell(&script);
+        assert_eq!(code, Some(2));
+        assert!(said.contains("step: at least one step is needed"), "{said}");
+    }
+}
+
+#[test]
+fn seeds_that_could_not_be_written_are_refused_by_their_fields() {
+    let large = "18446744073709551615";
+    for (field, lines) in [
+        ("seed", format!("seed = {large}")),
+        (
+            "data.split.seed",
+            format!("data.split = {{ seed = {large}, train = 9, test = 1, validation = 1, attack = 1 }}"),
+        ),
+        ("data.forget.random.seed", format!("data.forget = {{ random = {{ share = 0.5, seed = {large} }} }}")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spec.toml");
+        std::fs::write(&file, format!("name = \"x\"\n{lines}\nmodel = {{ architecture = \"mlp\" }}\n")).unwrap();
+        let output = rewind(&["submit", file.to_str().unwrap()]);
+        let said = error(&output);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said.contains(&format!(": {field}: is {large}, and must be at most 9223372036854775807")), "{said}");
+    }
+}

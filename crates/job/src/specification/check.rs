@@ -10,7 +10,7 @@ use super::{
     Action, Collect, Evaluate, Forget, GoalRule, Group, HistoryData, Objective, Source, Specification, Step, Stop,
     Unlearn, check_training::check_training, format::AsWritten,
 };
-use crate::shortened;
+use crate::{LONGEST_STEP_NAME, file_name, shortened};
 
 /// Why a specification is refused: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,6 +159,15 @@ impl Specification {
                 at("name"),
                 format!("`{}` is the name of an earlier step", step.name),
             )?;
+            let longest = LONGEST_STEP_NAME;
+            require(step.name.len() <= longest, at("name"), format!("must have at most {longest} bytes"))?;
+            // Not all file systems tell capitals from small letters.
+            let same_file =
+                |other: &&Step| file_name(&other.name).to_lowercase() == file_name(&step.name).to_lowercase();
+            if let Some(other) = self.steps[..index].iter().find(same_file) {
+                let problem = format!("`{}` would be the same file as `{}`: choose another", step.name, other.name);
+                return Err(SpecificationError::new(at("name"), problem));
+            }
             match &step.action {
                 Action::Pretrain(training) => {
                     require(self.data.pool.is_some(), at("pretrain"), "needs data.pool")?;

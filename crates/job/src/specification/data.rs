@@ -148,7 +148,7 @@ pub struct IdxFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Split {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::seed::seed")]
     pub seed: u64,
     pub train: u32,
     /// Read once, at the end.
@@ -168,12 +168,20 @@ pub enum Forget {
     #[serde(skip)]
     Nothing,
     /// A share of the training samples gets a wrong label (uniform among the others); they are `D_f`.
-    LabelNoise { share: f64, seed: u64 },
+    LabelNoise {
+        share: f64,
+        #[serde(deserialize_with = "super::seed::seed")]
+        seed: u64,
+    },
     /// A share of the training samples (BadNets; Gu et al., 2017) gets a line along the left edge and the target label,
     /// which none of them had; they are `D_f`.
     Backdoor(Backdoor),
     /// A random share of the training samples.
-    Random { share: f64, seed: u64 },
+    Random {
+        share: f64,
+        #[serde(deserialize_with = "super::seed::seed")]
+        seed: u64,
+    },
     /// All training samples of one class.
     Class(ForgottenClass),
     /// All training samples: the network is to be as if it had learned nothing. Nothing remains.
@@ -188,6 +196,7 @@ pub enum Forget {
 pub struct Backdoor {
     /// Of all training samples; they are drawn from those with another label than the target.
     pub share: f64,
+    #[serde(deserialize_with = "super::seed::seed")]
     pub seed: u64,
     /// The target.
     pub label: u32,

@@ -13,7 +13,7 @@ pub struct Synthetic {
     /// Height and width of an image in pixels.
     pub side: u32,
     pub samples: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::seed::seed")]
     pub seed: u64,
 }
 

@@ -10,7 +10,7 @@ use super::Where;
 #[command(
     after_help = "Examples:\n  rewind verify out/quick\n  rewind verify out/quick --signed-by .rewind/signing.pub.pem\n  \
 rewind verify certificate.json --weights task-vector=model.safetensors\n  \
-rewind verify out/quick --sample 17 --write-proof sample-17.json\n  rewind verify out/quick --replay --dir .rewind\n\n\
+rewind verify out/quick --sample 2004 --write-proof sample.json\n  rewind verify out/quick --replay --dir .rewind\n\n\
 Exit codes: 0 all that was checked holds · 1 a check failed · 2 wrong usage"
 )]
 pub struct Verify {

@@ -15,7 +15,7 @@ struct Finding {
 }
 
 pub fn run(doctor: &Doctor) -> Result<(), Error> {
-    let mut findings = vec![Finding::new("rewind", true, env!("CARGO_PKG_VERSION"))];
+    let mut findings = vec![Finding::new("rewind", true, rewind_version::VERSION_AND_COMMIT)];
     findings.extend(["rewind-coordinator", "rewind-worker"].map(program));
     for file in ["images-idx3-ubyte", "labels-idx1-ubyte"] {
         findings.push(present(
@@ -57,8 +57,9 @@ fn program(name: &str) -> Finding {
     match Command::new(&path).arg("--version").output() {
         Ok(out) if out.status.success() => {
             let version = String::from_utf8_lossy(&out.stdout);
-            let version = version.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-            let is_same = version == env!("CARGO_PKG_VERSION");
+            // `rewind-worker 0.3.0 (45e3382deab2)`
+            let version = version.trim().split_once(' ').map_or("", |(_, version)| version).to_owned();
+            let is_same = version.split(' ').next() == Some(rewind_version::VERSION);
             let remark = if is_same { "" } else { ", not the version of this program" };
             Finding::new(name, is_same, format!("{version}{remark} ({})", path.display()))
         }

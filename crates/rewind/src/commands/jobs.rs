@@ -33,9 +33,9 @@ pub fn describe(status: &JobStatus) -> String {
         "{:<8}  {:<9}  {}{progress}\n{:<21}{}",
         status.job.0,
         state_name(status.state),
-        status.name,
+        output::in_one_line(&status.name),
         "",
-        status.reason
+        output::in_one_line(&status.reason)
     )
 }
 

@@ -1,6 +1,6 @@
 //! `rewind submit`: reads, checks and sends a specification.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rewind_job::Specification;
 
@@ -51,14 +51,21 @@ pub async fn run(submit: Submit) -> Result<(), Error> {
     succeeded(&status)
 }
 
+/// Where the paths of a specification begin: in its folder, or, of a pipe, in the working directory.
+pub fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
+    if !std::fs::metadata(file)?.is_file() {
+        return std::env::current_dir();
+    }
+    let file = file.canonicalize()?;
+    Ok(file.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
 /// Reads a specification, and what is called otherwise since it was written; its paths become absolute, as the workers
 /// need them.
 fn read(path: &Path) -> Result<(Specification, Vec<String>), Error> {
     let usage = |error: std::io::Error| Error::Usage(format!("failed to read {}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(usage)?;
-    let file = path.canonicalize().map_err(usage)?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    Specification::parse_telling(&text, folder)
+    Specification::parse_telling(&text, &folder_of(path).map_err(usage)?)
         .map_err(|error| Error::Specification(format!("{}: {error}", path.display())))
 }
 

@@ -10,7 +10,13 @@ use rewind_job::{PredictorReport, Report, Specification, TrainPredictor};
 
 use rewind_client::Client;
 
-use crate::{arguments::EvaluatePredictor, commands::runs::Runs, error::Error, output, screen::Screen};
+use crate::{
+    arguments::EvaluatePredictor,
+    commands::{runs::Runs, submit::folder_of},
+    error::Error,
+    output,
+    screen::Screen,
+};
 
 /// What is measured, and how.
 struct Plan {
@@ -138,8 +144,7 @@ impl Plan {
 
 fn parse(file: &Path) -> Result<Specification, Error> {
     let text = std::fs::read_to_string(file).map_err(Error::file("read", file))?;
-    let here = std::env::current_dir().map_err(|source| Error::System { what: "find the current folder", source })?;
-    let folder = here.join(file.parent().unwrap_or(Path::new("")));
+    let folder = folder_of(file).map_err(Error::file("read", file))?;
     let refused = |error| Error::Specification(format!("{}: {error}", file.display()));
     Specification::parse(&text, &folder).map_err(refused)
 }

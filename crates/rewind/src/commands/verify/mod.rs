@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rewind_certificate::{Certificate, PublicKey, Statement};
 use rewind_job::{Part, Reader};
 
-use crate::{arguments::Verify, commands::report::file_name, error::Error};
+use crate::{arguments::Verify, error::Error};
 
 use replay::Certified;
 
@@ -55,7 +55,7 @@ impl Subject {
         let mut weights = named.to_vec();
         for step in &statement.steps {
             let Some(folder) = &self.folder else { break };
-            let file = folder.join("weights").join(format!("{}.safetensors", file_name(&step.name)));
+            let file = folder.join("weights").join(format!("{}.safetensors", rewind_job::file_name(&step.name)));
             if file.is_file() && named.iter().all(|(name, _)| *name != step.name) {
                 weights.push((step.name.clone(), file));
             }
