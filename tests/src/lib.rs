@@ -257,8 +257,10 @@ pub fn small_job(world_size: u32) -> String {
     let root = root.display();
     format!(
         r#"
-format = 2
+format = 3
 name = "small"
+# Whoever waits for it asks whether it ran to its end, not what came of it.
+fail-if = []
 [fleet]
 world-size = {world_size}
 [model]

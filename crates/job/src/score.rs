@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, Unexpected, Visitor},
+};
 
 /// What is measured of a network's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -258,17 +261,35 @@ impl Serialize for ScoreValue {
 
 impl<'de> Deserialize<'de> for ScoreValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(f64),
-            Word(String),
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = ScoreValue;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a number, or `{NOT_FINITE}`")
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<ScoreValue, E> {
+                Ok(number.into())
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<ScoreValue, E> {
+                Ok((number as f64).into())
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<ScoreValue, E> {
+                Ok((number as f64).into())
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<ScoreValue, E> {
+                if word == NOT_FINITE {
+                    Ok(ScoreValue::NotFinite)
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(word), &self))
+                }
+            }
         }
-        match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(number.into()),
-            Written::Word(word) if word == NOT_FINITE => Ok(Self::NotFinite),
-            Written::Word(_) => Err(D::Error::custom("a figure is a number, or `not finite`")),
-        }
+        deserializer.deserialize_any(Written)
     }
 }
 

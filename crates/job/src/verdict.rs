@@ -105,24 +105,27 @@ pub fn judge(stop: &Stop, limits: &DamageLimits, before: &Scores, after: &Scores
 }
 
 fn signs(limits: &DamageLimits, before: &Scores, after: &Scores) -> Vec<DamageSign> {
-    let sign = |figure: Figure, limit: f64, is_too_much: fn(f64, f64, f64) -> bool| {
+    let sign = |figure: Figure, limit: f64, is_too_much: fn(Option<f64>, f64, f64) -> bool| {
         let (then, now) = (before.get(figure), after.get(figure));
         let damaged = match (then, now) {
             (_, Some(ScoreValue::NotFinite)) => true,
-            (Some(ScoreValue::Number(then)), Some(ScoreValue::Number(now))) => is_too_much(then, now, limit),
-            _ => false,
+            (then, Some(ScoreValue::Number(now))) => is_too_much(then.and_then(ScoreValue::number), now, limit),
+            (_, None) => false,
         };
         now.map(|_| DamageSign { figure, before: then, after: now, limit, damaged })
     };
-    let fell: fn(f64, f64, f64) -> bool = |then, now, limit| then - now > limit;
-    let grew: fn(f64, f64, f64) -> bool = |then, now, limit| now > limit * then.max(f64::MIN_POSITIVE);
+    let fell: fn(Option<f64>, f64, f64) -> bool = |then, now, limit| then.is_some_and(|then| then - now > limit);
+    let grew: fn(Option<f64>, f64, f64) -> bool =
+        |then, now, limit| then.is_some_and(|then| now > limit * then.max(f64::MIN_POSITIVE));
     let (of_answers, of_loss) = match after.get(Figure::VALIDATION_ACCURACY) {
         Some(_) => (sign(Figure::VALIDATION_ACCURACY, limits.validation_accuracy, fell), None),
         None => (
             sign(Figure::MOST_ANSWERED, limits.most_answered, |then, now, limit| {
-                now - then > limit && now > MOST_OF_ALL
+                then.is_some_and(|then| now - then > limit) && now > MOST_OF_ALL
             }),
-            sign(Figure::FORGET_LOSS, limits.forget_loss, |then, now, limit| now > limit && now > then),
+            sign(Figure::FORGET_LOSS, limits.forget_loss, |then, now, limit| {
+                now > limit && then.is_none_or(|then| now > then)
+            }),
         ),
     };
     let weights = sign(Figure::WEIGHTS, limits.growth, grew);
