@@ -10,7 +10,9 @@ mod plan;
 pub mod predictors;
 mod probes;
 
-use rewind_job::{ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured, check_format};
+use rewind_job::{
+    ActivationReport, JobId, LandscapeReport, LikelihoodRatio, Measured, SPECIFICATION_FORMAT, check_format,
+};
 use serde::{Deserialize, Serialize};
 
 pub use figures::{Figure, METRICS, Metric, cells, csv, figures, mean, mean_over, merit};
@@ -41,9 +43,9 @@ pub struct Compared {
     pub landscape: Option<LandscapeReport>,
 }
 
-/// The form of what is found by comparisons of this version; older ones are read, too. Format 2, since 0.2.0: settings
-/// and methods' names are those of specifications of format 2.
-pub const COMPARED_FORMAT: u32 = 2;
+/// The form of what is found by comparisons of this version; older ones are read, too. Settings and methods' names are
+/// those of specifications of the same format.
+pub const COMPARED_FORMAT: u32 = SPECIFICATION_FORMAT;
 
 impl Compared {
     /// Reads what comparisons found, in the words of this version.

@@ -91,14 +91,14 @@ pub fn judge(stop: &Stop, limits: &DamageLimits, before: &Scores, after: &Scores
         .collect();
     let damage = signs(limits, before, after);
     let is_damaged = damage.iter().any(|sign| sign.damaged);
-    let is_measured = goals.iter().all(|goal| goal.found.is_some());
     let has_forgotten = !stop.reached(after).is_empty();
-    let verdict = match (goals.is_empty() || !(is_measured || has_forgotten), has_forgotten, is_damaged) {
-        (true, _, false) => Verdict::NotKnown,
-        (false, true, false) => Verdict::Forgot,
-        (false, false, false) => Verdict::NotForgotten,
-        (false, true, true) => Verdict::ForgotAndDamaged,
-        (_, _, true) => Verdict::Damaged,
+    let is_known = has_forgotten || (!goals.is_empty() && goals.iter().all(|goal| goal.found.is_some()));
+    let verdict = match (has_forgotten, is_damaged) {
+        (true, false) => Verdict::Forgot,
+        (true, true) => Verdict::ForgotAndDamaged,
+        (false, true) => Verdict::Damaged,
+        (false, false) if is_known => Verdict::NotForgotten,
+        (false, false) => Verdict::NotKnown,
     };
     let sentence = [tell_goals(stop, after), tell_damage(&damage)].into_iter().flatten().collect::<Vec<_>>().join("; ");
     Judgement { verdict, sentence, goals, damage }

@@ -287,3 +287,38 @@ fn given_weights_are_no_method() {
     report.methods.truncate(1);
     assert!(render(&report).contains("No unlearning step ran"));
 }
+
+#[test]
+fn the_first_sentence_is_the_verdict_and_a_report_without_one_says_so() {
+    let first = |report: &Report| {
+        let page = render(report);
+        assert_balanced(&page);
+        let first = page.split("<p class=\"lede\">").nth(1).unwrap_or_default();
+        first.split("</p>").next().unwrap_or_default().to_owned()
+    };
+    let mut report = report();
+    assert!(first(&report).starts_with("<strong>No verdict.</strong>"), "{}", first(&report));
+    let stop = Stop { ua_at_least: Some(98.0), ..Stop::after(3) };
+    let (before, after) = (Scores::from([(Figure::FORGET_ACCURACY, 99.7)]), |forget: f64| {
+        Scores::from([(Figure::FORGET_ACCURACY, forget), (Figure::STATISTICS, f64::NAN)])
+    });
+    let judged = |after: &Scores| Some(judge(&stop, &DamageLimits::default(), &before, after));
+    report.methods.truncate(2);
+    report.methods[0].judgement = judged(&Scores::from([(Figure::FORGET_ACCURACY, 1.0)]));
+    report.methods[1].judgement = report.methods[0].judgement.clone();
+    assert!(first(&report).contains("All 2 unlearning steps forgot"), "{}", first(&report));
+    report.methods[1].judgement = judged(&after(99.7));
+    let text = first(&report);
+    assert!(text.contains(">Damaged</strong> is the worst verdict of 2") && text.contains("1 step forgot"), "{text}");
+    let page = render(&report);
+    for cell in ["≥ 98.0", "0.3 %", "99.0 %", "reached", "missed", "not finite", "damaged"] {
+        assert!(page.contains(&format!(">{cell}<")), "{cell} is missing");
+    }
+    report.methods.truncate(1);
+    report.methods[0].name = "<b>".into();
+    let text = first(&report);
+    assert!(
+        text.contains(">Forgot.</strong> <bdi>&lt;b&gt;</bdi>: UA of at least 98.0 % was wanted and reached"),
+        "{text}"
+    );
+}

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use rewind_artifacts::Shard;
 use rewind_job::{Figure, Part, Reader, RollBack, Round, RoundRecord, Scores, StepOutcome, Stop, StopReason};
-
 use tch::Tensor;
 
 use crate::{
@@ -86,15 +85,16 @@ pub fn run_rounds(
             learner.recompute_batch_norm(data, batch_size)?;
         }
         ledger.put_down_to(Reader::Method);
+        let mut scores = measure(learner, run)?;
         let mut step_length = None;
         if let Some(wanted) = run.stop.wanted_ua()
             && run.stop.bisections > 0
             && !diverged
-            && 100.0 - accuracy(&learner.network, &mut learner.gang, run.forget)? >= wanted
+            && scores.number(Figure::FORGET_ACCURACY).is_some_and(|forget| 100.0 - forget >= wanted)
         {
             step_length = Some(shorten(learner, &before, wanted, run, &mut ledger)?);
+            scores = measure(learner, run)?;
         }
-        let scores = measure(learner, run)?;
         let weight_change = learner.change_since(&before)?;
         let cost = meter.read(&mut learner.gang)?;
         ledger.put_down_to(Reader::Rules);

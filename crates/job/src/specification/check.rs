@@ -1,7 +1,7 @@
 //! Reading a specification, and refusing a bad one by the field's name.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -149,7 +149,7 @@ impl Specification {
         )?;
         self.check_data()?;
         require(!self.steps.is_empty(), "step", "at least one step is needed")?;
-        let mut earlier = BTreeSet::new();
+        let (mut earlier, mut files) = (BTreeSet::new(), BTreeMap::new());
         let (mut pretrained, mut retrained) = (false, false);
         for (index, step) in self.steps.iter().enumerate() {
             let at = |field: &str| format!("step[{index}].{field}");
@@ -162,10 +162,8 @@ impl Specification {
             let longest = LONGEST_STEP_NAME;
             require(step.name.len() <= longest, at("name"), format!("must have at most {longest} bytes"))?;
             // Not all file systems tell capitals from small letters.
-            let same_file =
-                |other: &&Step| file_name(&other.name).to_lowercase() == file_name(&step.name).to_lowercase();
-            if let Some(other) = self.steps[..index].iter().find(same_file) {
-                let problem = format!("`{}` would be the same file as `{}`: choose another", step.name, other.name);
+            if let Some(other) = files.insert(file_name(&step.name).to_lowercase(), &step.name) {
+                let problem = format!("`{}` would be the same file as `{other}`: choose another", step.name);
                 return Err(SpecificationError::new(at("name"), problem));
             }
             match &step.action {
