@@ -67,7 +67,29 @@ impl Errors {
 
     /// Means over seeds of each family, and of all families; `predictor` names the predictor's own rows.
     pub fn rows(&self, predictor: &str) -> Vec<ErrorRow> {
-        rows(&self.0, predictor)
+        let mut rows = Vec::new();
+        for (&(operation_type, snapshots, horizon), methods) in &self.0 {
+            for (&method, families) in methods {
+                let row = |held_out: &str, values: &[f64], predictor_minus_this| {
+                    let interval = Interval::of(values)?;
+                    Some(ErrorRow {
+                        predictor: if method == 0 { predictor.to_owned() } else { METHODS[method].to_owned() },
+                        operation_type,
+                        snapshots,
+                        horizon,
+                        held_out: held_out.to_owned(),
+                        l1_relative_to_no_change: interval.mean,
+                        interval: interval.low.zip(interval.high).map(|(low, high)| [low, high]),
+                        seeds: values.len(),
+                        predictor_minus_this,
+                    })
+                };
+                rows.extend(families.iter().filter_map(|(family, values)| row(family, values, None)));
+                let difference = Interval::of(&differences(&methods[&0], families)).filter(|_| method > 0);
+                rows.extend(row("all", &over_families(families), difference));
+            }
+        }
+        rows
     }
 }
 
@@ -83,32 +105,6 @@ fn all_of(row: &PredictorError) -> impl Iterator<Item = (usize, f64)> {
         row.oracle,
     ];
     errors.into_iter().enumerate().filter_map(|(method, error)| error.map(|error| (method, error)))
-}
-
-fn rows(errors: &BTreeMap<Place, BTreeMap<usize, BTreeMap<String, Vec<f64>>>>, predictor: &str) -> Vec<ErrorRow> {
-    let mut rows = Vec::new();
-    for (&(operation_type, snapshots, horizon), methods) in errors {
-        for (&method, families) in methods {
-            let row = |held_out: &str, values: &[f64], predictor_minus_this| {
-                let interval = Interval::of(values)?;
-                Some(ErrorRow {
-                    predictor: if method == 0 { predictor.to_owned() } else { METHODS[method].to_owned() },
-                    operation_type,
-                    snapshots,
-                    horizon,
-                    held_out: held_out.to_owned(),
-                    l1_relative_to_no_change: interval.mean,
-                    interval: interval.low.zip(interval.high).map(|(low, high)| [low, high]),
-                    seeds: values.len(),
-                    predictor_minus_this,
-                })
-            };
-            rows.extend(families.iter().filter_map(|(family, values)| row(family, values, None)));
-            let difference = Interval::of(&differences(&methods[&0], families)).filter(|_| method > 0);
-            rows.extend(row("all", &over_families(families), difference));
-        }
-    }
-    rows
 }
 
 fn mean(values: &[f64]) -> f64 {
